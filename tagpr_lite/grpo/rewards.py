@@ -1,0 +1,58 @@
+"""The composite reward, every term computed and logged by itself.
+
+    R = alpha * task * format + beta * tag + gamma * prmu          stage 1, guided
+    R = alpha * task * format                                      stage 2, exploratory
+
+That there are three weights, that the first term is itself composite and that stage 2 drops the other two is known
+of the paper (from its reviews); every definition and number below is our choice.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..lamp.scorer import item_reward
+from ..lamp.tasks import TASKS, Question
+from ..tags.facts import groundedness
+from ..tags.schema import Fault, answer_of, parse
+
+
+@dataclass
+class Terms:
+    """The parts of one completion's reward, each in [0, 1]."""
+    task: float
+    format: float
+    tag: float
+    prmu: float = 0.0
+
+    def total(self, alpha: float, beta: float, gamma: float) -> float:
+        return alpha * self.task * self.format + beta * self.tag + gamma * self.prmu
+
+
+def terms(text: str, ended: bool, question: Question, allowed: tuple[str, ...], min_tags: int) -> Terms:
+    """Task, format and tag terms of a completion; `ended` is whether it came to its end token within the room."""
+    answer = TASKS[question.task].parse_answer(answer_of(text))
+    return Terms(task=item_reward(question.task, answer, question.gold), format=format_term(text, ended, answer, question),
+                 tag=tag_term(text, question, allowed, min_tags) if ended else 0.0)
+
+
+def format_term(text: str, ended: bool, answer: str | None, question: Question) -> float:
+    """1 when the completion ended, thought in one closed block, and answered in the gold's own form."""
+    if not ended or answer is None or text.count("</think>") != 1 or not text.lstrip().startswith("<think>"):
+        return 0.0
+    said = answer_of(text)
+    return float(said == answer if TASKS[question.task].kind != "text" else "\n" not in said)
+
+
+def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: int) -> float:
+    """Well-formed with known tags, else 0; then variety x non-repetition x truth.
+
+    variety: distinct tags / min_tags, at most 1. non-repetition: distinct step texts / steps. truth: the share of
+    the chain's checkable claims about the profile that hold (tags/facts.py). Each factor is bounded by 1, so neither
+    more steps nor more tags than needed earn anything.
+    """
+    chain = parse(text, allowed)
+    if isinstance(chain, Fault):
+        return 0.0
+    variety = min(1.0, len(set(chain.tags)) / min_tags)
+    fresh = len({" ".join(s.text.lower().split()) for s in chain.steps}) / len(chain.steps)
+    return variety * fresh * groundedness(chain, question)

@@ -1,0 +1,38 @@
+"""python -m tagpr_lite.score --golds dev_outputs.json --preds mine.json
+
+Scores a prediction file in the official LaMP format and prints one JSON object: the official metrics (`strict`), the
+same after reading the answer out of the text (`lenient`), the share of unreadable answers and a 95% interval.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+
+from .config import UserError
+from .lamp.scorer import load_golds, load_preds, score
+from .lamp.tasks import TASKS, task_name
+from .runs import guard
+
+
+def main(golds: str, preds: str, task: str | None) -> None:
+    said, gold = load_golds(golds)
+    claimed, pred = load_preds(preds)
+    if not (task or said):
+        raise UserError(f"{golds} has no `task` field; give --task LaMP_3, say")
+    task = task_name(task or said)
+    if claimed and task_name(claimed) != task:
+        raise UserError(f"{preds} is of {task_name(claimed)}, the golds are of {task}")
+    labels = TASKS[task].labels
+    if wrong := [i for i, g in gold.items() if labels and g.strip() not in labels]:
+        raise UserError(f"{golds}: golds that are no answer to {task}: {', '.join(sorted(wrong)[:3])}")
+    print(json.dumps({"task": task, **score(task, gold, pred)}, indent=1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--golds", required=True)
+    parser.add_argument("--preds", required=True)
+    parser.add_argument("--task", help="told from the golds file unless given")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
+    args = parser.parse_args()
+    guard(lambda: main(args.golds, args.preds, args.task), debug=args.debug)

@@ -1,0 +1,32 @@
+"""Step 8: one HTML page and one Markdown table of everything that the run folder holds.
+
+Decision: the report reads files and computes nothing new, so it can be made again at any time, after any step and from
+a run that was cut off; a part that was not run says so.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..config import Config
+from ..report.page import render
+from ..report.tables import markdown
+from ..runs import cli, run_step, write_text
+
+
+def main(config: Config) -> None:
+    run_step(config, "report",
+             inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json", "?data/summary.json",
+                     "?plan.json"],
+             settings=[], outputs=["report.html", "report.md"], work=work)
+
+
+def work(config: Config, folder: Path) -> None:
+    table = markdown(folder)
+    write_text(folder / "report.html", render(folder))
+    write_text(folder / "report.md", table)
+    print(table)
+    print(f"[report] {folder / 'report.html'}", flush=True)
+
+
+if __name__ == "__main__":
+    cli(main, __doc__)
