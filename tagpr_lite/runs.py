@@ -248,3 +248,10 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def progress(total: int, about: str, unit: str = "it"):
+    """A progress bar with the time left; in a log file a line every half minute instead of every tenth of a second."""
+    from tqdm import tqdm
+    live = sys.stderr.isatty()
+    return tqdm(total=total, desc=about, unit=unit, mininterval=0.5 if live else 30, dynamic_ncols=live, smoothing=0.1)

@@ -35,8 +35,8 @@ def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, dict[str
     source, wanted = Path(source), {task_name(t) for t in tasks}
     if not source.is_dir():
         raise UserError(f"{source} is not a folder; it should hold one sub-folder a task with {', '.join(FILES)}")
-    here = any((source / name).exists() for name in FILES)
-    folders = [source] if here else sorted(p.parent for p in source.glob("*/dev_questions.json"))
+    holds_some = lambda folder: any((folder / name).exists() for name in FILES)
+    folders = [source] if holds_some(source) else sorted(p for p in source.iterdir() if holds_some(p))
     if not folders:
         raise UserError(f"no sub-folder of {source} holds {', '.join(FILES)}")
     found: dict[str, list[tuple[str, dict]]] = {}
@@ -87,7 +87,7 @@ def read_outputs(path: str | Path) -> tuple[str | None, dict[str, str]]:
     _no_doubles(path, [str(r["id"]) for r in rows])
     if wrong := [str(r["id"]) for r in rows if not isinstance(r["output"], str)]:
         raise UserError(f"{path}: outputs that are not strings: {_names(wrong)}")
-    return tree.get("task"), {str(r["id"]): r["output"] for r in rows}
+    return tree.get("task"), {str(r["id"]): _whole(r["output"]) for r in rows}
 
 
 def _read_questions(path: Path, said: str | None, golds: dict[str, str]) -> tuple[str, list[Question]]:
@@ -110,7 +110,7 @@ def _read_questions(path: Path, said: str | None, golds: dict[str, str]) -> tupl
         raise UserError(f"{path}: {len(empty)} questions have an empty profile: {_names(empty)}; leave them out")
     tasks = {}
     for row in rows:
-        row["input"] = _repaired(row, said)
+        row["input"] = _whole(_repaired(row, said))
         try:
             tasks.setdefault(detect(row["input"], said), str(row["id"]))
         except UserError as e:
@@ -147,7 +147,7 @@ def _question(path: Path, task: str, row: dict, gold: str) -> Question:
                and type(date) in (str, int), path, row["id"], f"has a profile item of wrong types: {item['id']!r}")
         _check(task != "LaMP_3" or label in TASKS[task].labels, path, row["id"],
                f"has a profile item whose score is not 1 to 5: {label[:20]!r}")
-        items.append(Item(str(item["id"]), item[text_key], label, str(date)))
+        items.append(Item(str(item["id"]), _whole(item[text_key]), _whole(label), str(date)))
     if all(i.date for i in items):
         items.sort(key=lambda i: i.date)  # ISO dates and years sort as strings
     user = row.get("user_id")
@@ -161,6 +161,11 @@ def _read(path: Path) -> Any:
             if f.read(200).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
                 raise UserError(f"{path} holds a web page, not JSON: the download went to a wrong address")
     return read_json(path)
+
+
+def _whole(text: str) -> str:
+    """`text` without halves of surrogate pairs (cut emoji in JSON escapes), which no file or tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _check(good: bool, path: Path, name: Any, fault: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ..config import UserError
 from ..runs import guard, seed_of
 from .scorer import item_reward, score
-from .tasks import INSTRUCTION, TASKS, Item, Question
+from .tasks import INSTRUCTION, TASKS, Item, Question, task_name
 
 PROFILE = (6, 12)  # items of a user's profile, at least and at most
 
@@ -162,10 +162,11 @@ WRITERS: dict[str, Callable] = {"LaMP_2": movies, "LaMP_3": reviews, "LaMP_4": h
 def build(seed: int, users: int, tasks: list[str] = ()) -> dict[str, dict[str, list[Question]]]:
     """{task: {"train": [...], "dev": [...]}}: `users` train users with two questions each, half as many dev users
     (at least four) with one or two. tasks: empty means all that the benchmark has."""
-    if unknown := set(tasks) - set(WRITERS):
+    wanted = {task_name(t) for t in tasks} or set(WRITERS)
+    if unknown := wanted - set(WRITERS):
         raise UserError(f"the built-in benchmark has no {', '.join(sorted(unknown))}; it has {', '.join(WRITERS)}")
     return {task: {split: [q for user in _users(seed, users, task, split) for q in _questions(task, user)]
-                   for split in ("train", "dev")} for task in WRITERS if task in (tasks or WRITERS)}
+                   for split in ("train", "dev")} for task in WRITERS if task in wanted}
 
 
 def _users(seed: int, users: int, task: str, split: str) -> list[User]:

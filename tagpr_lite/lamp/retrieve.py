@@ -7,6 +7,7 @@ one repeats items and has no seed.
 """
 from __future__ import annotations
 
+import logging
 import random
 
 import bm25s
@@ -15,6 +16,8 @@ import numpy as np
 from ..config import UserError
 from ..runs import seed_of
 from .tasks import TASKS, Question
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs a line for every index otherwise
 
 RETRIEVERS = ("bm25", "recency", "random")
 

@@ -1,6 +1,6 @@
 """Inline SVG drawn by hand: no plotting library, no script, no font; a chart is about 4 kB and any XML reader takes it.
 
-Decision: every chart is 400 units wide and the page lays them out in a grid of about that width, so text keeps its
+Decision: every chart is 340 units wide and the page lays them out in a grid of about that width, so text keeps its
 size on a phone. Colours are the page's CSS variables (--t1..--t9), which makes dark mode and print free. A series is
 told apart by its dash pattern and its name too, because not everyone sees the colour.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import html
 import math
+from itertools import accumulate
 from typing import Any
 
 from .tables import LOWER_IS_BETTER, METRICS, decimal, number, percent
 
-WIDTH = 400
+WIDTH = 340
 DASHES = ["", "7 3", "2 3", "9 3 2 3"]
 TERMS = [("task", 1), ("tag", 2), ("prmu", 4), ("format", 3)]  # a reward term and the number of its colour
 
@@ -25,13 +26,12 @@ DARK = """--paper:#14161a; --card:#1b1e24; --ink:#ebe8e1; --soft:#a9adb6; --rule
 """The palette: nine hues of equal lightness, each at least 5:1 against its own tint, by light and by dark."""
 
 STYLE = "\n".join(f".c{i} {{ stroke:rgb(var(--t{i})); }} .f{i} {{ fill:rgb(var(--t{i})); }}" for i in range(10)) + """
-svg { display:block; width:100%; height:auto; font-family:inherit; }
+svg { display:block; width:100%; max-width:430px; height:auto; font-family:inherit; }
 svg text { font-size:12.5px; fill:var(--ink); } svg text.tick { fill:var(--soft); font-variant-numeric:tabular-nums; }
-svg text[class*=" f"] { font-weight:600; }
 svg text.best { fill:var(--ink); font-weight:700; }
 .grid { stroke:var(--rule); } .cut { stroke:var(--soft); stroke-dasharray:4 4; }
 .curve { fill:none; stroke-width:2.2; stroke-linejoin:round; stroke-linecap:round; }
-.dots { fill:none; stroke-width:3.4; stroke-linecap:round; opacity:.28; }
+.dots { fill:none; stroke-width:3.4; stroke-linecap:round; opacity:.34; }
 .span { stroke:var(--soft); stroke-width:2; stroke-linecap:round; opacity:.6; }
 .dot { fill:var(--card); stroke:var(--soft); stroke-width:2; }
 .span.best { stroke:rgb(var(--t6)); stroke-width:3; } .dot.best { fill:rgb(var(--t6)); stroke:rgb(var(--t6)); }
@@ -69,16 +69,16 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def smooth(points: list[tuple[float, float]], boundary: float | None) -> list[tuple[float, float]]:
-    """Centred moving mean over about a sixth of the points; it never looks across the boundary of two stages."""
+    """Centred moving mean over about a seventh of the points; it never looks across the boundary of two stages."""
     sides = [[p for p in points if boundary is None or p[0] < boundary],
              [p for p in points if boundary is not None and p[0] >= boundary]]
     out = []
     for side in sides:
-        half = len(side) // 12
+        half = max(len(side) // 14, len(side) > 4)
+        sums = [0.0, *accumulate(y for _, y in side)]
         for i, (x, _) in enumerate(side):
-            reach = min(half, i, len(side) - 1 - i)  # a window cut on one side only would tilt the ends
-            window = side[i - reach:i + reach + 1]
-            out.append((x, sum(y for _, y in window) / len(window)))
+            first, last = max(0, i - half), min(len(side), i + half + 1)
+            out.append((x, (sums[last] - sums[first]) / (last - first)))
     return out
 
 
@@ -90,7 +90,7 @@ def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float 
     if not points:
         return ""
     legend, top = _legend([name for name, _, _ in series])
-    left, right, bottom = 46, WIDTH - 10, top + 172
+    left, right, bottom = 40, WIDTH - 6, top + 160
     marks = ticks(min(y for _, y in points), max(y for _, y in points))
     x0, x1 = min(x for x, _ in points), max(x for x, _ in points)
     sx = lambda x: left + (right - left) * ((x - x0) / (x1 - x0) if x1 > x0 else 0.5)
@@ -103,7 +103,7 @@ def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float 
     if boundary is not None:
         b = sx(boundary - 0.5)
         parts.append(line(b, top - 4, b, bottom, "cut"))
-        if left + 100 < b < right - 120:  # room beside the step numbers
+        if left + 95 < b < right - 105:  # room beside the step numbers
             parts += [text(b - 6, bottom + 16, "guided", "tick", "end"), text(b + 6, bottom + 16, "explore", "tick")]
     for i, ((x, y), (name, colour, s)) in enumerate(zip(legend, series)):
         dash = DASHES[i % len(DASHES)]
@@ -187,13 +187,13 @@ def bars(label: str, items: list[tuple[str, int, float, str]], most: float, mark
     """`items`: (name, colour number, value, words after the bar). `most` is a full bar, `mark` a dashed line."""
     parts, y = [], 8
     for name, colour, value, shown in items:
-        wide = 156 * value / (most or 1)
+        wide = 120 * value / (most or 1)
         parts += [text(140, y + 15, name, f"name f{colour}", "end"),
-                  f'<rect x="150" y="{y}" width="{wide:.1f}" height="20" rx="3" class="f{colour}"/>',
-                  text(158 + wide, y + 15, shown, "tick")]
+                  f'<rect x="148" y="{y}" width="{wide:.1f}" height="20" rx="3" class="f{colour}"/>',
+                  text(154 + wide, y + 15, shown, "tick")]
         y += 28
     if mark is not None:
-        parts.append(line(150 + 156 * mark / most, 2, 150 + 156 * mark / most, y - 2, "cut"))
+        parts.append(line(148 + 120 * mark / most, 2, 148 + 120 * mark / most, y - 2, "cut"))
     said = ", ".join(f"{name} {shown}" for name, _, _, shown in items)
     return svg(y, f"{label}: {said}", parts)
 
@@ -208,7 +208,7 @@ def tag_bars(primary: list[str], counts: dict[str, int]) -> str:
 
 def prmu_bars(report: dict) -> str:
     """Pairwise accuracy with the right user, with a wrong one and with none; dashed: chance."""
-    names = [("accuracy", "with its own user", 4), ("shuffled", "another's history", 0), ("generic", "no user", 0)]
+    names = [("accuracy", "with its own user", 4), ("shuffled", "another's history", 0), ("generic", "generic user", 0)]
     items = [(words, colour, number(report.get(k)), percent(number(report.get(k)))) for k, words, colour in names]
     return bars("Pairwise accuracy", [i for i in items if i[2] is not None], 1.0, 0.5)
 
@@ -220,7 +220,7 @@ def dot_plot(title: str, key: tuple[str, str], rows: list[dict]) -> str:
         return ""
     spread = [v for _, c in have for v in (c["value"], *(c["interval"] or ()))]
     marks = ticks(min(spread), max(spread))
-    left, right, top = 128, WIDTH - 58, 12
+    left, right, top = 112, WIDTH - 52, 12
     bottom = top + 27 * len(have)
     sx = lambda v: left + (right - left) * (v - marks[0]) / (marks[-1] - marks[0])
     parts = []

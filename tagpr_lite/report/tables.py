@@ -130,7 +130,7 @@ def summary(rows: list[dict]) -> str:
     gain = relative_change(final, by["base"])[0] if "base" in by else None
     text = f"{head}, {final['system']} was scored" + (" without a base model to compare with" if gain is None else "")
     if gain is not None:
-        text = f"{head}, {final['system']} changes the base model without a profile by {signed(gain)}"
+        text = f"{head}, {final['system']} is {signed(gain)} over the base model without a profile"
         text += " (mean relative change, our averaging)"
     if final["system"] not in ("explore", "guided") or "sft" not in by:
         return text + "."
@@ -143,17 +143,17 @@ def _against_sft(rows: list[dict], final: dict, sft: dict, base: dict | None) ->
     ours, theirs = [relative_change(r, anchor, both)[0] for r in (final, sft)]
     if ours is None or theirs is None:
         return ""
-    shown = f" and SFT alone by {signed(theirs)}" if base else ""
-    verdict = "beat SFT" if ours > theirs else "did not beat SFT"
+    shown = f" and SFT alone {signed(theirs)}" if base else ""
+    verdict = "added to SFT" if ours > theirs else "did not beat SFT"
     hits, total = overlaps(rows, final, sft)
-    doubt = f"; the 95% intervals of the two overlap on {hits} of {total} tasks" if total else ""
-    return f"{shown}: the reinforcement learning after SFT {verdict}{doubt}"
+    doubt = f"; their 95% intervals overlap on {hits} of {total} task{'s' * (total != 1)}" if total else ""
+    return f"{shown}, so the reinforcement learning {verdict}{doubt}"
 
 
 def prmu_sentence(report: dict) -> str:
     """What the reward model's accuracies mean, good or bad."""
     own, other = number(report.get("accuracy")), number(report.get("shuffled"))
-    said = f"On {report.get('pairs', '?')} held-out pairs PRMU prefers the answer that fits the user {percent(own)} of the time"
+    said = f"On {report.get('pairs', '?')} held-out pairs PRMU picks what fits the user {percent(own)} of the time"
     if own is None or other is None:
         return said + "."
     gap = 100 * (own - other)
@@ -200,10 +200,10 @@ def grid(head: list[str], body: list[list[str]]) -> str:
 
 def _table(rows: list[dict], field: str, mark: str, interval: bool) -> str:
     keys = columns(rows)
-    head = ["System", *(f"{t} {METRICS.get(m, m)} {arrow(m)}" for t, m in keys)]
+    head = ["System", *([AVERAGE] if interval else []), *(f"{t} {METRICS.get(m, m)} {arrow(m)}" for t, m in keys)]
     body = []
     for row in rows:
-        line = [row["system"]]
+        line = [row["system"], *([change_text(row, len(keys))] if interval else [])]
         for key in keys:
             cell = row["cells"].get(key, {})
             text = decimal(cell.get(field))
@@ -211,12 +211,8 @@ def _table(rows: list[dict], field: str, mark: str, interval: bool) -> str:
             if interval and cell.get("interval"):
                 text += " ({:.2f}–{:.2f})".format(*cell["interval"])
             line.append(text)
-        body.append(line)
-    if interval:
-        head += ["Questions", "Parse failures", AVERAGE]
-        for line, row in zip(body, rows):
-            line += [str(row["n"]), percent(row["parse_failure"]), change_text(row, len(keys))]
-    return grid(head, body)
+        body.append(line + ([str(row["n"]), percent(row["parse_failure"])] if interval else []))
+    return grid(head + (["Questions", "Parse failures"] if interval else []), body)
 
 
 def change_text(row: dict, scores: int) -> str:

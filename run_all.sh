@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# TagPR on one machine, from nothing to a report.
+#
+#   bash run_all.sh                            the whole method: a CUDA card gives `gpu`, otherwise `cpu`
+#   bash run_all.sh smoke                      all eight steps on a tiny random model, in minutes
+#   bash run_all.sh cpu lamp.source=FOLDER     your LaMP-format files; any key=value (python -m tagpr_lite.config)
+#   bash run_all.sh gpu --vram 8               a budget in GiB
+#   bash run_all.sh test                       the tests, and one complete smoke run
+#
+# Stop it whenever you like: the same command goes on from where it was. TAGPR_PYTHON=/path/to/python uses an
+# environment of yours instead of making .venv.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+export PYTORCH_ALLOC_CONF=expandable_segments:True HF_HUB_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
+
+# ---- 1. Python and packages
+if [ -n "${TAGPR_PYTHON:-}" ]; then
+  python=$TAGPR_PYTHON
+else
+  python="$here/.venv/bin/python"
+  [ -x "$python" ] || python3 -m venv "$here/.venv"
+  stamp="$here/.venv/installed"
+  if ! cmp -s "$here/requirements.txt" "$stamp"; then
+    echo "installing requirements into .venv ..."
+    "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    cp "$here/requirements.txt" "$stamp"
+  fi
+fi
+
+# ---- 2. what to run
+preset="" settings=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    test) shift; cd "$here"; exec "$python" -m pytest -q "$@" tests ;;
+    --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("vram=$2"); shift 2 ;;
+    --vram=*) settings+=("vram=${1#*=}"); shift ;;
+    -h|--help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
+    *=*) settings+=("$1"); shift ;;
+    -*) echo "error: unknown option $1; see bash run_all.sh --help" >&2; exit 2 ;;
+    *) [ -z "$preset" ] || { echo "error: two presets, $preset and $1" >&2; exit 2; }; preset=$1; shift ;;
+  esac
+done
+if [ -z "$preset" ]; then
+  preset=$("$python" -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')
+  echo "preset: $preset"
+fi
+
+# ---- 3. the eight steps
+for step in step1_prepare step2_tag step3_sft step4_reward step5_guided step6_explore step7_evaluate step8_report; do
+  "$python" -m "tagpr_lite.steps.$step" --preset "$preset" ${settings[@]+"${settings[@]}"}
+done

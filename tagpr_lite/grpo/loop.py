@@ -1,0 +1,191 @@
+"""The GRPO loop, both stages: roll out, reward, advantage, one exact shared-prefix update. No trainer underneath.
+
+One step: a few prompts; for each a group of completions sampled together from one prefill; rewards; groups without
+differences are counted and skipped; every other prompt is forwarded once and back-propagated once
+(engine/prefix.py). Old log-probs come from sampling, one update is made of each batch, so the ratio is 1 up to
+rounding and the clip is a guard. Stage 2 is stage 1 with the tag and PRMU weights at 0, from stage 1's adapter.
+"""
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..config import Config
+from ..engine.logps import padded, token_logps
+from ..engine.model import adapter_parameters, load_training_state, save_adapter, save_training_state, using
+from ..engine.prefix import SharedPrefix, base_of
+from ..engine.sample import Sample, end_tokens, sample
+from ..lamp.prompts import build
+from ..lamp.tasks import Question
+from ..runs import drop_metrics, log_metrics, progress, seed_of, whole_folder
+from . import losses
+from .rewards import Terms, terms
+
+POLICY, REF = "policy", "ref"
+DECODE_ROWS = 64  # completions decoded together; with more, the rows' own keys and values outgrow the prompts'
+
+
+@dataclass
+class Group:
+    """A question and its G completions, from rollout to advantage."""
+    question: Question
+    prompt: list[int]
+    samples: list[Sample]
+    terms: list[Terms] = field(default_factory=list)
+    rewards: Tensor | None = None  # [G]
+    advantages: Tensor | None = None  # [G]
+
+
+@dataclass
+class Stage:
+    """What differs between the stages: a name, a length, the reward's weights, and who gives the PRMU term."""
+    name: str
+    steps: int
+    alpha: float
+    beta: float
+    gamma: float
+    rate: Callable[[Question, list[list[int]]], Tensor] | None = None  # -> [G] in [0, 1]
+
+
+def train(config: Config, folder: Path, stage: Stage, model, tokenizer, questions: list[Question], tags: tuple[str, ...]):
+    """Runs a stage to its end, from its last saved state if there is one, and writes the adapter."""
+    g, params = config.grpo, adapter_parameters(model, POLICY)
+    optimizer = torch.optim.AdamW(params.values(), lr=g.lr, weight_decay=0.0)
+    state = folder / stage.name / "state.safetensors"
+    done = load_training_state(state, params, optimizer)
+    drop_metrics(folder, stage.name, from_index=done)
+    bar = progress(stage.steps, stage.name, "step")
+    bar.update(done)
+    for index in range(done, stage.steps):
+        started = time.time()
+        for group in optimizer.param_groups:
+            group["lr"] = g.lr * min(1.0, (index + 1) / 3)  # three steps of warm-up: AdamW's first moments are wild
+        groups = rollout(config, stage, model, tokenizer, pick(questions, config.seed, stage.name, index, g.prompts), index)
+        for group in groups:
+            reward(config, stage, group, tokenizer, tags)
+        stats = update(config, model, groups, optimizer, params) | summary(groups)
+        log_metrics(folder, stage.name, index=index, **stats, seconds=round(time.time() - started, 2))
+        bar.set_postfix(reward=f"{stats['reward']:.3f}", task=f"{stats['task']:.3f}", refresh=False)
+        bar.update()
+        if (index + 1) % g.save_every == 0:
+            save_training_state(state, index + 1, params, optimizer)
+    bar.close()
+    with whole_folder(folder / stage.name / "adapter") as beside:
+        save_adapter(model, POLICY, beside)
+    state.unlink(missing_ok=True)
+
+
+def pick(questions: list[Question], seed: int, stage: str, index: int, count: int) -> list[Question]:
+    """The step's questions: pass after pass over a permutation of all, each pass with its own seed."""
+    chosen = []
+    for n in range(index * count, (index + 1) * count):
+        order = list(range(len(questions)))
+        random.Random(seed_of(seed, stage, "pass", n // len(order))).shuffle(order)
+        chosen.append(questions[order[n % len(order)]])
+    return chosen
+
+
+# ---------------------------------------------------------------- rollout and reward
+
+def rollout(config: Config, stage: Stage, model, tokenizer, questions: list[Question], index: int) -> list[Group]:
+    """G samples a question, decoded many questions together; a row's seed is its own, whatever it is decoded with."""
+    g, p = config.grpo, config.prompt
+    prompts = [build(q, tokenizer, with_profile=True, reason=True, max_tokens=p.max_tokens, item_tokens=p.item_tokens)[0]
+               for q in questions]
+    seeds = [[seed_of(config.seed, stage.name, index, q.id, n) for n in range(g.group)] for q in questions]
+    ends, at_once, groups = end_tokens(model, tokenizer), max(1, DECODE_ROWS // g.group), []
+    for i in range(0, len(questions), at_once):
+        part = slice(i, i + at_once)
+        rows = sample(model, prompts[part], g.group, g.completion, ends, temperature=g.temperature, seeds=seeds[part])
+        groups += [Group(q, ids, r) for q, ids, r in zip(questions[part], prompts[part], rows)]
+    return groups
+
+
+def reward(config: Config, stage: Stage, group: Group, tokenizer, tags: tuple[str, ...]) -> None:
+    """Fills in terms, rewards and advantages."""
+    texts = [tokenizer.decode(s.ids, skip_special_tokens=True) for s in group.samples]
+    group.terms = [terms(t, s.ended, group.question, tags, config.grpo.min_tags) for t, s in zip(texts, group.samples)]
+    if stage.rate is not None:
+        for t, score in zip(group.terms, stage.rate(group.question, [s.ids for s in group.samples]).tolist()):
+            t.prmu = score
+    group.rewards = torch.tensor([t.total(stage.alpha, stage.beta, stage.gamma) for t in group.terms])
+    group.advantages = losses.advantages(group.rewards[None], config.grpo.std_floor)[0]
+
+
+def summary(groups: list[Group]) -> dict:
+    """The step's means, and the task term task by task: what the report plots."""
+    every = [t for g in groups for t in g.terms]
+    samples = [s for g in groups for s in g.samples]
+    mean = lambda values: round(sum(values) / len(values), 5)
+    by_task: dict[str, list[float]] = {}
+    for g in groups:
+        by_task.setdefault(g.question.task, []).extend(t.task * t.format for t in g.terms)
+    return {"reward": mean([r for g in groups for r in g.rewards.tolist()]), "task": mean([t.task for t in every]),
+            "format": mean([t.format for t in every]), "tag": mean([t.tag for t in every]),
+            "prmu": mean([t.prmu for t in every]), "length": mean([len(s.ids) for s in samples]),
+            "clipped": mean([not s.ended for s in samples]),
+            "zero_variance": mean([not bool(losses.has_signal(g.rewards)) for g in groups]),
+            "by_task": {t: mean(v) for t, v in sorted(by_task.items())}}
+
+
+# ---------------------------------------------------------------- update
+
+def update(config: Config, model, groups: list[Group], optimizer, params: dict) -> dict:
+    """One optimiser step on all groups that carry signal; longest first, so that what fits once fits always."""
+    g = config.grpo
+    live = sorted((x for x in groups if bool(losses.has_signal(x.rewards))),
+                  key=lambda x: -len(x.prompt) - sum(len(s.ids) for s in x.samples))
+    if not live:
+        return {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}
+    weights = losses.token_weights(g.loss, torch.tensor([len(s.ids) for x in live for s in x.samples]), g.completion)
+    totals: dict[str, float] = {}
+    model.train()  # activation checkpointing works in train mode only; dropout is 0
+    for x, w in zip(live, weights.split(g.group)):
+        for key, value in update_group(config, model, x, w).items():
+            totals[key] = totals.get(key, 0.0) + value
+    model.eval()
+    norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    tokens = totals.pop("tokens")
+    per_token = {k: round(totals[k] / tokens, 6) for k in ("kl", "entropy", "drift")}
+    return {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(norm), 5)}
+
+
+def update_group(config: Config, model, group: Group, weights: Tensor) -> dict[str, float]:
+    """Adds the group's gradient: prompt forward, completions in micro-batches, one prompt backward. weights [G]."""
+    g, device = config.grpo, base_of(model).device
+    prompt = torch.tensor(group.prompt, device=device)
+    at = SharedPrefix(model, prompt, grad=True)
+    ref = None
+    if g.beta:
+        with torch.no_grad(), using(model, REF):
+            ref = SharedPrefix(model, prompt)
+    sums = dict.fromkeys(("loss", "kl", "entropy", "drift", "tokens"), 0.0)
+    for i in range(0, len(group.samples), g.micro):
+        part = slice(i, i + g.micro)
+        ids, mask = padded([s.ids for s in group.samples[part]], device)
+        old = torch.zeros(ids.shape, device=device)
+        old[mask] = torch.tensor([lp for s in group.samples[part] for lp in s.logps], device=device)
+        logps, entropy = token_logps(model, at.predict(ids), ids, mask, g.temperature, g.logp_chunk)
+        per_token = losses.policy_loss(logps, old, group.advantages[part].to(device), g.clip_low, g.clip_high)
+        if ref is not None:
+            with torch.no_grad(), using(model, REF):
+                ref_logps, _ = token_logps(model, ref.predict(ids), ids, mask, g.temperature, g.logp_chunk)
+            kl = losses.kl_to_reference(logps, ref_logps)
+            per_token = per_token + g.beta * kl
+            sums["kl"] += float((kl * mask).sum())
+        loss = (per_token * mask * weights[part].to(device)[:, None]).sum()
+        loss.backward()
+        sums["loss"] += float(loss)
+        sums["entropy"] += float(entropy.sum())
+        sums["drift"] += float(((logps - old).abs() * mask).sum())  # sampler against trainer: rounding, or a fault
+        sums["tokens"] += float(mask.sum())
+    at.backward()
+    return sums

@@ -1,0 +1,54 @@
+"""Step 5, guided: GRPO stage 1 from the SFT adapter, reward = task (gated by format) + tags + PRMU."""
+from pathlib import Path
+
+from ..config import Config
+from ..lamp.tasks import from_row
+from ..runs import cli, read_json, read_jsonl, run_step
+
+SETTINGS = ["seed", "prompt", "model", "reward", "grpo"]
+GUARD = 0.55  # PRMU's term is dropped when its accuracy on held-out users is below: a coin gives 0.5
+
+
+def main(config: Config) -> None:
+    run_step(config, "guided", inputs=["data/train.jsonl", "chains/tags.json", "sft/adapter", "prmu", "plan.json"],
+             settings=SETTINGS, outputs=["guided"], work=work)
+
+
+def work(config: Config, folder: Path) -> None:
+    from ..prmu.model import load_prmu
+    from ..prmu.users import ItemEmbeddings, history
+    model, tokenizer, questions, tags = begin(config, folder, start="sft")
+    items = ItemEmbeddings(model, tokenizer, folder / "items.safetensors")
+    model, prmu, report = load_prmu(folder / "prmu", model, tokenizer, config.reward, config.prompt, items)
+    gamma = config.grpo.alpha_prmu
+    if report["accuracy"] < GUARD:
+        print(f"  PRMU's held-out accuracy is {report['accuracy']:.3f}, below {GUARD}: its term is dropped")
+        gamma = 0.0
+
+    def rate(question, completions):
+        items.add(history(question, config.reward.history))
+        return prmu.rate(question, completions).sigmoid()
+
+    from ..grpo.loop import POLICY, Stage, train
+    model.set_adapter(POLICY)
+    stage = Stage("guided", config.grpo.guided_steps, config.grpo.alpha_task, config.grpo.alpha_tag, gamma,
+                  rate if gamma else None)
+    train(config, folder, stage, model, tokenizer, questions, tags)
+
+
+def begin(config: Config, folder: Path, start: str):
+    """(model with `policy` from the stage `start` and the frozen `ref`, tokenizer, questions, primary tags)."""
+    from ..engine.model import load, load_adapter
+    from ..grpo.loop import POLICY, REF
+    base, tokenizer = load(config.model)
+    model = load_adapter(base, folder / start / "adapter", POLICY, trainable=True)
+    model = load_adapter(model, folder / "sft" / "adapter", REF)
+    if config.model.checkpointing:
+        model.get_base_model().activation_checkpointing_enable()
+    model.set_adapter(POLICY)
+    questions = [from_row(r) for r in read_jsonl(folder / "data" / "train.jsonl")]
+    return model, tokenizer, questions, tuple(read_json(folder / "chains" / "tags.json")["primary"])
+
+
+if __name__ == "__main__":
+    cli(main, __doc__)

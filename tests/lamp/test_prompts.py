@@ -1,0 +1,107 @@
+import pytest
+
+from tagpr_lite.lamp.prompts import REASON, build, facts, messages, rating_stats, style_stats
+from tagpr_lite.lamp.tasks import INSTRUCTION, TASKS, Item, Question
+
+
+class Words:
+    """A tokenizer whose tokens are words; its template puts <s> before and <assistant> after the message."""
+    all_special_tokens = ["<s>", "</s>", "<assistant>"]
+
+    def __init__(self):
+        self.vocabulary = []
+
+    def encode(self, text, add_special_tokens=True):
+        assert not add_special_tokens
+        for word in text.split():
+            if word not in self.vocabulary:
+                self.vocabulary.append(word)
+        return [self.vocabulary.index(w) for w in text.split()]
+
+    def decode(self, ids):
+        return " ".join(self.vocabulary[i] for i in ids)
+
+    def apply_chat_template(self, chat, add_generation_prompt, tokenize, return_dict):
+        assert add_generation_prompt and tokenize and not return_dict and [m["role"] for m in chat] == ["user"]
+        return self.encode(f"<s> {chat[0]['content']} <assistant>", add_special_tokens=False)
+
+
+def review(items, text="A fine thing", retrieved=(), task="LaMP_3"):
+    return Question("q", task, "u", f"{INSTRUCTION[task]} {text}", "5", tuple(items), tuple(retrieved))
+
+
+def ask(q, max_tokens=200, item_tokens=20, with_profile=True, reason=False):
+    tokenizer = Words()
+    ids, report = build(q, tokenizer, with_profile=with_profile, reason=reason, max_tokens=max_tokens,
+                        item_tokens=item_tokens)
+    return tokenizer.decode(ids), len(ids), report
+
+
+ITEMS = [Item("0", "good " * 30, "5"), Item("1", "bad\nthing", "1"), Item("2", "also good", "5")]
+
+
+def test_the_message_is_facts_items_question_and_request():
+    q = review(ITEMS, retrieved=(1, 2))
+    text = messages(q, with_profile=True, reason=True)[0]["content"]
+    assert text.split("\n") == ["Past scores: 5 1 5 (mean 3.7, most often 5)", '- "bad thing" -> 1',
+                                '- "also good" -> 5', "", q.input, REASON]
+    assert messages(q, with_profile=False, reason=False) == [{"role": "user", "content": q.input}]
+
+
+def test_items_are_cut_then_dropped_worst_first_and_the_question_never():
+    q = review(ITEMS, retrieved=(2, 1, 0))
+    text, n, report = ask(q, item_tokens=4)
+    assert report == {"items_shown": 3, "items_cut": 1, "items_dropped": 0, "over_budget": False}
+    assert '"good good good…" -> 5' in text and q.input in text and text.endswith("<assistant>")
+    text, fewer, report = ask(q, max_tokens=n - 1, item_tokens=4)
+    assert report["items_shown"] == 2 and report["items_dropped"] == 1 and fewer <= n - 1
+    assert "also" in text and "…" not in text and report["items_cut"] == 0
+    text, _, report = ask(q, max_tokens=5, reason=True)
+    assert report == {"items_shown": 0, "items_cut": 0, "items_dropped": 3, "over_budget": True}
+    assert q.input in text and REASON in text
+
+
+def test_without_the_profile_nothing_of_it_is_shown():
+    text, _, report = ask(review(ITEMS, retrieved=(0, 1)), with_profile=False)
+    assert "Past" not in text and report == {"items_shown": 0, "items_cut": 0, "items_dropped": 0, "over_budget": False}
+
+
+def test_special_tokens_in_the_data_are_only_text():
+    text, _, _ = ask(review([Item("0", "x </s> y", "1")], text="nice </s> <assistant> 5", retrieved=(0,)))
+    assert text.count("<assistant>") == 1 and "</s>" not in text and "< /s>" in text
+
+
+@pytest.mark.parametrize("task, label, line", [
+    ("LaMP_2", "comedy", "Past tags: comedy 2"),
+    ("LaMP_4", "Big Storm Hits Coast", "Past headlines: 4 words on average, Title Case 100%, end mark 0%"),
+    ("LaMP_5", "why not?",
+     "Past titles: 2 words on average, Title Case 0%, lower case 100%, question 100%, end mark 100%"),
+    ("LaMP_7", "", "Past tweets: 4 words on average, Title Case 0%, lower case 100%, exclamation 100%, end mark 100%"),
+])
+def test_facts_by_hand(task, label, line):
+    assert facts(review([Item("0", "so much fun today!", label)] * 2, task=task)) == line
+
+
+def test_facts_of_citations_count_the_papers_that_share_a_word():
+    question = INSTRUCTION["LaMP_1"] + (' "T", which reference is related? Just answer with [1] or [2] without '
+                                        'explanation. [1]: "Graph neural nets" [2]: "Cooking"')
+    items = (Item("0", "on graph theory", "Graph cuts"), Item("1", "graph search", "Neural search"))
+    got = facts(Question("q", "LaMP_1", "u", question, "[1]", items))
+    assert got == "Past papers: 2. Words of [1] in them: graph 2, neural 1. Words of [2] in them: none"
+
+
+def test_long_histories_show_the_last_scores_and_count_all():
+    line = facts(review([Item("0", "", "1")] * 88 + [Item("0", "", "5")] * 12))
+    assert line == "Past scores (last 12 of 100): " + "5 " * 12 + "(mean 1.5, most often 1)"
+
+
+def test_stats():
+    assert rating_stats((Item("0", "", "4"), Item("1", "", "5"))) == ([4, 5], 4.5, 5)
+    assert style_stats([])["words"] == 0
+    assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5 == style_stats(["a: b", "c"])["colon"]
+
+
+def test_every_task_builds():
+    for task in TASKS:
+        q = review([Item("0", "some text", (TASKS[task].labels or ("a title",))[0])], task=task, retrieved=(0,))
+        assert ask(q)[2]["items_shown"] == 1

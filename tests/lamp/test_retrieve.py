@@ -1,0 +1,56 @@
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tagpr_lite.config import UserError
+from tagpr_lite.lamp.retrieve import RETRIEVERS, bm25_scores, retrieve
+from tagpr_lite.lamp.tasks import INSTRUCTION, Item, Question
+
+
+def question(text, items, task="LaMP_3", id="q"):
+    return Question(id, task, "u", f"{INSTRUCTION[task]} {text}", "5", tuple(items))
+
+
+def test_bm25_finds_the_planted_item_and_ties_go_to_the_newer():
+    items = [Item(str(n), f"plain words about thing{n}", "5") for n in range(30)]
+    items[7] = Item("7", "a violet umbrella that leaks", "2")
+    q = question("My Umbrella leaks", items)
+    assert retrieve(q, "bm25", 4, 0) == (7, 29, 28, 27)
+    assert bm25_scores(q)[7] > 0 == bm25_scores(q)[8]
+
+
+def test_titles_are_searched_where_the_official_code_searches_them():
+    items = [Item("0", "a text", "umbrella"), Item("1", "another text", "x")]
+    assert retrieve(question("umbrella", items, "LaMP_4"), "bm25", 1, 0) == (0,)
+    assert retrieve(question("umbrella", items, "LaMP_6"), "bm25", 1, 0) == (1,)
+
+
+@pytest.mark.parametrize("text, items", [("", ["", ""]), ("the", ["of the", "is"]), ("好", ["好", "坏"]),
+                                         ("cat", ["dog"])])
+def test_texts_without_words_in_common_fall_back_to_recency(text, items):
+    q = question(text, [Item(str(n), t, "5") for n, t in enumerate(items)])
+    assert retrieve(q, "bm25", 2, 0)[:1] == (len(items) - 1,)
+
+
+def test_recency_takes_the_last_and_random_is_seeded_by_the_question():
+    items = [Item(str(n), "t", "5") for n in range(50)]
+    assert retrieve(question("x", items), "recency", 3, 0) == (49, 48, 47)
+    first = retrieve(question("x", items), "random", 5, 0)
+    assert first == retrieve(question("x", items), "random", 5, 0)
+    assert first != retrieve(question("x", items), "random", 5, 1)
+    assert first != retrieve(question("x", items, id="r"), "random", 5, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text("abc the", max_size=12), min_size=1, max_size=8), st.text("abc the"), st.integers(0, 10))
+def test_k_positions_without_repeats(texts, asked, k):
+    q = question(asked, [Item(str(n), t, "5") for n, t in enumerate(texts)])
+    for retriever in RETRIEVERS:
+        got = retrieve(q, retriever, k, 0)
+        assert len(got) == len(set(got)) == min(k, len(texts)) and set(got) <= set(range(len(texts)))
+
+
+def test_unknown_retriever_names_the_known_ones():
+    with pytest.raises(UserError, match="bm25, recency, random"):
+        retrieve(question("x", [Item("0", "t", "5")]), "dense", 1, 0)
+    with pytest.raises(UserError, match="negative"):
+        retrieve(question("x", [Item("0", "t", "5")]), "bm25", -1, 0)

@@ -1,0 +1,137 @@
+"""The page: honest when parts are missing, safe with hostile text, silent in a browser."""
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import pytest
+
+from tagpr_lite.config import Config
+from tagpr_lite.report.page import chain, render, verdict
+from tagpr_lite.runs import append_jsonl, save_config, write_json, write_jsonl
+from tagpr_lite.steps import step8_report
+
+from invented_run import EVIL, TAGS, make_run
+
+PARTS = ["config.yaml", "plan.json", "data", "data/summary.json", "chains", "chains/kept.jsonl", "chains/dropped.jsonl",
+         "chains/tags.json", "metrics.jsonl", "prmu", "eval", "eval/base", "eval/sft", "eval/explore",
+         "eval/explore/LaMP_3.json", "manifests", "manifests/sft.json"]
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Balance(HTMLParser):
+    """Fails on an end tag that closes nothing or the wrong thing; collects every tag name."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.names = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.names.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, (tag, self.getpos())
+
+
+def check(page: str) -> None:
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == [] and not parser.names & {"script", "img", "link", "iframe", "object"}
+    assert not re.search(r"(?:src|href)=|url\(|@import", re.sub(r"<pre>.*?</pre>|&lt;.*?&gt;", "", page, flags=re.S))
+    for svg in re.findall(r"<svg.*?</svg>", page, re.S):
+        ET.fromstring(svg)
+
+
+def test_page_shows_the_numbers_and_is_small_and_whole(run):
+    page = render(run)
+    check(page)
+    assert len(page.encode()) < 200_000
+    assert "<strong>0.700</strong>" in page and "0.34–0.46" in page and "+57.1%" in page
+    assert "10.7 min" in page and "LaMP-shaped" in page and "SFT alone +45.0%" in page
+    assert "not run" not in page.lower()
+
+
+def test_hostile_text_is_text(run):
+    page = render(run)
+    assert EVIL not in page and "<script" not in page and "<img" not in page
+    assert html.escape(EVIL, quote=False).replace("'", "&#39;") in page
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_any_part_may_be_missing(run, part):
+    path = run / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    check(render(run))
+    if part in ("eval", "chains", "prmu", "metrics.jsonl", "manifests"):
+        assert "not run" in render(run).lower()
+
+
+def test_an_empty_folder_is_a_page_too(tmp_path):
+    page = render(tmp_path)
+    check(page)
+    assert page.lower().count("not run") >= 10 and "no result to summarise" in page
+
+
+def test_rows_with_nothing_in_them_do_not_stop_the_page(run):
+    write_jsonl(run / "chains/kept.jsonl", [{}, {"text": None}])
+    append_jsonl(run / "metrics.jsonl", [{"step": "guided"}, {"step": "explore", "index": 90, "by_task": None}])
+    half_a_pair = r'{"scores": {}, "predictions": [{}, {"text": "\ud800"}]}'
+    (run / "eval/explore/LaMP_3.json").write_text(half_a_pair)
+    write_json(run / "manifests/guided.json", {"key": {}, "done": False})
+    page = render(run)
+    check(page)
+    page.encode("utf-8")
+    assert "cut off" in page
+
+
+def test_a_chain_is_its_steps_or_is_said_to_be_malformed(run):
+    good = chain("<think>\n<conclude>So 5.</conclude>\n</think>\n5", TAGS)
+    assert good["steps"] == [("conclude", "So 5.")] and not good["fault"]
+    for text in ("", None, "4", "<think>", "<think><conclude>x</think>4", "<think><other>x</other></think>4"):
+        bad = chain(text, TAGS)
+        assert bad["fault"] and bad["steps"] == [] and bad["text"] == (text or "")
+    page = render(run)
+    assert "Malformed: the text has no single &lt;/think&gt;" in page
+    assert page.count('<span class="chip">conclude</span>') == 3 * 2 + 6
+
+
+def test_verdicts_are_words():
+    assert verdict("LaMP_1", "[1]", "[1]") == ("right", "✓ right")
+    assert verdict("LaMP_1", "[2]", "[1]") == ("wrong", "✗ wrong")
+    assert verdict("LaMP_3", "2", "4") == ("wrong", "✗ off by 2")
+    assert verdict("LaMP_3", None, "4")[1] == "✗ no answer could be read"
+    assert verdict("LaMP_5", "Another title", "A title")[0] == "free"
+    assert verdict("other", "a", "b")[0] == "wrong"
+
+
+def test_the_step_writes_both_files_prints_the_table_and_skips_itself(tmp_path, capsys):
+    config = Config(name="demo", results=str(tmp_path))
+    make_run(config.folder)
+    save_config(config)
+    step8_report.main(config)
+    said = capsys.readouterr().out
+    assert "| explore " in said and str(config.folder / "report.html") in said
+    check((config.folder / "report.html").read_text(encoding="utf-8"))
+    step8_report.main(config)
+    assert "up to date, skipped" in capsys.readouterr().out
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_a_browser_opens_it_without_a_word(run, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(render(run), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+             "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0"]
+    done = subprocess.run([BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
+                          capture_output=True, text=True, timeout=60)
+    assert "CONSOLE" not in done.stderr
+    assert done.stdout.count("<svg") == render(run).count("<svg") and "Tagging the Thought" in done.stdout

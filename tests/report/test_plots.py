@@ -1,0 +1,61 @@
+"""Every drawing is well-formed XML, says in words what it shows, and keeps the two GRPO stages apart."""
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tagpr_lite.report import plots, tables
+from tagpr_lite.runs import read_metrics
+
+from invented_run import EVIL, TAGS
+
+
+def metrics(run):
+    return {s: read_metrics(run, s) for s in ("sft", "reward", "guided", "explore")}
+
+
+def test_all_drawings_are_xml_with_a_label(run):
+    rows = tables.collect(run)
+    drawn = [c["svg"] for c in plots.curves(metrics(run))]
+    drawn += [plots.dot_plot("x", key, rows) for key in tables.columns(rows)]
+    drawn += [plots.tag_bars(TAGS, {TAGS[0]: 3}), plots.prmu_bars({"accuracy": 0.8, "shuffled": 0.5})]
+    assert len(drawn) == 7 + 6 + 2
+    for svg in drawn:
+        root = ET.fromstring(svg)
+        assert root.tag.endswith("svg") and root.get("role") == "img" and len(root.get("aria-label")) > 10
+        assert "nan" not in svg and "inf " not in svg and len(svg) < 40_000
+
+
+def test_hostile_names_stay_text():
+    svg = plots.tag_bars([EVIL, "a\x00b\x1b"], {EVIL: 2})
+    assert "<script" not in svg and "<img" not in svg
+    assert EVIL in "".join(ET.fromstring(svg).itertext())
+
+
+@pytest.mark.parametrize("low, high", [(0, 1), (0.31, 0.34), (-3, 812), (5, 5), (0, 0), (1e-7, 2e-7)])
+def test_ticks_are_few_rise_and_cover(low, high):
+    marks = plots.ticks(low, high)
+    assert marks == sorted(set(marks)) and 2 <= len(marks) <= 7
+    assert marks[0] <= low + 1e-9 and marks[-1] >= high - 1e-9
+
+
+def test_the_second_stage_follows_the_first_and_neither_smooths_over_the_mark():
+    guided, explore = [[{"index": i, "reward": v} for i in range(40)] for v in (1.0, 0.0)]
+    rows, cut = plots.timeline(guided, explore)
+    points = plots.points_of(rows, "reward")
+    assert cut == 40 and [x for x, _ in points] == list(range(80))
+    assert plots.smooth(points, cut) == points
+    assert plots.timeline([], explore)[1] is None
+
+
+def test_values_that_are_no_numbers_are_left_out():
+    rows = [{"index": 0, "kl": None}, {"index": 1, "kl": float("nan")}, {"index": 2}, {"index": 3, "kl": 0.5}]
+    assert plots.points_of(rows, "kl") == [(3.0, 0.5)]
+    assert plots.curves({"guided": rows})[0]["title"] == "GRPO, signal and drift"
+    assert plots.curves({}) == []
+
+
+def test_a_long_run_stays_small():
+    svg = plots.line_chart("x", [("loss", 1, [(i, 1 / (1 + i)) for i in range(50_000)])])
+    assert len(svg) < 20_000
