@@ -34,6 +34,8 @@ class Lamp:
     """Most training questions a task, {default: 60, LaMP_3: 220}; a task that is not named and no default: all."""
     dev_limit: dict[str, int] = field(default_factory=dict)
     """Most dev questions a task, in the same form. The sample is seeded, and its size is printed."""
+    from_profile: dict[str, int] = field(default_factory=dict)
+    """Most further training questions a task made of training users' own profile items; none unless said."""
     retriever: str = "bm25"
     """How profile items are chosen: bm25, recency or random."""
     k: int = 4
@@ -187,7 +189,9 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        return Path(self.results) / (self.name or self.preset)
+        """results/<name>; unnamed runs on other data than the built-in benchmark get a folder of their own."""
+        source = "" if self.lamp.source == "mini" else "-" + Path(self.lamp.source).resolve().name
+        return Path(self.results) / (self.name or self.preset + source)
 
 
 def load(preset: str, overrides: list[str] = ()) -> Config:

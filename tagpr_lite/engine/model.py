@@ -88,25 +88,30 @@ def unpack_smollm2(folder: Path) -> None:
 
 
 def make_tiny(folder: Path) -> None:
-    """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, no skill whatever."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, hardly any skill."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import Qwen3Config, Qwen3ForCausalLM
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {t: i for i, t in enumerate(specials + letters)}
-    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+
+    from ..lamp import mini
+    raw = Tokenizer(models.BPE())
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    texts = [q.input for splits in mini.build(0, 20).values() for q in splits["train"]]
+    raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1024, show_progress=False,
+                                                       special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+                                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>",
                                         additional_special_tokens=["<|im_start|>"])
     tokenizer.chat_template = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
                                "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
     tokenizer.save_pretrained(folder)
-    config = Qwen3Config(vocab_size=len(vocab), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                          num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=4096,
-                         tie_word_embeddings=True, eos_token_id=vocab["<|im_end|>"], pad_token_id=vocab["<|endoftext|>"],
-                         bos_token_id=None)
+                         tie_word_embeddings=True, initializer_range=0.125, eos_token_id=tokenizer.eos_token_id,
+                         pad_token_id=tokenizer.pad_token_id, bos_token_id=None)
     torch.manual_seed(0)
-    Qwen3ForCausalLM(config).save_pretrained(folder)
+    model = Qwen3ForCausalLM(config)
+    model.model.embed_tokens.weight.data *= 4  # the frozen head can then give a logit a range worth learning in
+    model.save_pretrained(folder)
 
 
 def load(settings: Model, attention: str = prefix.NAME):

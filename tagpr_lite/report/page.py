@@ -40,24 +40,25 @@ def chain(text: object, primary: list[str]) -> dict:
     return {"steps": [(s.tag, cut(s.text)) for s in found.steps], "fault": "", "text": ""}
 
 
-def cut(text: object) -> str:
+def cut(text: object, most: int = LONGEST) -> str:
     text = str(text)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … [{len(text) - LONGEST:,} more characters]"
+    return text if len(text) <= most else f"{text[:most]} … [{len(text) - most:,} more characters]"
 
 
 def verdict(task: str, answer: object, gold: object) -> tuple[str, str]:
     """(class, words): right or wrong where the task has one right answer, neither where ROUGE judges free text."""
-    kind = TASKS[task].kind if task in TASKS else "choice"
-    if answer is None or answer == "":
+    known, gold = TASKS.get(task), str(gold).strip()
+    read = str(answer or "").strip()
+    read = known.parse_answer(read) if known else read  # the lenient reading, as in the main table
+    if not read:
         return "wrong", "✗ no answer could be read"
-    if str(answer).strip().casefold() == str(gold).strip().casefold():
+    if read == gold:
         return "right", "✓ right"
-    if kind == "text":
+    if known and known.kind == "text":
         return "free", "≈ free text, judged by ROUGE"
-    try:
-        return "wrong", f"✗ off by {abs(float(answer) - float(gold)):g}" if kind == "rating" else "✗ wrong"
-    except (TypeError, ValueError):
-        return "wrong", "✗ wrong"
+    if known and known.kind == "rating":
+        return "wrong", f"✗ off by {abs(float(read) - float(gold)):g}"
+    return "wrong", "✗ wrong"
 
 
 def examples(folder: Path, system: str, primary: list[str]) -> list[dict]:
@@ -72,8 +73,8 @@ def examples(folder: Path, system: str, primary: list[str]) -> list[dict]:
             if kind not in seen:
                 seen.add(kind)
                 shown.append({**thought, "task": path.stem, "id": p.get("id", ""), "user": p.get("user", ""),
-                              "input": cut(p.get("input") or ""), "answer": cut(p.get("answer") or "none"),
-                              "gold": cut(p.get("gold", "")), "mark": mark, "said": said})
+                              "input": cut(p.get("input") or ""), "answer": cut(p.get("answer") or "none", 200),
+                              "gold": cut(p.get("gold", ""), 200), "mark": mark, "said": said})
     return shown
 
 
@@ -130,7 +131,7 @@ def render(folder: Path) -> str:
         colour=lambda tag: 1 + primary.index(tag) % 9 if tag in primary else 0,
         sets=[(f"Dev questions, answered by {system}", shown),
               ("Training chains, written by the teacher", training(kept, primary))],
-        official=bool(tasks) and all(str(t.get("source")).startswith("official") for t in tasks.values()))
+        built_in=all(t.get("source") == "mini" for t in tasks.values()))
     return page.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair in the data cannot be written
 
 
@@ -223,7 +224,8 @@ TEMPLATE = """<!doctype html>
 <tr>{% for task, m in columns %}<th scope="col">{{ tables.METRICS.get(m, m) }}&nbsp;{{ tables.arrow(m) }}</th>
 {% endfor %}</tr></thead>
 <tbody>{% for r in rows %}<tr><th scope="row">{{ r.label }}</th>
-{% if full %}<td>{{ tables.change_text(r, columns|length) }}</td>{% endif %}{% for key in columns %}
+{% if full %}<td>{{ tables.signed(r.relative) }}{% if 0 < r.compared < columns|length %}
+<small>{{ r.compared }} of {{ columns|length }} scores</small>{% endif %}</td>{% endif %}{% for key in columns %}
 {% set c = r.cells.get(key, {}) %}{% set v = tables.decimal(c.get(field)) %}
 <td class="{{ 'best' if c.get(mark) }}">{% if c.get(mark) %}<strong>{{ v }}</strong>{% else %}{{ v }}{% endif %}
 {% if full and c.get("interval") %}<small>{{ "%.2f–%.2f"|format(*c.interval) }}</small>{% endif %}</td>{% endfor %}
@@ -252,10 +254,11 @@ TEMPLATE = """<!doctype html>
 <td>{{ tables.percent(tables.number(v.shuffled)) }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}</div>
 {% else %}<p class="soft">Not run.</p>{% endif %}</section>
 
-<section><h2>The tags</h2>{% if primary %}<p>{{ kept }} chains kept, {{ dropped }} dropped. Tag names:
-{{ tags.source or "source not recorded" }}.</p><div class="grid2"><figure><figcaption><b>Steps by tag</b></figcaption>
-{{ bars }}</figure>{% if tags.by_task and tags.by_task|length > 1 %}<div class="scroll"><table><thead>
-<tr><th scope="col">Tag</th>{% for t in tags.by_task %}<th scope="col">{{ t }}</th>{% endfor %}</tr></thead><tbody>
+<section><h2>The tags</h2>{% if primary %}<p>{{ kept }} chains kept, {{ dropped }} dropped. Where they
+are from: {{ tags.source or "not recorded" }}.</p><div class="grid2"><figure>
+<figcaption><b>Steps by tag</b></figcaption>{{ bars }}</figure>
+{% if tags.by_task and tags.by_task|length > 1 %}<div class="scroll"><table><thead><tr>
+<th scope="col">Tag</th>{% for t in tags.by_task %}<th scope="col">{{ t }}</th>{% endfor %}</tr></thead><tbody>
 {% for tag in primary %}<tr><th scope="row">{{ tag }}</th>
 {% for c in tags.by_task.values() %}<td>{{ c.get(tag, 0) }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% endif %}</div>{% else %}<p class="soft">Not run.</p>{% endif %}</section>
@@ -277,10 +280,13 @@ first wrong and the first malformed answer in file order; of the training chains
 <section><h2>What is the paper's and what is ours</h2><ul>
 <li>The paper's (TagPR, arXiv 2509.23140) is the method: tagged thoughts, SFT on them, a personalization reward model
 with user embeddings, and two stages of GRPO, guided and then exploratory.</li>
-<li>Ours are the hyper-parameters, the prompts, the nine tag names, the averaging and the code.</li>
+<li>Ours are the hyper-parameters, the prompts, the tag names, the averaging and the code.</li>
 <li>Every number on this page is this run's. None is copied from the paper.</li>
-{% if tasks %}<li>{{ "The data are official LaMP." if official else "The data are LaMP-shaped: same tasks and fields,
-not the official LaMP questions, so these scores cannot be set beside published ones." }}</li>{% endif %}
+{% if tasks %}<li>The data are LaMP-shaped: LaMP's tasks and fields, {{ "but the built-in benchmark's invented users" if
+built_in else "read from a folder" }}. Scores can be set beside published ones only where the questions are the official
+ones.</li>{% endif %}
+{% if config.model and config.model.name == "tiny" %}<li>The model is a tiny random one: the run shows that the parts
+fit together, and its scores mean nothing.</li>{% endif %}
 {% for note in data.notes or [] %}<li>{{ note }}</li>{% endfor %}</ul>
 {% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for k, v in plan.items() %}<tr>
 <th scope="row">{{ k }}</th><td style="text-align:left;white-space:normal">{{ v }}</td></tr>{% endfor %}

@@ -61,7 +61,7 @@ def line(x1: float, y1: float, x2: float, y2: float, cls: str) -> str:
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round numbers that cover [low, high]: steps of 1, 2 or 5 times a power of ten."""
     if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
+        low, high = (low - abs(low) / 2, high + abs(high) / 2) if abs(low) > 1e-9 else (0.0, 1.0)
     power = 10 ** math.floor(math.log10((high - low) / count))
     step = next(m * power for m in (1, 2, 5, 10) if m * power * count >= (high - low) * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -156,6 +156,7 @@ def timeline(guided: list[dict], explore: list[dict]) -> tuple[list[dict], float
 def curves(metrics: dict[str, list[dict]]) -> list[dict]:
     """The charts that the run has data for, each {title, note, svg}. `metrics`: the rows of metrics.jsonl by step."""
     rows, cut = timeline(metrics.get("guided", []), metrics.get("explore", []))
+    rows = [{k: v for k, v in r.items() if v or k not in ("prmu", "kl")} for r in rows]  # exactly 0: was not computed
     tasks = sorted({t for r in rows for t in (r.get("by_task") or {})})
     by_task = [{"index": r.get("index"), **(r.get("by_task") or {})} for r in rows]
     reward, sft = metrics.get("reward", []), metrics.get("sft", [])
@@ -163,7 +164,7 @@ def curves(metrics: dict[str, list[dict]]) -> list[dict]:
         ("SFT", "Loss in nats a token, on the completion only.", sft, [("loss", "loss", 1)], None),
         ("Reward model (PRMU)", "Bradley-Terry loss (nats) and accuracy on the training pairs.", reward,
          [("loss", "loss", 4), ("accuracy", "accuracy", 3)], None),
-        ("GRPO, the terms of the reward", "Each before its weight; the tag and PRMU terms guide the first stage only.",
+        ("GRPO, the terms of the reward", "Each before its weight. Tags and PRMU count in the guided stage only.",
          rows, [(k, k, c) for k, c in TERMS], cut),
         ("GRPO, the reward", "What the policy is trained on. Its terms change at the mark: compare within a stage.",
          rows, [("reward", "reward", 6)], cut),
@@ -190,7 +191,7 @@ def bars(label: str, items: list[tuple[str, int, float, str]], most: float, mark
         wide = 120 * value / (most or 1)
         parts += [text(140, y + 15, name, f"name f{colour}", "end"),
                   f'<rect x="148" y="{y}" width="{wide:.1f}" height="20" rx="3" class="f{colour}"/>',
-                  text(154 + wide, y + 15, shown, "tick")]
+                  text(154 + max(wide, 120 * (mark or 0) / (most or 1)), y + 15, shown, "tick")]
         y += 28
     if mark is not None:
         parts.append(line(148 + 120 * mark / most, 2, 148 + 120 * mark / most, y - 2, "cut"))

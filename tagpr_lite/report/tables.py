@@ -90,7 +90,8 @@ def main_columns(rows: list[dict]) -> list[tuple[str, str]]:
 def _mark_best(rows: list[dict], key: tuple[str, str], field: str, mark: str) -> None:
     values = [row["cells"][key][field] for row in rows if key in row["cells"]]
     values = [v for v in values if v is not None]
-    best = (min if key[1] in LOWER_IS_BETTER else max)(values) if len(values) > 1 else None  # one is not a contest
+    contest = len(set(values)) > 1  # one system alone, or all the same: nobody is best
+    best = (min if key[1] in LOWER_IS_BETTER else max)(values) if contest else None
     for row in rows:
         if key in row["cells"]:
             row["cells"][key][mark] = best is not None and row["cells"][key][field] == best
@@ -153,12 +154,14 @@ def _against_sft(rows: list[dict], final: dict, sft: dict, base: dict | None) ->
 def prmu_sentence(report: dict) -> str:
     """What the reward model's accuracies mean, good or bad."""
     own, other = number(report.get("accuracy")), number(report.get("shuffled"))
-    said = f"On {report.get('pairs', '?')} held-out pairs PRMU picks what fits the user {percent(own)} of the time"
+    pairs = f"{report['heldout_pairs']} pairs" if "heldout_pairs" in report else "pairs"
+    said = f"On {pairs} of users it was not trained on, PRMU picks what fits the user {percent(own)} of the time"
     if own is None or other is None:
         return said + "."
-    gap = 100 * (own - other)
-    verdict = (f"the {gap:.0f} points between are what it knows about users rather than about answers" if gap >= 1
-               else "no better with the right user, so it has learned nothing about users")
+    gap, n = own - other, report.get("heldout_pairs") or 1
+    noise = 1.96 * math.sqrt((own * (1 - own) + other * (1 - other)) / n)  # 95%, of the difference of two shares
+    verdict = (f"the {100 * gap:.0f} points between are what it knows about users, not about answers" if gap > noise
+               else f"the difference is within the noise of {n} pairs, so nothing shows that it knows the user")
     return f"{said}, and {percent(other)} with another user's history in the place of their own: {verdict}."
 
 

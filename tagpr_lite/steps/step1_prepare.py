@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ..config import Config, UserError
 from ..lamp import files, mini
+from ..lamp.extra import from_profiles
+from ..lamp.prompts import build
 from ..lamp.retrieve import retrieve
 from ..lamp.tasks import TASKS, Question, to_row
 from ..runs import cli, run_step, save_config, seed_of, write_json, write_jsonl
@@ -22,28 +24,50 @@ def main(config: Config) -> None:
 
 
 def work(config: Config, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from ..engine.model import find
     lamp = config.lamp
     data = (mini.build(config.seed, lamp.mini_users, lamp.tasks) if lamp.source == "mini"
             else files.load_folder(lamp.source, lamp.tasks))
-    summary = {"tasks": {}, "notes": []}
-    for split, limits in (("train", lamp.train_limit), ("dev", lamp.dev_limit)):
-        rows = []
-        for task, splits in sorted(data.items()):
-            limit = limits.get(task, limits.get("default"))
-            chosen = files.sample(splits[split], limit, seed_of(config.seed, task, split))
-            rows += [to_row(ready(q, config)) for q in chosen]
-            entry = summary["tasks"].setdefault(task, {"title": TASKS[task].title, "source": lamp.source})
-            entry |= {split: len(chosen), f"{split}_available": len(splits[split]), f"{split}_users": len({q.user for q in chosen})}
-        write_jsonl(folder / "data" / f"{split}.jsonl", rows)
-    for task, entry in summary["tasks"].items():
-        entry["users"] = entry["train_users"] + entry["dev_users"]
-        print(f"  {task} ({entry['title']}): {entry['train']} of {entry['train_available']} train, "
-              f"{entry['dev']} of {entry['dev_available']} dev questions")
     plan = make_plan(config)
+    tokenizer = AutoTokenizer.from_pretrained(find(config.model.name))
+    tasks, rows = {}, {"train": [], "dev": []}
+    for task, splits in sorted(data.items()):
+        train = choose(splits["train"], lamp.train_limit, config, task, "train")
+        if more := limit_of(lamp.from_profile, task):
+            train += from_profiles(train, more, seed_of(config.seed, task, "profiles"))
+        train = [ready(q, config) for q in train]
+        dev = [ready(q, config) for q in choose(splits["dev"], lamp.dev_limit, config, task, "dev")]
+        short = [q for q in train if not too_long(q, tokenizer, config)]
+        tasks[task] = {"title": TASKS[task].title, "source": lamp.source, "train": len(short), "dev": len(dev),
+                       "users": len({q.user for q in short + dev}), "too_long": len(train) - len(short)}
+        print(f"  {task} ({TASKS[task].title}): {len(short)} train questions (of {len(splits['train'])}, and "
+              f"{more or 0} from profiles at most; {len(train) - len(short)} left out as longer than the prompt budget), "
+              f"{len(dev)} dev (of {len(splits['dev'])})")
+        rows["train"] += map(to_row, short)
+        rows["dev"] += map(to_row, dev)
     for key, value in plan.items():
         print(f"  {key}: {value}")
-    write_json(folder / "data" / "summary.json", summary)
+    for split in rows:
+        write_jsonl(folder / "data" / f"{split}.jsonl", rows[split])
+    write_json(folder / "data" / "summary.json", {"tasks": tasks, "notes": []})
     write_json(folder / "plan.json", plan)
+
+
+def limit_of(limits: dict[str, int], task: str) -> int | None:
+    return limits.get(task, limits.get("default"))
+
+
+def choose(questions: list[Question], limits: dict[str, int], config: Config, task: str, split: str) -> list[Question]:
+    return files.sample(questions, limit_of(limits, task), seed_of(config.seed, task, split))
+
+
+def too_long(question: Question, tokenizer, config: Config) -> bool:
+    """Whether the question alone exceeds the prompt's budget. Such ones are not trained on; in dev all are answered."""
+    _, report = build(question, tokenizer, with_profile=True, reason=True, max_tokens=config.prompt.max_tokens,
+                      item_tokens=config.prompt.item_tokens)
+    return report["over_budget"]
 
 
 def ready(question: Question, config: Config) -> Question:

@@ -24,7 +24,7 @@ POSITIVE = set("love loves loved great perfect perfectly excellent amazing wonde
 NEGATIVE = set("bad poor broke broken waste disappointed disappointing terrible awful worst horrible return returned "
                "cheap smell hard difficult issue problem problems unfortunately refund useless weak "
                "stopped failed ugly annoying expensive hate never dry harsh leak leaked wrong skip less "
-               "however but okay ok slow late cold".split())
+               "however okay slow late cold".split())
 READINGS = ("very negative", "negative", "mixed", "positive", "glowing")
 LEVEL = (1.4, 2.3, 3.2, 4.2, 5.0)  # the score a text of that reading gets from a user whose mean is 4
 
@@ -45,33 +45,38 @@ def rate(question: Question, attempt: int) -> Chain | None:
         return None
     reading, mean = order[attempt], sum(scores) / len(scores)
     score = min(5, max(1, int(LEVEL[reading] + 0.5 * (mean - 4) + 0.5)))
-    manner = "generous" if mean >= 4.5 else "fair" if mean >= 3.5 else "strict"
-    quoted = " and ".join(f'"{c}"' for c in cues) or "The text"
-    steps = [_past(scores), Step("analyze_query", f"{quoted} sound{'' if len(cues) > 1 else 's'} {READINGS[reading]}.")]
+    manner = "Generous" if mean >= 4.5 else "Fair" if mean >= 3.5 else "Strict"
+    cue = f'"{cues[0]}"' if cues else "The text"
+    steps = [_past(scores), Step("analyze_query", f"{cue} sounds {READINGS[reading]}.")]
     if len(set(scores)) > 2:
         steps.append(Step("identify_patterns", f"Scores vary, {min(scores)} to {max(scores)}."))
-    steps.append(Step("apply_preferences", f"A {manner} user and a {READINGS[reading]} text: {score}."))
+    steps.append(Step("apply_preferences", f"{manner} user, {READINGS[reading]} text: {score}."))
     return Chain(tuple(steps), str(score))
 
 
 def _past(scores: list[int]) -> Step:
-    newest = " ".join(map(str, scores[-6:]))
+    newest = " ".join(map(str, scores[-4:]))
     if len(scores) < 2:
         return Step("understand_task", f"Only one past score, {newest}.")
     return Step("examine_examples", f"Past scores {newest}, mean {mean_text(scores)}.")
 
 
 def sentiment(text: str) -> tuple[list[str], int]:
-    """(up to two cue words as they stand in the text, net positive words capped to -3..+1), "not" turning a word round."""
+    """(cue words as they stand in the text, those of the winning side first; net positive words capped to -3..+1).
+
+    "not" before a word turns it round.
+    """
     words = re.findall(r"[A-Za-z']+", text)
-    cues, total = [], 0
+    cues = []
     for i, word in enumerate(words):
         sign = (word.lower() in POSITIVE) - (word.lower() in NEGATIVE)
+        if sign and any(w.lower() in ("not", "no", "isn't", "don't", "didn't", "wasn't") for w in words[max(0, i - 2):i]):
+            sign = -sign
         if sign:
-            turned = any(w.lower() in ("not", "no", "isn't", "don't", "didn't", "wasn't") for w in words[max(0, i - 2):i])
-            total += -sign if turned else sign
-            cues.append(word)
-    return list(dict.fromkeys(c for c in cues if len(c) > 2))[:2], max(-3, min(1, total))
+            cues.append((word, sign))
+    total = sum(sign for _, sign in cues)
+    cues.sort(key=lambda c: c[1] * total < 0)
+    return [w for w, _ in cues if len(w) > 2], max(-3, min(1, total))
 
 
 def tag_movie(question: Question, attempt: int) -> Chain | None:
@@ -110,7 +115,7 @@ def cite(question: Question, attempt: int) -> Chain | None:
     near = max(mine, key=lambda m: len(content_words(options[pick]) & m[1]))[0]
     shared = sorted(content_words(options[pick]) & content_words(f"{near.label} {near.text}"))[:2]
     reason = f"[{pick + 1}] shares {' and '.join(shared)}." if shared else f"[{pick + 1}] is closer in kind."
-    return Chain((Step("examine_examples", f'The user wrote "{_head(near.label, 8)}".'),
+    return Chain((Step("examine_examples", f'The user wrote "{_head(near.label, 6)}".'),
                   Step("compare_options", reason), Step("conclude", f"So [{pick + 1}].")), f"[{pick + 1}]")
 
 
@@ -126,7 +131,7 @@ def title(question: Question, attempt: int) -> Chain | None:
     style = f"About {words:.0f} words, {'Title Case' if capital else 'plain case'}, {'an' if mark else 'no'} end mark."
     text = TASKS[question.task].payload(question.input)
     key = [w for w in dict.fromkeys(re.findall(r"[A-Za-z]{4,}", text)) if w.lower() in content_words(question.gold)][:3]
-    steps = [Step("examine_examples", f'The user wrote "{_head(shown, 8)}".'), Step("infer_preferences", style)]
+    steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'), Step("infer_preferences", style)]
     if key:
         steps.append(Step("analyze_query", f"Key words: {', '.join(key)}."))
     else:

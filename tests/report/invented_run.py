@@ -53,7 +53,7 @@ def make_run(folder) -> None:
                                              "by_task": {t: {k: v // 3 for k, v in counts.items()} for t in METRICS}})
     write_jsonl(folder / "metrics.jsonl", curves(rng))
     write_json(folder / "prmu/report.json", {
-        "accuracy": 0.81, "shuffled": 0.55, "generic": 0.58, "pairs": 120,
+        "accuracy": 0.81, "shuffled": 0.55, "generic": 0.58, "pairs": 360, "heldout_pairs": 120,
         "by_kind": {"other_user": {"n": 60, "accuracy": 0.84, "shuffled": 0.52},
                     "wrong_answer": {"n": 60, "accuracy": 0.78, "shuffled": 0.58}}})
     for system, values in SCORES.items():
@@ -77,7 +77,8 @@ def curves(rng: random.Random) -> list[dict]:
             t = 1 - math.exp(-(start + i) / 30)
             noisy = lambda a, b: min(1.0, max(0.0, a + b * t + rng.gauss(0, 0.05)))
             task, tag, prmu = noisy(0.3, 0.4), noisy(0.4, 0.5), noisy(0.5, 0.15)
-            rows.append({"step": stage, "index": i, "task": task, "tag": tag, "prmu": prmu, "format": noisy(0.75, 0.2),
+            rows.append({"step": stage, "index": i, "task": task, "tag": tag, "format": noisy(0.75, 0.2),
+                         "prmu": prmu if stage == "guided" else 0.0,
                          "reward": task + (0.2 * (tag + prmu) if stage == "guided" else 0), "kl": 0.02 * t,
                          "length": 60 + 20 * t + rng.gauss(0, 3), "zero_variance": noisy(0.1, 0.2), "seconds": 15.0,
                          "by_task": {"LaMP_1": noisy(0.4, 0.3), "LaMP_3": noisy(0.3, 0.4), "LaMP_5": noisy(0.2, 0.2)}})

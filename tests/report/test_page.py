@@ -104,6 +104,7 @@ def test_a_chain_is_its_steps_or_is_said_to_be_malformed(run):
 def test_verdicts_are_words():
     assert verdict("LaMP_1", "[1]", "[1]") == ("right", "✓ right")
     assert verdict("LaMP_1", "[2]", "[1]") == ("wrong", "✗ wrong")
+    assert verdict("LaMP_3", "Score: 4 stars", "4") == ("right", "✓ right"), "read as the lenient table reads it"
     assert verdict("LaMP_3", "2", "4") == ("wrong", "✗ off by 2")
     assert verdict("LaMP_3", None, "4")[1] == "✗ no answer could be read"
     assert verdict("LaMP_5", "Another title", "A title")[0] == "free"

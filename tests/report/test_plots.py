@@ -56,6 +56,11 @@ def test_values_that_are_no_numbers_are_left_out():
     assert plots.curves({}) == []
 
 
+def test_prmu_is_not_drawn_as_zero_where_it_was_not_asked(run):
+    terms = next(c for c in plots.curves(metrics(run)) if "terms" in c["title"])
+    assert "prmu from" in terms["svg"] and "prmu from 0 " not in terms["svg"] and " to 0;" not in terms["svg"]
+
+
 def test_a_long_run_stays_small():
     svg = plots.line_chart("x", [("loss", 1, [(i, 1 / (1 + i)) for i in range(50_000)])])
     assert len(svg) < 20_000

@@ -1,0 +1,101 @@
+"""The teacher is honest, the filter filters, the nine most frequent tags win."""
+from dataclasses import replace
+
+import pytest
+
+from tagpr_lite.config import UserError
+from tagpr_lite.lamp import mini
+from tagpr_lite.lamp.retrieve import retrieve
+from tagpr_lite.lamp.tasks import INSTRUCTION, TASKS, Item, Question
+from tagpr_lite.tags import chains, teacher
+from tagpr_lite.tags.facts import claims, groundedness
+from tagpr_lite.tags.schema import PRIMARY, Chain, Step, parse, render
+
+
+def review(scores=(5, 4, 5), text="It broke, terrible and cheap.", gold="2"):
+    profile = tuple(Item(str(n), f"Item number {n} was fine", str(s), f"2020-01-0{n + 1}") for n, s in enumerate(scores))
+    return Question("q", "LaMP_3", "u", f"{INSTRUCTION['LaMP_3']} {text}", gold, profile, (0,))
+
+
+def paper():
+    profile = (Item("a", "On the parsing of grammars", "Fast parsing", "2001"), Item("b", "Memory", "Garbage", "2002"))
+    words = '"My title", which reference is related? Just answer with [1] or [2] without explanation. [1]: "A "quoted" parsing" [2]: "Cooking"'
+    return Question("c", "LaMP_1", "u", f"{INSTRUCTION['LaMP_1']} {words}", "[1]", profile, (0,))
+
+
+def benchmark():
+    data = mini.build(3, 12)
+    return [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in data.values() for q in s["train"]] + [review(), paper()]
+
+
+def test_every_chain_of_the_teacher_is_valid_and_grounded():
+    seen = 0
+    for q in benchmark():
+        for attempt in range(5):
+            chain = teacher.write(q, attempt)
+            if chain is not None:
+                assert parse(render(chain)) == chain
+                assert groundedness(chain, q) == 1.0, (claims(chain, q), q)
+                seen += bool(claims(chain, q))
+    assert seen > 100
+
+
+def test_the_teacher_does_not_see_the_gold_of_a_checkable_question():
+    for q in benchmark():
+        if TASKS[q.task].kind != "text":
+            blind = replace(q, gold="no such answer")
+            assert [teacher.write(q, n) for n in range(5)] == [teacher.write(blind, n) for n in range(5)]
+
+
+def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
+    for q in benchmark():
+        kept, dropped = chains.generate(q, attempts=5, keep=1)
+        assert len(kept) <= 1 and all(d["reason"] for d in dropped)
+        if TASKS[q.task].kind == "text":
+            assert [k["kind"] for k in kept] == ["rationalised"] and kept[0]["answer"] == q.gold.strip()
+        else:
+            assert all(k["answer"] == q.gold and k["kind"] == "reasoned" for k in kept)
+            assert all(d["answer"] != q.gold for d in dropped if d["reason"] == "wrong answer")
+
+
+@pytest.mark.parametrize("text, holds", [
+    ("Past scores 5 4 5, mean 4.7.", [True, True]), ("Past scores 5 5 5, mean 4.7.", [False, True]),
+    ("Past scores 4 5.", [True]), ("mean of 3.9", [False]), ('"It broke" sounds negative', [True]),
+    ('"never said" sounds negative', [False]), ("Nothing to check.", []), ("average 4.7 and \"broke\"", [True, True])])
+def test_claims_are_checked_against_the_profile(text, holds):
+    assert [ok for _, ok in claims(Chain((Step("conclude", text),), "2"), review())] == holds
+
+
+def test_a_chain_that_contradicts_its_profile_is_dropped():
+    text = render(Chain((Step("examine_examples", "Past scores 1 1 1, mean 1.0."),), "2"))
+    assert chains.why_not(text, review()) == "contradicts its profile"
+
+
+def test_primary_tags_are_the_nine_most_frequent():
+    rows = [{"task": "LaMP_3", "tags": [f"tag_{c}" for c in "abcdefghijkl"[:n]]} for n in range(1, 13)]
+    assert chains.primary_tags(rows) == [f"tag_{c}" for c in "abcdefghi"]
+    table = chains.tag_table(rows, "test")
+    assert table["counts"]["tag_a"] == 12 and table["by_task"]["LaMP_3"]["tag_l"] == 1
+
+
+def test_given_chains_are_read_and_unknown_tags_named(tmp_path):
+    path, q = tmp_path / "c.jsonl", review()
+    good = render(Chain((Step("conclude", "So 2."),), "2"))
+    write = lambda *rows: path.write_text("".join(__import__("json").dumps(r) + "\n" for r in rows))
+    write({"id": "q", "text": good}, {"id": "q", "text": good.replace("2", "4")})
+    kept, dropped = chains.read_chains(str(path), {"q": q}, PRIMARY)
+    assert [k["text"] for k in kept] == [good] and dropped[0]["reason"] == "wrong answer"
+    for row, says in (({"id": "q", "text": good.replace("conclude", "ponder")}, "line 1: unknown tag 'ponder'"),
+                      ({"id": "z", "text": good}, "line 1: needs `id`"), ({"id": "q"}, "needs `id`")):
+        write(row)
+        with pytest.raises(UserError, match=says):
+            chains.read_chains(str(path), {"q": q}, PRIMARY)
+
+
+@pytest.mark.parametrize("lines, says", [(["a_b"] * 9, "there are 1"), (list(PRIMARY[:8]), "there are 8"),
+                                         ([*PRIMARY[:8], "Bad Tag"], "'Bad Tag' is none")])
+def test_a_bad_tags_file_is_one_clear_line(tmp_path, lines, says):
+    path = tmp_path / "tags.txt"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=says):
+        chains.read_tags(str(path))
