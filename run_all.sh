@@ -33,8 +33,8 @@ preset="" settings=()
 while [ $# -gt 0 ]; do
   case "$1" in
     test) shift; cd "$here"; exec "$python" -m pytest -q "$@" tests ;;
-    --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("vram=$2"); shift 2 ;;
-    --vram=*) settings+=("vram=${1#*=}"); shift ;;
+    --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("model.vram=$2"); shift 2 ;;
+    --vram=*) settings+=("model.vram=${1#*=}"); shift ;;
     -h|--help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
     *=*) settings+=("$1"); shift ;;
     -*) echo "error: unknown option $1; see bash run_all.sh --help" >&2; exit 2 ;;

@@ -57,7 +57,9 @@ class Prompt:
 @dataclass
 class Model:
     name: str = "smollm2"
-    """`smollm2` (from the PyPI wheel), `tiny` (random, built locally), a local folder, or a hub id."""
+    """`smollm2` (from the PyPI wheel), `tiny` (random, built locally), a folder, a hub id, or `auto`: Qwen3 by `vram`."""
+    vram: float = 0.0
+    """GPU memory budget in GiB; 0 means what is free (a CPU run has no budget)."""
     bits: int = 4
     """4: NF4 with double quantisation. 32: the base in the compute type (for comparisons)."""
     lora_r: int = 16
@@ -174,8 +176,6 @@ class Config:
     """The preset this was made from."""
     seed: int = 0
     """Every random choice is a function of this."""
-    vram: float = 0.0
-    """GPU memory budget in GiB; 0 means what is free (a CPU run has no budget)."""
     results: str = "results"
     """Folder that holds the runs."""
     lamp: Lamp = field(default_factory=Lamp)

@@ -41,8 +41,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagpr_lite"
 
 
-def find(name: str) -> str:
+# Smallest budget in GiB for a prompt of 2k tokens (4k for 8B), G = 8: counted on the meta device plus a reserve.
+SIZES = ((12, "Qwen/Qwen3-8B"), (8, "Qwen/Qwen3-4B"), (6, "Qwen/Qwen3-1.7B"), (0, "Qwen/Qwen3-0.6B"))
+
+
+def budget(settings: Model) -> float:
+    """GPU memory to plan with, in GiB: the user's word, or what is free; 0 without a GPU."""
+    if settings.vram or not torch.cuda.is_available():
+        return settings.vram
+    return torch.cuda.mem_get_info()[0] / 2**30
+
+
+def find(settings: Model) -> str:
     """The folder (or hub id) behind a model name; makes `tiny`, fetches `smollm2` where they are not there yet."""
+    name = settings.name
+    if name == "auto":
+        if not budget(settings):
+            raise UserError("model.name=auto sizes Qwen3 by GPU memory, and there is none: use --vram N or the preset cpu")
+        return next(hub for least, hub in SIZES if budget(settings) >= least)
     if name in ("tiny", "smollm2"):
         folder = cache_folder() / name
         if not (folder / "config.json").exists():
@@ -54,15 +70,15 @@ def find(name: str) -> str:
             raise UserError(f"model folder {name} holds no config.json")
         return name
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise UserError(f"model '{name}': no such folder; use smollm2, tiny, a folder, or a hub id such as Qwen/Qwen3-1.7B")
+        raise UserError(f"model '{name}': no such folder; use smollm2, tiny, auto, a folder, or a hub id like Qwen/Qwen3-4B")
     return name
 
 
-def identity(name: str) -> str:
-    """A short hash that changes when the model behind `name` does; hub ids stand for themselves."""
-    folder = Path(find(name))
+def identity(where: str) -> str:
+    """A short hash that changes when the model in a folder does; hub ids stand for themselves."""
+    folder = Path(where)
     if not folder.is_dir():
-        return name
+        return where
     stamp = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir()) if p.is_file()]
     return hashlib.sha256(repr((stamp, (folder / "config.json").read_text())).encode()).hexdigest()[:12]
 
@@ -118,7 +134,10 @@ def load(settings: Model, attention: str = prefix.NAME):
     """(base model, tokenizer), frozen and in eval mode. `attention`: ours, or `sdpa` for library trainers."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    where, (device, dtype) = find(settings.name), placement()
+    where, (device, dtype) = find(settings), placement()
+    if device.type == "cuda" and settings.vram:  # the budget is a bound, not a hope
+        share = settings.vram * 2**30 / torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share))
     if settings.bits not in (4, 32):
         raise UserError(f"model.bits={settings.bits}: 4 (NF4) or 32 (the base as it is)")
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,

@@ -31,7 +31,7 @@ def work(config: Config, folder: Path) -> None:
     data = (mini.build(config.seed, lamp.mini_users, lamp.tasks) if lamp.source == "mini"
             else files.load_folder(lamp.source, lamp.tasks))
     plan = make_plan(config)
-    tokenizer = AutoTokenizer.from_pretrained(find(config.model.name))
+    tokenizer = AutoTokenizer.from_pretrained(find(config.model))
     tasks, rows = {}, {"train": [], "dev": []}
     for task, splits in sorted(data.items()):
         train = choose(splits["train"], lamp.train_limit, config, task, "train")
@@ -81,12 +81,13 @@ def ready(question: Question, config: Config) -> Question:
 
 def make_plan(config: Config) -> dict:
     """Fetches the model and says what will run where. Bytes are counted in a later version (engine/plan.py)."""
-    from ..engine.model import find, identity, placement
+    from ..engine.model import budget, find, identity, placement
     device, dtype = placement()
-    where = find(config.model.name)
+    where = find(config.model)
     threads = config.model.threads or os.cpu_count()
-    return {"model": config.model.name, "weights": "NF4, double quantisation" if config.model.bits == 4 else str(dtype),
-            "identity": identity(where), "device": str(device), "compute": str(dtype).removeprefix("torch."),
+    return {"model": where if config.model.name == "auto" else config.model.name, "weights": "NF4, double quantisation" if config.model.bits == 4 else str(dtype),
+            "identity": identity(where), "device": str(device),
+            "budget GiB": round(budget(config.model), 2) or "none", "compute": str(dtype).removeprefix("torch."),
             "threads": threads, "prompt tokens": config.prompt.max_tokens, "group": config.grpo.group,
             "completion tokens": config.grpo.completion, "micro-batch": config.grpo.micro,
             "layout": "two-phase shared prefix", "activation checkpointing": config.model.checkpointing}

@@ -4,45 +4,25 @@ from pathlib import Path
 
 from ..config import Config
 from ..lamp.tasks import from_row
-from ..runs import cli, log_metrics, read_jsonl, run_step, whole_folder
+from ..runs import cli, drop_metrics, log_metrics, read_jsonl, run_step, whole_folder
+
+SAVE_EVERY = 25  # optimiser steps
 
 
 def main(config: Config) -> None:
     run_step(config, "sft", inputs=["data/train.jsonl", "chains/kept.jsonl", "plan.json"], work=work,
-             settings=["seed", "prompt", "model", "sft"], outputs=["sft/adapter"])
+             settings=["seed", "prompt", "model", "sft"], outputs=["sft"])
 
 
 def work(config: Config, folder: Path) -> None:
-    from datasets import Dataset
-    from transformers import TrainerCallback
     from transformers.trainer_utils import get_last_checkpoint
-    from trl import SFTConfig, SFTTrainer
 
-    from ..engine.model import add_adapter, load, placement, save_adapter
-    from ..runs import drop_metrics
+    from ..engine.model import add_adapter, load, save_adapter
     model, tokenizer = load(config.model, attention="sdpa")
     model = add_adapter(model, config.model, "policy")
-    rows = examples(config, folder, tokenizer)
     state = folder / "sft" / "state"
-    bf16 = "bfloat16" in str(placement()[1])
-    args = SFTConfig(
-        output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=config.sft.epochs,
-        learning_rate=config.sft.lr, lr_scheduler_type="cosine", warmup_steps=0.05, max_length=None, bf16=bf16,
-        gradient_checkpointing=config.model.checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
-        completion_only_loss=True, train_sampling_strategy="group_by_length", seed=config.seed, logging_steps=1,
-        save_steps=25, save_total_limit=1, report_to="none", dataloader_pin_memory=False, disable_tqdm=False)
-
-    class Log(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **_):
-            if "loss" in (logs or {}):
-                log_metrics(folder, "sft", index=state.global_step - 1, loss=logs["loss"], lr=logs["learning_rate"],
-                            accuracy=logs.get("mean_token_accuracy"))
-
-    trainer = SFTTrainer(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-                         callbacks=[Log()])
-    for p in trainer.model.parameters():  # TRL casts a quantised model's adapters to bf16: less exact on a GPU, and
-        if p.requires_grad:  # 20 times slower on a CPU; its optimiser is made later, from these
-            p.data = p.data.float()
+    trainer = make_trainer(config, model, tokenizer, examples(config, folder, tokenizer), state,
+                           lambda index, **values: log_metrics(folder, "sft", index=index, **values))
     last = get_last_checkpoint(state) if state.is_dir() else None
     drop_metrics(folder, "sft", from_index=int(last.rpartition("-")[2]) if last else 0)
     trainer.train(resume_from_checkpoint=last)
@@ -66,6 +46,44 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
         completion = tokenizer.encode(chain["text"], add_special_tokens=False) + [tokenizer.eos_token_id]
         rows.append({"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)})
     return rows
+
+
+def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path, log):
+    """TRL's SFTTrainer with two changes, both for the sake of a CPU and both exact."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from ..engine.logps import token_logps
+    from ..engine.prefix import base_of
+
+    class Trainer(SFTTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            """The same mean negative log-likelihood, but the 49k-word head is applied to the completion's tokens only:
+            where there is no Triton, TRL 1.16 applies it to every token of the prompt as well."""
+            hidden = base_of(model).model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+                                          use_cache=False).last_hidden_state[:, :-1]
+            labels = inputs["labels"][:, 1:]
+            logps, _ = token_logps(model, hidden, labels.clamp(min=0), labels != -100, chunk=config.grpo.logp_chunk)
+            return -logps.sum() / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+
+    class Log(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **_):
+            if "loss" in (logs or {}):
+                log(state.global_step - 1, loss=round(float(logs["loss"]), 5), lr=float(logs["learning_rate"]))
+
+    args = SFTConfig(
+        output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=config.sft.epochs,
+        learning_rate=config.sft.lr, lr_scheduler_type="cosine", warmup_steps=0.05, max_length=None, bf16=False,
+        gradient_checkpointing=config.model.checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
+        completion_only_loss=True, train_sampling_strategy="group_by_length", seed=config.seed, logging_steps=1,
+        save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False, disable_tqdm=False)
+    trainer = Trainer(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+                      callbacks=[Log()])
+    for p in trainer.model.parameters():  # TRL casts a quantised model's adapters to bf16: coarser steps everywhere,
+        if p.requires_grad:  # and 20 times slower on a CPU. The optimiser is made later, from these.
+            p.data = p.data.float()
+    return trainer
 
 
 if __name__ == "__main__":
