@@ -19,10 +19,11 @@ if [ -n "${TAGPR_PYTHON:-}" ]; then
   python=$TAGPR_PYTHON
 else
   python="$here/.venv/bin/python"
-  [ -x "$python" ] || python3 -m venv "$here/.venv"
   stamp="$here/.venv/installed"
   if ! cmp -s "$here/requirements.txt" "$stamp"; then
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed" >&2; exit 2; }
     echo "installing requirements into .venv ..."
+    python3 -m venv "$here/.venv"
     "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$stamp"
   fi

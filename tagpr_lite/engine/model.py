@@ -22,6 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from ..config import Model, UserError
 from ..runs import whole_file, whole_folder
@@ -140,6 +141,8 @@ def load(settings: Model, attention: str = prefix.NAME):
         torch.cuda.set_per_process_memory_fraction(min(1.0, share))
     if settings.bits not in (4, 32):
         raise UserError(f"model.bits={settings.bits}: 4 (NF4) or 32 (the base as it is)")
+    if Path(where).is_dir():  # weights on disk load in a blink; the bar is for downloads
+        transformers_logging.disable_progress_bar()
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                              bnb_4bit_compute_dtype=dtype)
     try:

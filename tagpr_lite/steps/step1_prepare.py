@@ -85,10 +85,10 @@ def make_plan(config: Config) -> dict:
     device, dtype = placement()
     where = find(config.model)
     threads = config.model.threads or os.cpu_count()
-    return {"model": where if config.model.name == "auto" else config.model.name, "weights": "NF4, double quantisation" if config.model.bits == 4 else str(dtype),
-            "identity": identity(where), "device": str(device),
-            "budget GiB": round(budget(config.model), 2) or "none", "compute": str(dtype).removeprefix("torch."),
-            "threads": threads, "prompt tokens": config.prompt.max_tokens, "group": config.grpo.group,
+    return {"model": where if config.model.name == "auto" else config.model.name, "identity": identity(where),
+            "weights": "NF4, double quantisation" if config.model.bits == 4 else str(dtype),
+            "device": str(device), "budget GiB": round(budget(config.model), 2) or "none",
+            "compute": str(dtype).removeprefix("torch."), "threads": threads, "prompt tokens": config.prompt.max_tokens, "group": config.grpo.group,
             "completion tokens": config.grpo.completion, "micro-batch": config.grpo.micro,
             "layout": "two-phase shared prefix", "activation checkpointing": config.model.checkpointing}
 

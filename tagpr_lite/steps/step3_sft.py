@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..lamp.tasks import from_row
-from ..runs import cli, drop_metrics, log_metrics, read_jsonl, run_step, whole_folder
+from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, whole_folder
 
 SAVE_EVERY = 25  # optimiser steps
 
@@ -51,7 +51,7 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
 def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path, log):
     """TRL's SFTTrainer with two changes, both for the sake of a CPU and both exact."""
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     from ..engine.logps import token_logps
@@ -68,18 +68,29 @@ def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path
             return -logps.sum() / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
 
     class Log(TrainerCallback):
+        """Our progress bar and our metrics file in the place of TRL's."""
+        def on_train_begin(self, args, state, control, **_):
+            self.bar = progress(state.max_steps, "sft", "step")
+            self.bar.update(state.global_step)
+
         def on_log(self, args, state, control, logs=None, **_):
             if "loss" in (logs or {}):
                 log(state.global_step - 1, loss=round(float(logs["loss"]), 5), lr=float(logs["learning_rate"]))
+                self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+                self.bar.update()
+
+        def on_train_end(self, args, state, control, **_):
+            self.bar.close()
 
     args = SFTConfig(
         output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=config.sft.epochs,
         learning_rate=config.sft.lr, lr_scheduler_type="cosine", warmup_steps=0.05, max_length=None, bf16=False,
         gradient_checkpointing=config.model.checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
         completion_only_loss=True, train_sampling_strategy="group_by_length", seed=config.seed, logging_steps=1,
-        save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False, disable_tqdm=False)
+        save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False, disable_tqdm=True)
     trainer = Trainer(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
                       callbacks=[Log()])
+    trainer.remove_callback(PrinterCallback)
     for p in trainer.model.parameters():  # TRL casts a quantised model's adapters to bf16: coarser steps everywhere,
         if p.requires_grad:  # and 20 times slower on a CPU. The optimiser is made later, from these.
             p.data = p.data.float()

@@ -1,0 +1,125 @@
+"""Loading: NF4 really is four bits, adapters go round trip, one base plays every role."""
+import bitsandbytes as bnb
+import pytest
+import torch
+
+from tagpr_lite.config import Model, UserError
+from tagpr_lite.engine import model as engine
+from tagpr_lite.engine.prefix import SharedPrefix
+
+TINY = Model(name="tiny", lora_r=4, lora_alpha=8)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return engine.load(TINY)
+
+
+def fresh():
+    model, tokenizer = engine.load(TINY)
+    return engine.add_adapter(model, TINY, "policy"), tokenizer
+
+
+def hidden(model):
+    with torch.no_grad():
+        return SharedPrefix(model, torch.arange(5, 40)).last
+
+
+def shake(model, name):
+    for p in engine.adapter_parameters(model, name).values():
+        torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(1))
+
+
+def test_nf4_holds_four_bits_and_double_quantised_scales(loaded):
+    model, _ = loaded
+    layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear4bit)]
+    assert len(layers) == 2 * 7
+    for layer in layers:
+        assert layer.weight.quant_type == "nf4" and layer.weight.quant_state.nested
+        assert layer.weight.numel() * 2 == layer.in_features * layer.out_features  # two values a byte
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_tokenizer_round_trip_and_chat_template(loaded):
+    _, tokenizer = loaded
+    text = 'Ünïcode "quotes" <think>\n日本 \U0001f600'
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], add_generation_prompt=True, return_dict=False)
+    assert tokenizer.eos_token_id in ids
+
+
+def test_adapters_go_round_trip(tmp_path):
+    model, _ = fresh()
+    shake(model, "policy")
+    want = hidden(model)
+    engine.save_adapter(model, "policy", tmp_path / "a")
+    again = engine.load_adapter(engine.load(TINY)[0], tmp_path / "a", "other")
+    assert torch.equal(hidden(again), want)
+    assert not any(p.requires_grad for p in again.parameters())
+
+
+def test_using_switches_and_puts_back(tmp_path):
+    model, _ = fresh()
+    base = hidden(model)  # a fresh adapter changes nothing
+    shake(model, "policy")
+    engine.save_adapter(model, "policy", tmp_path / "a")
+    model = engine.load_adapter(model, tmp_path / "a", "ref")
+    model.set_adapter("policy")
+    own = hidden(model)
+    assert not torch.allclose(own, base)
+    with engine.using(model, None):
+        assert torch.equal(hidden(model), base)
+    for p in engine.adapter_parameters(model, "policy").values():
+        p.data.mul_(2)
+    with engine.using(model, "ref"):
+        assert torch.equal(hidden(model), own)
+    assert not torch.allclose(hidden(model), own)
+    assert all(p.requires_grad == (".policy." in n) for n, p in model.named_parameters())
+
+
+def test_training_state_resumes_bit_for_bit(tmp_path):
+    def train(model, optimizer, steps):
+        for s in steps:
+            at = SharedPrefix(model, torch.arange(s, s + 30), grad=True)
+            (at.predict(torch.tensor([[7, 8, 9]])) ** 2).sum().backward()
+            at.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def begin():
+        model, _ = fresh()
+        params = engine.adapter_parameters(model, "policy")
+        return model, params, torch.optim.AdamW(params.values(), lr=1e-2)
+
+    torch.manual_seed(0)
+    model, params, optimizer = begin()
+    train(model, optimizer, [1, 2])
+    engine.save_training_state(tmp_path / "s.safetensors", 2, params, optimizer)
+    train(model, optimizer, [3, 4])
+    torch.manual_seed(5)
+    other, others, optimizer = begin()
+    assert engine.load_training_state(tmp_path / "none", others, optimizer) == 0
+    assert engine.load_training_state(tmp_path / "s.safetensors", others, optimizer) == 2
+    train(other, optimizer, [3, 4])
+    assert all(torch.equal(params[n], others[n]) for n in params)
+
+
+@pytest.mark.parametrize("name, says", [("./nowhere", "no such folder"), ("gpt5", "no such folder")])
+def test_an_unknown_model_is_one_clear_line(name, says):
+    with pytest.raises(UserError, match=says):
+        engine.load(Model(name=name))
+
+
+def test_a_folder_without_config_and_odd_bits_are_refused(tmp_path):
+    with pytest.raises(UserError, match="config.json"):
+        engine.load(Model(name=str(tmp_path)))
+    with pytest.raises(UserError, match="bits=8"):
+        engine.load(Model(name="tiny", bits=8))
+
+
+def test_auto_sizes_by_the_budget():
+    sizes = [engine.find(Model(name="auto", vram=v)) for v in (24, 12, 8, 6, 4)]
+    assert sizes == ["Qwen/Qwen3-8B", "Qwen/Qwen3-8B", "Qwen/Qwen3-4B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-0.6B"]
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="--vram"):
+            engine.find(Model(name="auto"))

@@ -1,0 +1,163 @@
+"""The GRPO loop on the tiny model: what a step computes, and that nothing about how it is cut up changes it."""
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tagpr_lite import config, runs
+from tagpr_lite.engine import model as engine
+from tagpr_lite.grpo import loop
+from tagpr_lite.lamp import mini
+from tagpr_lite.lamp.retrieve import retrieve
+from tagpr_lite.tags.schema import PRIMARY
+
+
+@pytest.fixture
+def conf(tmp_path):
+    return config.load("smoke", [f"results={tmp_path}", "name=r", "grpo.completion=20", "grpo.prompts=2", "grpo.beta=0.1"])
+
+
+@pytest.fixture(scope="module")
+def questions():
+    data = mini.build(0, 8)
+    return [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in data.values() for q in s["train"]]
+
+
+def policy(conf, folder, shaken=True):
+    """A policy with a live adapter, and `ref` as its frozen copy."""
+    model, tokenizer = engine.load(conf.model)
+    model = engine.add_adapter(model, conf.model, loop.POLICY)
+    if shaken:
+        g = torch.Generator().manual_seed(1)
+        for p in engine.adapter_parameters(model, loop.POLICY).values():
+            torch.nn.init.normal_(p, std=0.2, generator=g)
+    engine.save_adapter(model, loop.POLICY, folder / "sft" / "adapter")
+    model = engine.load_adapter(model, folder / "sft" / "adapter", loop.REF)
+    model.set_adapter(loop.POLICY)
+    return model, tokenizer
+
+
+def groups_of(conf, model, tokenizer, questions, rewards=None):
+    stage = loop.Stage("guided", 3, 1.0, 0.2, 0.0)
+    groups = loop.rollout(conf, stage, model, tokenizer, questions[:2], index=0)
+    for n, g in enumerate(groups):
+        loop.reward(conf, stage, g, tokenizer, PRIMARY)
+        g.rewards = torch.tensor([0.0, 1.0, 0.5, float(n)])
+        g.advantages = loop.losses.advantages(g.rewards[None], 0.05)[0]
+    return groups
+
+
+def gradient(conf, model, groups):
+    weights = loop.losses.token_weights(conf.grpo.loss, torch.tensor([len(s.ids) for g in groups for s in g.samples]), 20)
+    stats = [loop.update_group(conf, model, g, w) for g, w in zip(groups, weights.split(4))]
+    params = engine.adapter_parameters(model, loop.POLICY)
+    grads = {n: p.grad.clone() for n, p in params.items()}
+    model.zero_grad()
+    return grads, stats
+
+
+def test_at_step_0_the_ratio_is_1_and_the_kl_is_0(conf, questions, tmp_path):
+    model, tokenizer = policy(conf, tmp_path)
+    _, stats = gradient(conf, model, groups_of(conf, model, tokenizer, questions))
+    for s in stats:
+        assert s["kl"] == 0.0 and s["drift"] / s["tokens"] < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo"])
+def test_the_gradient_does_not_depend_on_the_micro_batch(conf, questions, tmp_path, kind):
+    conf.grpo.loss = kind
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+    conf.grpo.micro = 4
+    want, _ = gradient(conf, model, groups)
+    conf.grpo.micro = 1
+    got, _ = gradient(conf, model, groups)
+    scale = max(g.abs().max() for g in want.values())
+    assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
+
+
+def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
+    """A small step along the gradient makes better completions likelier, worse ones less likely."""
+    model, tokenizer = policy(conf, tmp_path)
+    conf.grpo.beta = 0.0
+    groups = groups_of(conf, model, tokenizer, questions)
+    params = engine.adapter_parameters(model, loop.POLICY)
+
+    def surrogate():
+        total = 0.0
+        for g in groups:
+            ids, mask = loop.padded([s.ids for s in g.samples], "cpu")
+            with torch.no_grad():
+                at = loop.SharedPrefix(model, torch.tensor(g.prompt))
+                logps, _ = loop.token_logps(model, at.predict(ids), ids, mask, conf.grpo.temperature)
+            total += float((logps.sum(1) * g.advantages).sum())
+        return total
+
+    before = surrogate()
+    loop.update(conf, model, groups, torch.optim.SGD(params.values(), lr=1e-2), params)
+    assert surrogate() > before
+
+
+def test_end_tokens_are_trained(conf, questions, tmp_path):
+    """A sample that ended carries its end token, and the token takes part in the loss."""
+    conf.grpo.completion = 400
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+    ended = [s for g in groups for s in g.samples if s.ended]
+    assert ended and all(s.ids[-1] in loop.end_tokens(model, tokenizer) for s in ended)
+    assert all(len(s.ids) == len(s.logps) for g in groups for s in g.samples)
+
+
+def test_groups_without_signal_are_skipped(conf, questions, tmp_path):
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+    for g in groups:
+        g.rewards = torch.full((4,), 0.3)
+    params = engine.adapter_parameters(model, loop.POLICY)
+    before = {n: p.detach().clone() for n, p in params.items()}
+    stats = loop.update(conf, model, groups, torch.optim.AdamW(params.values(), lr=1.0), params)
+    assert stats["grad_norm"] == 0 and all(torch.equal(before[n], params[n]) for n in params)
+    assert loop.summary(groups)["zero_variance"] == 1.0
+
+
+def test_every_question_is_picked_once_a_pass(questions):
+    picked = [q.id for i in range(len(questions) // 4) for q in loop.pick(questions, 0, "guided", i, 4)]
+    assert sorted(picked) == sorted(q.id for q in questions)
+    assert picked != [q.id for i in range(len(questions) // 4) for q in loop.pick(questions, 1, "guided", i, 4)]
+
+
+def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
+    """4 steps in one go equal 2 steps, a kill during the third, and 2 more: adapter and metrics alike."""
+    conf.grpo.save_every = 2
+
+    def stage(fail_at=None):
+        calls = []
+
+        def rate(question, completions):
+            calls.append(1)
+            if fail_at is not None and len(calls) > fail_at:
+                raise KeyboardInterrupt
+            return torch.linspace(0, 1, len(completions))
+        return loop.Stage("guided", 4, 1.0, 0.2, 0.5, rate)
+
+    def run(folder, fail_at=None):
+        model, tokenizer = policy(conf, folder)
+        loop.train(conf, folder, stage(fail_at), model, tokenizer, questions[:5], PRIMARY)
+
+    run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", fail_at=5)
+    run(tmp_path / "cut")
+    a, b = (tmp_path / f / "guided" / "adapter" / "adapter_model.safetensors" for f in ("whole", "cut"))
+    assert a.read_bytes() == b.read_bytes()
+    rows = [[{k: v for k, v in r.items() if k != "seconds"} for r in runs.read_metrics(tmp_path / f, "guided")]
+            for f in ("whole", "cut")]
+    assert rows[0] == rows[1] and [r["index"] for r in rows[0]] == [0, 1, 2, 3]
+
+
+def test_the_reference_never_moves(conf, questions, tmp_path):
+    model, tokenizer = policy(conf, tmp_path)
+    ref = {n: p.detach().clone() for n, p in engine.adapter_parameters(model, loop.REF).items()}
+    params = engine.adapter_parameters(model, loop.POLICY)
+    loop.update(conf, model, groups_of(conf, model, tokenizer, questions), torch.optim.AdamW(params.values(), lr=0.1), params)
+    assert all(torch.equal(ref[n], p) for n, p in engine.adapter_parameters(model, loop.REF).items())

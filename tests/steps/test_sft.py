@@ -1,0 +1,48 @@
+"""SFT: our loss is TRL's own on the same batch, and the end token is learned."""
+import torch
+
+from tagpr_lite import config
+from tagpr_lite.engine import model as engine
+from tagpr_lite.steps.step3_sft import make_trainer
+
+
+def build(tmp_path, rows, *settings):
+    conf = config.load("smoke", [f"results={tmp_path}", *settings])
+    model, tokenizer = engine.load(conf.model, attention="sdpa")
+    model = engine.add_adapter(model, conf.model, "policy")
+    return make_trainer(conf, model, tokenizer, rows, tmp_path / "state", lambda *a, **k: None), model, tokenizer
+
+
+def test_the_loss_is_trls_own(tmp_path):
+    """Both on one batch: the completion's tokens, the end token among them, are scored and no others."""
+    from trl import SFTTrainer
+    g = torch.Generator().manual_seed(0)
+    rows = [{"input_ids": torch.randint(3, 900, (n + m,), generator=g).tolist(), "completion_mask": [0] * n + [1] * m}
+            for n, m in ((30, 9), (12, 20), (50, 5))]
+    trainer, model, _ = build(tmp_path, rows)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])
+    assert int((batch["labels"] != -100).sum()) == 9 + 20 + 5
+    model.train()
+    ours = trainer.compute_loss(model, dict(batch))
+    theirs = SFTTrainer.compute_loss(trainer, model, dict(batch))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    grads = []
+    for loss in (ours, theirs):
+        model.zero_grad()
+        loss.backward()
+        grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    scale = max(g.abs().max() for g in grads[0].values())
+    assert all((grads[0][n] - grads[1][n]).abs().max() <= 1e-4 * scale for n in grads[0])
+
+
+def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
+    row = {"input_ids": [1, 40, 41, 42, 43, 2, 50, 51, 2], "completion_mask": [0] * 6 + [1] * 3}
+    trainer, model, tokenizer = build(tmp_path, [row] * 8, "sft.epochs=15", "sft.lr=1e-2")
+    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    assert row["input_ids"][-1] == tokenizer.eos_token_id
+    trainer.train()
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([row["input_ids"][:-1]])).logits[0, 5:]
+    assert logits.argmax(-1).tolist() == [50, 51, tokenizer.eos_token_id]

@@ -1,0 +1,153 @@
+"""The whole method by `bash run_all.sh smoke`: once undisturbed, once killed in every step, and fed with bad input."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tagpr_lite import runs
+from tagpr_lite.lamp.tasks import INSTRUCTION
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = ["prepare", "tag", "sft", "reward", "guided", "explore", "evaluate", "report"]
+ENV = {**os.environ, "TAGPR_PYTHON": sys.executable}
+
+
+def run_all(*words, **more):
+    return subprocess.run(["bash", str(ROOT / "run_all.sh"), *map(str, words)], env=ENV, capture_output=True, text=True,
+                          cwd=ROOT, **more)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """The folder of one undisturbed smoke run."""
+    results = tmp_path_factory.mktemp("results")
+    got = run_all("smoke", f"results={results}")
+    assert got.returncode == 0, got.stdout[-2000:] + got.stderr[-4000:]
+    return results / "smoke"
+
+
+def test_all_eight_steps_are_done_and_real(smoke):
+    for step in STEPS:
+        assert json.loads((smoke / "manifests" / f"{step}.json").read_text())["done"]
+    losses = [r["loss"] for r in runs.read_metrics(smoke, "sft")]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    for stage in ("guided", "explore"):
+        rows = runs.read_metrics(smoke, stage)
+        assert [r["index"] for r in rows] == list(range(len(rows))) and len(rows) == 3
+        assert any(r["grad_norm"] > 0 for r in rows), f"{stage} never had a group with signal"
+        assert all(0 <= r[t] <= 1 for r in rows for t in ("task", "format", "tag", "prmu"))
+    assert runs.read_metrics(smoke, "guided")[0]["kl"] == 0
+    assert {r["prmu"] for r in runs.read_metrics(smoke, "explore")} == {0.0}
+    for system in ("base", "base_profile", "sft", "guided", "explore"):
+        for task in json.loads((smoke / "data" / "summary.json").read_text())["tasks"]:
+            scores = json.loads((smoke / "eval" / system / f"{task}.json").read_text())["scores"]
+            assert scores["n"] > 0 and set(scores["strict"]) == set(scores["lenient"])
+    adapters = {(smoke / s / "adapter" / "adapter_model.safetensors").read_bytes() for s in ("sft", "guided", "explore")}
+    assert len(adapters) == 3, "a stage left the adapter as it was"
+
+
+def test_a_second_run_skips_every_step(smoke):
+    started = time.time()
+    got = run_all("smoke", f"results={smoke.parent}")
+    assert got.returncode == 0 and got.stdout.count("up to date, skipped") == len(STEPS)
+    assert time.time() - started < 60
+
+
+def test_the_report_opens_in_a_browser(smoke, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium here")
+    got = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                          "--disable-quic", "--no-first-run", f"--user-data-dir={tmp_path}", "--enable-logging=stderr",
+                          "--dump-dom", (smoke / "report.html").as_uri()], capture_output=True, text=True, timeout=90)
+    assert "CONSOLE" not in got.stderr and "</html>" in got.stdout and "explore" in got.stdout
+
+
+def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_path):
+    """kill -9 a little into each step, start again; adapters and predictions equal the undisturbed run's."""
+    folder = tmp_path / "smoke"
+    sign = {"sft": lambda: len(metrics("sft")) > 30, "reward": lambda: len(metrics("reward")) > 1,
+            "guided": lambda: len(metrics("guided")) > 1, "explore": lambda: len(metrics("explore")) > 0,
+            "evaluate": lambda: any((folder / "eval").glob("*.partial.jsonl"))}
+    metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
+    for step in STEPS:
+        p = subprocess.Popen(["bash", str(ROOT / "run_all.sh"), "smoke", f"results={tmp_path}"], env=ENV, cwd=ROOT,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        manifest, deadline = folder / "manifests" / f"{step}.json", time.time() + 300
+        while not (manifest.exists() and sign.get(step, lambda: True)()):
+            assert time.time() < deadline and p.poll() in (None, 0)
+            time.sleep(0.02)
+        os.killpg(p.pid, signal.SIGKILL)
+        p.wait()
+    got = run_all("smoke", f"results={tmp_path}")
+    assert got.returncode == 0, got.stderr[-3000:]
+    for stage in ("sft", "guided", "explore"):
+        same = [(f / stage / "adapter" / "adapter_model.safetensors").read_bytes() for f in (smoke, folder)]
+        assert same[0] == same[1], stage
+    for path in sorted((smoke / "eval").rglob("*.json")):
+        a, b = (json.loads(p.read_text()) for p in (path, folder / path.relative_to(smoke)))
+        assert a["predictions"] == b["predictions"] and a["scores"] == b["scores"]
+    for step in ("sft", "reward", "guided", "explore"):
+        assert [r["index"] for r in metrics(step)] == [r["index"] for r in runs.read_metrics(smoke, step)]
+
+
+# ---------------------------------------------------------------- bad input
+
+def lamp_folder(at, questions=None, golds=None):
+    at.mkdir(parents=True)
+    good = {"id": "1", "input": f"{INSTRUCTION['LaMP_3']} fine", "profile": [{"id": "a", "text": "ok", "score": "4"}]}
+    for split in ("train", "dev"):
+        (at / f"{split}_questions.json").write_text(questions if isinstance(questions, str) else json.dumps(questions or [good]))
+        (at / f"{split}_outputs.json").write_text(json.dumps(
+            {"task": "LaMP_3", "golds": golds if golds is not None else [{"id": "1", "output": "4"}]}))
+    return good
+
+
+def snapshot(folder):
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("case, says", [
+    ("missing", "is not a folder"), ("not_json", "is not a JSON file"), ("no_gold", "gold"), ("empty_profile", "profile"),
+    ("unknown_key", "unknown key 'grpo.gruop'"), ("unknown_tags", "unknown tag 'ponder'"), ("bad_chains", "unknown tag 'muse'"),
+    ("no_model", "no such folder"), ("retriever", "bm25"), ("system", "unknown 'sftt'")])
+def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, case, says):
+    shutil.copytree(smoke, tmp_path / "smoke")
+    data, words = tmp_path / "data", []
+    if case == "missing":
+        words = [f"lamp.source={tmp_path}/nowhere"]
+    elif case == "not_json":
+        lamp_folder(data / "x", questions="[{")
+    elif case == "no_gold":
+        lamp_folder(data / "x", golds=[])
+    elif case == "empty_profile":
+        lamp_folder(data / "x", [{"id": "1", "input": f"{INSTRUCTION['LaMP_3']} fine", "profile": []}])
+    elif case == "unknown_key":
+        words = ["grpo.gruop=4"]
+    elif case == "unknown_tags":
+        (tmp_path / "tags.txt").write_text("\n".join("ponder understand_task examine_examples identify_patterns conclude "
+                                                     "infer_preferences analyze_query compare_options verify_consistency".split()))
+        words = [f"tag.tags_file={tmp_path}/tags.txt"]
+    elif case == "bad_chains":
+        one = json.loads((smoke / "chains" / "kept.jsonl").read_text().splitlines()[0])["id"]
+        text = "<think>\n<muse>hm</muse>\n</think>\n5"
+        (tmp_path / "chains.jsonl").write_text(json.dumps({"id": one, "text": text}) + "\n")
+        words = [f"tag.chains={tmp_path}/chains.jsonl"]
+    else:
+        words = [{"no_model": "model.name=./nowhere", "retriever": "lamp.retriever=google", "system": "evaluate.systems=sftt"}[case]]
+    if data.exists():
+        words = [f"lamp.source={data}"]
+    before = snapshot(tmp_path / "smoke")
+    got = run_all("smoke", f"results={tmp_path}", "name=smoke", *words)
+    assert got.returncode == 2, got.stdout + got.stderr
+    errors = [line for line in got.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and says in errors[0] and "Traceback" not in got.stderr
+    after = snapshot(tmp_path / "smoke")
+    before.pop(str(tmp_path / "smoke" / "config.yaml")), after.pop(str(tmp_path / "smoke" / "config.yaml"))
+    assert before == after
