@@ -62,6 +62,9 @@ class Model:
     """GPU memory budget in GiB; 0 means what is free (a CPU run has no budget)."""
     bits: int = 4
     """4: NF4 with double quantisation. 32: the base in the compute type (for comparisons)."""
+    unpack: bool = False
+    """Keep the NF4 weights' values as a dense copy too: the same numbers without unpacking them in every forward. For
+    CPUs, where memory is not the limit: a decoded token costs less than half, and 4 bytes a parameter are held."""
     lora_r: int = 16
     """LoRA rank."""
     lora_alpha: int = 32

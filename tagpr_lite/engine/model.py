@@ -14,9 +14,12 @@ import sys
 import tempfile
 import zipfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import bitsandbytes as bnb
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -156,9 +159,19 @@ def load(settings: Model, attention: str = prefix.NAME):
         raise UserError(f"model '{settings.name}' cannot be loaded: {str(e).splitlines()[0]}") from None
     if tokenizer.chat_template is None:
         raise UserError(f"model '{settings.name}' has no chat template; use an instruct model")
+    if settings.unpack:
+        unpack(model)
     model.config._attn_implementation = attention
     model.requires_grad_(False)
     return model.eval(), tokenizer
+
+
+def unpack(model: nn.Module) -> None:
+    """Every NF4 layer computes with a dense copy of its own dequantised values, made once."""
+    for layer in model.modules():
+        if isinstance(layer, bnb.nn.Linear4bit):
+            dense = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            layer.forward = partial(F.linear, weight=dense, bias=layer.bias)
 
 
 def lora(settings: Model) -> LoraConfig:

@@ -40,6 +40,11 @@ def test_nf4_holds_four_bits_and_double_quantised_scales(loaded):
     assert not any(p.requires_grad for p in model.parameters())
 
 
+def test_unpacked_weights_give_the_same_numbers(loaded):
+    dense, _ = engine.load(Model(name="tiny", unpack=True))
+    assert torch.equal(hidden(dense), hidden(loaded[0]))
+
+
 def test_tokenizer_round_trip_and_chat_template(loaded):
     _, tokenizer = loaded
     text = 'Ünïcode "quotes" <think>\n日本 \U0001f600'
