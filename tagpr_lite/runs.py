@@ -164,10 +164,9 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
             aside.put_back()
             write_json(manifest, last) if last is not None else manifest.unlink()
         raise
-    if fresh:
-        aside.forget()
     if not made():
         raise RuntimeError(f"{name} ended without writing {outputs}")
+    shutil.rmtree(folder / ".aside" / name, ignore_errors=True)
     write_json(manifest, {"key": key, "done": True, "seconds": round(time.time() - started, 1)})
     print(f"[{name}] done in {time.time() - started:.0f} s", flush=True)
 
@@ -198,10 +197,7 @@ class _Aside:
                 os.replace(self.at / "files" / o, p)
         if (self.at / "metrics.jsonl").exists():
             os.replace(self.at / "metrics.jsonl", self.metrics)
-        self.forget()
-
-    def forget(self) -> None:
-        shutil.rmtree(self.at, ignore_errors=True)
+        shutil.rmtree(self.at)
 
 
 def log_metrics(folder: Path, step: str, **values: Any) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..engine.model import using
 from ..engine.prefix import Prefill, forward
 from ..lamp.tasks import Item, Question
-from ..runs import whole_file
+from ..runs import read_json, whole_file
 
 ITEM_TOKENS = 48  # enough for a label and the gist of a text; the encoder reads means, not details
 
@@ -28,6 +28,11 @@ def history(question: Question, most: int) -> list[Item]:
     """The items an embedding is made from: the retrieved ones first, then the newest, `most` in all."""
     order = dict.fromkeys([*question.retrieved, *reversed(range(len(question.profile)))])
     return [question.profile[i] for i in list(order)[:most]]
+
+
+def items_file(folder: Path) -> Path:
+    """Where a run keeps its item embeddings; another model makes others."""
+    return folder / f"items-{str(read_json(folder / 'plan.json')['identity']).replace('/', '-')}.safetensors"
 
 
 class ItemEmbeddings:

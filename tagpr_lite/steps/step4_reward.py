@@ -19,7 +19,7 @@ def work(config: Config, folder: Path) -> None:
     from ..engine import model as engine
     from ..prmu.model import ADAPTER, PRMU
     from ..prmu.pairs import make_pairs, split_users
-    from ..prmu.users import ItemEmbeddings, history
+    from ..prmu.users import ItemEmbeddings, history, items_file
     r = config.reward
     questions = {q.id: q for q in map(from_row, read_jsonl(folder / "data" / "train.jsonl"))}
     pairs = make_pairs(questions, read_jsonl(folder / "chains" / "kept.jsonl"),
@@ -32,7 +32,7 @@ def work(config: Config, folder: Path) -> None:
     model = engine.add_adapter(base, config.model, ADAPTER)
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
-    items = ItemEmbeddings(model, tokenizer, folder / "items.safetensors")
+    items = ItemEmbeddings(model, tokenizer, items_file(folder))
     read = {i for p in train + held for i in history(p.question, r.history)}
     bar = progress(len(read), "embedding profiles", "item")
     items.add(list(read), bar.update)
@@ -44,7 +44,7 @@ def work(config: Config, folder: Path) -> None:
     optimizer = torch.optim.AdamW(params.values(), lr=r.lr, weight_decay=0.01)
     order = [p for epoch in range(r.epochs) for p in random.Random(seed_of(config.seed, "epoch", epoch)).sample(train, len(train))]
     batches = [order[i:i + r.batch] for i in range(0, len(order), r.batch)]
-    state = folder / "prmu_state.safetensors"
+    state = folder / "prmu" / "state.safetensors"
     done = engine.load_training_state(state, params, optimizer)
     drop_metrics(folder, "reward", from_index=done)
     bar = progress(len(batches), "reward", "step")
@@ -61,7 +61,6 @@ def work(config: Config, folder: Path) -> None:
     model.eval()
     report = examine(prmu, held, config.seed) | {"pairs": len(train), "heldout_pairs": len(held)}
     prmu.save(folder / "prmu", report)
-    state.unlink(missing_ok=True)
     print(f"  pairwise accuracy on {len(held)} pairs of held-out users: {report['accuracy']:.3f}; "
           f"with another user's embedding {report['shuffled']:.3f}; with none {report['generic']:.3f}")
 

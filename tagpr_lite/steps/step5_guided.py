@@ -16,9 +16,9 @@ def main(config: Config) -> None:
 
 def work(config: Config, folder: Path) -> None:
     from ..prmu.model import load_prmu
-    from ..prmu.users import ItemEmbeddings, history
+    from ..prmu.users import ItemEmbeddings, history, items_file
     model, tokenizer, questions, tags = begin(config, folder, start="sft")
-    items = ItemEmbeddings(model, tokenizer, folder / "items.safetensors")
+    items = ItemEmbeddings(model, tokenizer, items_file(folder))
     model, prmu, report = load_prmu(folder / "prmu", model, tokenizer, config.reward, config.prompt, items)
     gamma = config.grpo.alpha_prmu
     if report["accuracy"] < GUARD:
