@@ -89,7 +89,7 @@ def tag_movie(question: Question, attempt: int) -> Chain | None:
     label = ranked[attempt]
     like = next(i for i in near if i.label == label)
     times = Counter(i.label for i in question.profile)[label]
-    shared = sorted(words & content_words(like.text), key=len)[-2:]
+    shared = sorted(words & content_words(like.text), key=lambda w: (len(w), w))[-2:]
     steps = [Step("examine_examples", f'Similar past film: "{_head(like.text, 7)}" is {label}.')]
     if shared:
         steps.append(Step("analyze_query", f"Both have {' and '.join(shared)}."))

@@ -98,14 +98,16 @@ def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
     assert surrogate() > before
 
 
-def test_end_tokens_are_trained(conf, questions, tmp_path):
-    """A sample that ended carries its end token, and the token takes part in the loss."""
-    conf.grpo.completion = 400
+def test_end_tokens_are_trained(conf, questions, tmp_path, monkeypatch):
+    """A sample that ended carries its end token, and that token's log-prob is among those that are trained on."""
     model, tokenizer = policy(conf, tmp_path)
+    written = [s.ids[8] for g in groups_of(conf, model, tokenizer, questions) for s in g.samples]
+    monkeypatch.setattr(loop, "end_tokens", lambda *_: {written[0]})
     groups = groups_of(conf, model, tokenizer, questions)
     ended = [s for g in groups for s in g.samples if s.ended]
-    assert ended and all(s.ids[-1] in loop.end_tokens(model, tokenizer) for s in ended)
-    assert all(len(s.ids) == len(s.logps) for g in groups for s in g.samples)
+    assert ended and all(s.ids[-1] == written[0] and written[0] not in s.ids[:-1] for s in ended)
+    _, stats = gradient(conf, model, groups)
+    assert sum(s["tokens"] for s in stats) == sum(len(s.ids) for g in groups for s in g.samples)
 
 
 def test_groups_without_signal_are_skipped(conf, questions, tmp_path):

@@ -88,11 +88,11 @@ def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_
     got = run_all("smoke", f"results={tmp_path}")
     assert got.returncode == 0, got.stderr[-3000:]
     for stage in ("sft", "guided", "explore"):
-        same = [(f / stage / "adapter" / "adapter_model.safetensors").read_bytes() for f in (smoke, folder)]
-        assert same[0] == same[1], stage
+        assert runs.digest(smoke / stage / "adapter") == runs.digest(folder / stage / "adapter"), stage
     for path in sorted((smoke / "eval").rglob("*.json")):
         a, b = (json.loads(p.read_text()) for p in (path, folder / path.relative_to(smoke)))
-        assert a["predictions"] == b["predictions"] and a["scores"] == b["scores"]
+        assert (a["predictions"] == b["predictions"]) is True, path.name
+        assert a["scores"] == b["scores"]
     for step in ("sft", "reward", "guided", "explore"):
         assert [r["index"] for r in metrics(step)] == [r["index"] for r in runs.read_metrics(smoke, step)]
 
@@ -150,4 +150,5 @@ def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, ca
     assert len(errors) == 1 and says in errors[0] and "Traceback" not in got.stderr
     after = snapshot(tmp_path / "smoke")
     before.pop(str(tmp_path / "smoke" / "config.yaml")), after.pop(str(tmp_path / "smoke" / "config.yaml"))
-    assert before == after
+    changed = [p for p in before.keys() | after.keys() if before.get(p) != after.get(p)]
+    assert not changed

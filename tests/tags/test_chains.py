@@ -1,4 +1,7 @@
 """The teacher is honest, the filter filters, the nine most frequent tags win."""
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -56,6 +59,15 @@ def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
         else:
             assert all(k["answer"] == q.gold and k["kind"] == "reasoned" for k in kept)
             assert all(d["answer"] != q.gold for d in dropped if d["reason"] == "wrong answer")
+
+
+def test_chains_do_not_depend_on_the_hash_seed():
+    """Sets iterate in an order that changes from process to process; a chain must not."""
+    code = ("from tagpr_lite.lamp import mini\nfrom tagpr_lite.tags.chains import generate\n"
+            "print([generate(q, 4, 1) for s in mini.build(0, 10).values() for q in s['train']])")
+    said = [subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
+                           capture_output=True, check=True).stdout for seed in "123"]
+    assert said[0] and len(set(said)) == 1
 
 
 @pytest.mark.parametrize("text, holds", [
