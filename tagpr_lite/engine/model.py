@@ -14,6 +14,7 @@ import sys
 import tempfile
 import zipfile
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -216,7 +217,9 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(model, adapter_name=name).items()}
     save_file(state, folder / "adapter_model.safetensors")
-    model.peft_config[name].save_pretrained(folder)
+    settings = copy(model.peft_config[name])
+    settings.target_modules = sorted(settings.target_modules)  # a set: its order would change the folder's hash
+    settings.save_pretrained(folder)
 
 
 def adapter_parameters(model: PeftModel, name: str) -> dict[str, nn.Parameter]:
