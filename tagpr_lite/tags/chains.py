@@ -16,7 +16,7 @@ from ..lamp.tasks import TASKS, Question
 from ..runs import read_jsonl
 from . import teacher
 from .facts import groundedness
-from .schema import PRIMARY, Chain, Fault, parse, render, valid_name
+from .schema import Chain, Fault, parse, render, valid_name
 
 COUNT = 9  # of primary tags: the one number about the tags that is the paper's
 
