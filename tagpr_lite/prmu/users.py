@@ -51,9 +51,10 @@ class ItemEmbeddings:
 
     @torch.no_grad()
     def add(self, items: list[Item], tick: Callable[[int], None] = lambda n: None, batch: int = 16) -> None:
-        """Embeds what is not there yet, sorted by length so that padding is small, and saves."""
+        """Embeds what is not there yet, sorted by length so that padding is small, and saves. The order is a function of
+        the texts: another batch would round otherwise in the last bit, and a resumed run would not end as the first."""
         new = {self.key(i): self.tokenizer(self.text(i), truncation=True, max_length=ITEM_TOKENS).input_ids for i in items}
-        todo = sorted(((k, ids or [0]) for k, ids in new.items() if k not in self.known), key=lambda kv: len(kv[1]))
+        todo = sorted(((k, ids or [0]) for k, ids in new.items() if k not in self.known), key=lambda kv: (len(kv[1]), kv[0]))
         device = next(self.model.parameters()).device
         for at in range(0, len(todo), batch):
             part = todo[at:at + batch]
