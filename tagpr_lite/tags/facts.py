@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from ..lamp.prompts import rating_stats
 from ..lamp.tasks import Question
 from .schema import Chain
 
@@ -18,9 +19,7 @@ QUOTE = re.compile(r'"([^"]{3,})"')
 
 def past_scores(question: Question) -> list[int]:
     """The ratings of a LaMP-3 profile, oldest first; [] for the other tasks."""
-    if question.task != "LaMP_3":
-        return []
-    return [round(float(i.label)) for i in question.profile]
+    return rating_stats(question.profile)[0] if question.task == "LaMP_3" else []
 
 
 def mean_text(scores: list[int]) -> str:
