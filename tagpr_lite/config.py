@@ -27,7 +27,7 @@ class UserError(Exception):
 @dataclass
 class Lamp:
     source: str = "mini"
-    """`mini` (the built-in benchmark) or a folder of LaMP-format files, one sub-folder a task."""
+    """`mini` (the built-in benchmark), a folder of LaMP-format files, one sub-folder a task, or a task declared in YAML."""
     tasks: list[str] = field(default_factory=list)
     """Tasks to use, such as [LaMP_1, LaMP_3]; empty means every task found in the source."""
     train_limit: dict[str, int] = field(default_factory=dict)
@@ -37,17 +37,27 @@ class Lamp:
     from_profile: dict[str, int] = field(default_factory=dict)
     """Most further training questions a task made of training users' own profile items; none unless said."""
     retriever: str = "bm25"
-    """How profile items are chosen: bm25, recency or random."""
+    """How profile items are chosen: bm25, dense, recency or random."""
+    encoder: str = ""
+    """Folder or hub id of the sentence encoder of `dense`; empty: the mean states of the base model itself."""
     k: int = 4
-    """Profile items shown in the prompt."""
+    """Profile items shown in the prompt: 0 for none; more than a profile has shows all of it, budget permitting."""
     profile_max: int = 64
     """Most profile items kept for a question (the newest, and the retrieved ones)."""
+    exclude: list[str] = field(default_factory=list)
+    """Leaks to leave out and not only count: gold, asked, future, shared (see lamp/leaks.py)."""
     mini_users: int = 60
     """Users of the built-in benchmark, per task and split; each has a hidden rule of its own."""
+    mini_language: str = "en"
+    """Language of the built-in benchmark: en, or zh (Chinese, our extension)."""
+    mini_people: str = "new"
+    """Who its dev users are: new (none of them trained on) or same (the same users, later)."""
 
 
 @dataclass
 class Prompt:
+    style: str = "chat"
+    """`chat` (ours, for reasoning models) or `official` (profile items folded into the input as the benchmark does)."""
     max_tokens: int = 1024
     """Budget of the prompt. Profile items are cut to fit it, the question never is."""
     item_tokens: int = 64

@@ -1,20 +1,26 @@
 """python -m tagpr_lite.score --golds dev_outputs.json --preds mine.json
 
 Scores a prediction file in the official LaMP format and prints one JSON object: the official metrics (`strict`), the
-same after reading the answer out of the text (`lenient`), the share of unreadable answers and a 95% interval.
+same after reading the answer out of the text (`lenient`), the share of unreadable answers and a 95% interval. ROUGE is
+the exact mean over items. Ratings: any number counts as it stands ("10", "-1", "4.7"); what is no number, "nan" and
+"inf" among them, counts as the end of the scale farther from the gold.
 """
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from .config import UserError
+from .lamp.own import declarations
 from .lamp.scorer import load_golds, load_preds, score
 from .lamp.tasks import TASKS, task_name
 from .runs import guard
 
 
-def main(golds: str, preds: str, task: str | None) -> None:
+def main(golds: str, preds: str, task: str | None, own: str | None) -> None:
+    if own:
+        declarations(Path(own))
     said, gold = load_golds(golds)
     claimed, pred = load_preds(preds)
     if not (task or said):
@@ -33,6 +39,7 @@ if __name__ == "__main__":
     parser.add_argument("--golds", required=True)
     parser.add_argument("--preds", required=True)
     parser.add_argument("--task", help="told from the golds file unless given")
+    parser.add_argument("--own", help="the YAML file that declares a task of your own")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
     args = parser.parse_args()
-    guard(lambda: main(args.golds, args.preds, args.task), debug=args.debug)
+    guard(lambda: main(args.golds, args.preds, args.task, args.own), debug=args.debug)

@@ -82,12 +82,17 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
 
 
 def pick(questions: list[Question], seed: int, stage: str, index: int, count: int) -> list[Question]:
-    """The step's questions: pass after pass over a permutation of all, each pass with its own seed."""
-    chosen = []
+    """The step's questions: tasks take turns, so that a task with many questions does not drown the others; within a
+    task pass after pass over a permutation, each pass with its own seed."""
+    by_task: dict[str, list[Question]] = {}
+    for q in questions:
+        by_task.setdefault(q.task, []).append(q)
+    tasks, chosen = sorted(by_task), []
     for n in range(index * count, (index + 1) * count):
-        order = list(range(len(questions)))
-        random.Random(seed_of(seed, stage, "pass", n // len(order))).shuffle(order)
-        chosen.append(questions[order[n % len(order)]])
+        task, turn = tasks[n % len(tasks)], n // len(tasks)
+        order = list(range(len(by_task[task])))
+        random.Random(seed_of(seed, stage, "pass", task, turn // len(order))).shuffle(order)
+        chosen.append(by_task[task][order[turn % len(order)]])
     return chosen
 
 
@@ -95,9 +100,8 @@ def pick(questions: list[Question], seed: int, stage: str, index: int, count: in
 
 def rollout(config: Config, stage: Stage, model, tokenizer, questions: list[Question], index: int) -> list[Group]:
     """G samples a question, decoded many questions together; a row's seed is its own, whatever it is decoded with."""
-    g, p = config.grpo, config.prompt
-    prompts = [build(q, tokenizer, with_profile=True, reason=True, max_tokens=p.max_tokens, item_tokens=p.item_tokens)[0]
-               for q in questions]
+    g = config.grpo
+    prompts = [build(q, tokenizer, config.prompt, with_profile=True, reason=True)[0] for q in questions]
     seeds = [[seed_of(config.seed, stage.name, index, q.id, n) for n in range(g.group)] for q in questions]
     ends, at_once, groups = end_tokens(model, tokenizer), max(1, DECODE_ROWS // g.group), []
     for i in range(0, len(questions), at_once):

@@ -1,15 +1,14 @@
 """Further training questions out of training users' own histories.
 
-In tasks 2 to 6 every profile item is an input with its output, so an item can be asked about with the items before it
+Outside tasks 1 and 7 every profile item is an input with its output, so an item can be asked about with the items before it
 as the profile. Few users have many questions, and a small model learns a task from examples. Dev users' histories are
 left alone: they are what a dev question is answered from.
 """
 from __future__ import annotations
 
 from .files import sample
-from .tasks import INSTRUCTION, TASKS, Question
+from .tasks import TASKS, Question
 
-TASKS_WITH_PAIRS = ("LaMP_2", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6")
 LEAST = 1  # items before the one asked about
 
 
@@ -18,11 +17,12 @@ def from_profiles(questions: list[Question], most: int, seed: int) -> list[Quest
     asked = {(q.user, TASKS[q.task].payload(q.input)) for q in questions}
     made = {}
     for q in questions:
-        if q.task not in TASKS_WITH_PAIRS or not all(i.date for i in q.profile):
+        task = TASKS[q.task]
+        if task.shape == "LaMP_1" or not task.label_key or not all(i.date for i in q.profile):
             continue  # without dates an "earlier" item may be a later one
         for n, item in enumerate(q.profile[LEAST:], LEAST):
             key = (q.user, item.text.strip())
             if key not in asked and item.label:
-                made.setdefault(key, Question(f"{q.id}.p{n}", q.task, q.user, f"{INSTRUCTION[q.task]} {item.text}",
+                made.setdefault(key, Question(f"{q.id}.p{n}", q.task, q.user, TASKS[q.task].ask(item.text),
                                               item.label, q.profile[:n]))
     return sample(list(made.values()), most, seed)

@@ -17,13 +17,23 @@ from rouge_score.rouge_scorer import RougeScorer
 from ..config import UserError
 from ..runs import seed_of
 from .files import read_outputs
-from .tasks import TASKS, Task
+from .tasks import TASKS, Task, pieces
 
 METRICS = {"choice": ("accuracy", "f1"), "rating": ("mae", "rmse"), "text": ("rouge1", "rougeL")}
 RESAMPLES = 1000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-rouge = RougeScorer(["rouge1", "rougeL"], use_stemmer=False)  # built once: rewards are computed by the thousand
+class Characters:
+    """Tokens of Chinese text for ROUGE: every character of its own, Latin words and numbers whole. Ours: the official
+    tokenizer drops everything outside a-z and 0-9, so that a Chinese answer always scores 0."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return pieces(text.lower(), "zh")
+
+
+ROUGES = ["rouge1", "rougeL"]
+ROUGE = {"en": RougeScorer(ROUGES, use_stemmer=False),  # built once: rewards are computed by the thousand
+         "zh": RougeScorer(ROUGES, tokenizer=Characters())}
 load_golds = load_preds = read_outputs  # one format: path -> (task field, {id: output})
 
 
@@ -52,9 +62,9 @@ def _metrics(t: Task, gold: list[str], pred: list[str]) -> tuple[dict[str, float
         items = {"accuracy": (g == p).astype(float)}
         return {"accuracy": items["accuracy"].mean().item(), "f1": _macro_f1(g, p, len(classes))}, items
     if t.kind == "rating":
-        error = np.array([abs(_rating(p, float(g)) - float(g)) for g, p in zip(gold, pred)])
+        error = np.array([abs(_rating(p, float(g), *t.scale) - float(g)) for g, p in zip(gold, pred)])
         return {"mae": error.mean().item(), "rmse": math.sqrt((error ** 2).mean())}, {"mae": error}
-    pairs = np.array([_rouge(g, p) for g, p in zip(gold, pred)])
+    pairs = np.array([_rouge(g, p, t) for g, p in zip(gold, pred)])
     items = {"rouge1": pairs[:, 0], "rougeL": pairs[:, 1]}
     return {name: values.mean().item() for name, values in items.items()}, items
 
@@ -68,8 +78,9 @@ def _macro_f1(gold: np.ndarray, pred: np.ndarray, classes: int) -> float:
     return float(total / classes)
 
 
-def _rating(answer: str, gold: float) -> float:
-    """The number in `answer`; when there is none, whichever of 1 and 5 is farther from the gold (5 when both are).
+def _rating(answer: str, gold: float, low: int = 1, high: int = 5) -> float:
+    """The number in `answer`; when there is none, the end of the scale farther from the gold (the high one when both
+    are as far).
 
     As a 32-bit float, which the official metric keeps ratings as ("4.7" is 4.69999981); what does not fit in one is
     no number.
@@ -80,12 +91,12 @@ def _rating(answer: str, gold: float) -> float:
         value = math.nan
     if abs(value) <= FLOAT32_MAX:  # false for nan
         return float(np.float32(value))
-    return 1.0 if gold - 1.0 > 5.0 - gold else 5.0
+    return float(low if gold - low > high - gold else high)
 
 
-def _rouge(gold: str, pred: str) -> tuple[float, float]:
+def _rouge(gold: str, pred: str, task: Task) -> tuple[float, float]:
     """F-measures of ROUGE-1 and ROUGE-L, in 0..1."""
-    got = rouge.score(gold, pred)
+    got = ROUGE[task.language].score(gold, pred)
     return got["rouge1"].fmeasure, got["rougeL"].fmeasure
 
 
@@ -107,7 +118,7 @@ def _same_ids(golds: dict, preds: dict) -> None:
 
 
 def item_reward(task: str, answer: str | None, gold: str) -> float:
-    """The task reward of one answer, in 0..1: a hit, 1 - |y - y'| / 4, or the mean of ROUGE-1 and ROUGE-L (our choice).
+    """The task reward of one answer, in 0..1: a hit, 1 - |y - y'| / (high - low), or the mean of ROUGE-1 and ROUGE-L (our choice).
 
     An answer that cannot be read earns 0, never a partial reward.
     """
@@ -118,5 +129,6 @@ def item_reward(task: str, answer: str | None, gold: str) -> float:
     if t.kind == "choice":
         return float(parsed == gold.strip())
     if t.kind == "rating":
-        return 1.0 - abs(float(parsed) - float(gold)) / 4.0
-    return sum(_rouge(gold, parsed)) / 2
+        low, high = t.scale
+        return 1.0 - abs(float(parsed) - float(gold)) / (high - low)
+    return sum(_rouge(gold, parsed, t)) / 2

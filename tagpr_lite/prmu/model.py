@@ -50,8 +50,7 @@ class PRMU(nn.Module):
 
     def prefix(self, question: Question, user: Tensor, grad: bool = False) -> SharedPrefix:
         """The shared part: first prompt token, user tokens, rest of the prompt (question, no profile)."""
-        ids, _ = build(question, self.tokenizer, with_profile=False, reason=True,
-                       max_tokens=self.prompt.max_tokens, item_tokens=self.prompt.item_tokens)
+        ids, _ = build(question, self.tokenizer, self.prompt, with_profile=False, reason=True)
         table = base_of(self.model).get_input_embeddings()
         embeds = table(torch.tensor(ids, device=table.weight.device))
         return SharedPrefix(self.model, embeds=torch.cat([embeds[:1], user.to(embeds.dtype), embeds[1:]]), grad=grad)

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..engine.model import using
-from ..engine.prefix import Prefill, forward
+from ..engine.embed import mean_states
 from ..lamp.tasks import Item, Question
 from ..runs import read_json, whole_file
 
@@ -49,23 +48,12 @@ class ItemEmbeddings:
     def key(self, item: Item) -> str:
         return hashlib.sha256(self.text(item).encode()).hexdigest()[:24]
 
-    @torch.no_grad()
-    def add(self, items: list[Item], tick: Callable[[int], None] = lambda n: None, batch: int = 16) -> None:
-        """Embeds what is not there yet, sorted by length so that padding is small, and saves. The order is a function of
-        the texts: another batch would round otherwise in the last bit, and a resumed run would not end as the first."""
-        new = {self.key(i): self.tokenizer(self.text(i), truncation=True, max_length=ITEM_TOKENS).input_ids for i in items}
-        todo = sorted(((k, ids or [0]) for k, ids in new.items() if k not in self.known), key=lambda kv: (len(kv[1]), kv[0]))
-        device = next(self.model.parameters()).device
-        for at in range(0, len(todo), batch):
-            part = todo[at:at + batch]
-            longest = max(len(ids) for _, ids in part)
-            ids = torch.tensor([ids + [0] * (longest - len(ids)) for _, ids in part], device=device)
-            with using(self.model, None):
-                hidden = forward(self.model, Prefill(keep=False), ids=ids).float()
-            for (key, tokens), row in zip(part, hidden):  # causal: padding on the right touches no real token
-                self.known[key] = row[:len(tokens)].mean(0).cpu()
-            tick(len(part))
-        if todo:
+    def add(self, items: list[Item], tick: Callable[[int], None] = lambda n: None) -> None:
+        """Embeds what is not there yet, and saves."""
+        new = {self.text(i): self.key(i) for i in items if self.key(i) not in self.known}
+        if new:
+            found = mean_states(self.model, self.tokenizer, list(new), ITEM_TOKENS, tick=tick)
+            self.known.update((new[text], row) for text, row in found.items())
             with whole_file(self.path) as beside:
                 save_file(self.known, beside)
 

@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment
 from markupsafe import Markup
 
+from ..lamp.rows import read_declared
 from ..lamp.tasks import TASKS
 from ..runs import read_json, read_jsonl, read_metrics
 from ..tags.schema import Fault, parse
@@ -105,6 +106,7 @@ def pipeline(folder: Path) -> list[dict]:
 
 def render(folder: Path) -> str:
     """The whole page as text."""
+    read_declared(folder)
     config_file, rows = folder / "config.yaml", tables.collect(folder)
     config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
     config = yaml.safe_load(config_text) or {}

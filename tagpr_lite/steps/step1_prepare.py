@@ -4,54 +4,80 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config, UserError
-from ..lamp import files, mini
+from ..lamp import files, leaks, mini
 from ..lamp.extra import from_profiles
+from ..lamp.own import load_own
 from ..lamp.prompts import build
-from ..lamp.retrieve import retrieve
-from ..lamp.tasks import TASKS, Question, to_row
-from ..runs import cli, run_step, save_config, seed_of, write_json, write_jsonl
+from ..lamp.retrieve import Embed, retrieve
+from ..lamp.rows import write_declared, write_questions
+from ..lamp.tasks import TASKS, Question
+from ..runs import cli, run_step, save_config, seed_of, write_json
 
 
 def main(config: Config) -> None:
-    source, outside = config.lamp.source, []
-    if source != "mini":
-        if not Path(source).is_dir():
-            raise UserError(f"lamp.source={source} is not a folder; use `mini` or a folder of LaMP-format files")
-        outside = sorted(Path(source).rglob("*.json"))
+    source, outside = Path(config.lamp.source), []
+    if source.suffix in (".yaml", ".yml"):
+        outside = sorted(p for p in source.parent.glob("*") if p.suffix in (".yaml", ".yml", ".jsonl"))
+    elif config.lamp.source != "mini":
+        if not source.is_dir():
+            raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files, or the "
+                            "YAML file of a task of your own")
+        outside = sorted(p for p in source.rglob("*") if p.suffix in (".json", ".db"))
     run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model"], outside=outside, work=work,
-             outputs=["data/train.jsonl", "data/dev.jsonl", "data/summary.json", "plan.json"])
+             outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json", "plan.json"])
     save_config(config)
+
+
+def load(config: Config) -> dict[str, dict]:
+    """{task: {"train": questions, "dev": questions}} of whatever `lamp.source` names."""
+    lamp = config.lamp
+    if lamp.source == "mini":
+        return mini.build(config.seed, lamp.mini_users, lamp.tasks, lamp.mini_language, lamp.mini_people)
+    if Path(lamp.source).suffix in (".yaml", ".yml"):
+        return load_own(lamp.source, config.seed)
+    return files.load_folder(lamp.source, lamp.tasks)
 
 
 def work(config: Config, folder: Path) -> None:
     from transformers import AutoTokenizer
 
+    from ..engine.embed import encoder
     from ..engine.model import find
-    lamp = config.lamp
-    data = (mini.build(config.seed, lamp.mini_users, lamp.tasks) if lamp.source == "mini"
-            else files.load_folder(lamp.source, lamp.tasks))
+    lamp, data = config.lamp, load(config)
     plan = make_plan(config)
     tokenizer = AutoTokenizer.from_pretrained(find(config.model))
-    tasks, rows = {}, {"train": [], "dev": []}
+    embed = encoder(lamp.encoder, config.model) if lamp.retriever == "dense" else None
+    tasks, notes, questions = {}, [], {"train": [], "dev": []}
     for task, splits in sorted(data.items()):
         train = choose(splits["train"], lamp.train_limit, config, task, "train")
         if more := limit_of(lamp.from_profile, task):
             train += from_profiles(train, more, seed_of(config.seed, task, "profiles"))
-        train = [ready(q, config) for q in train]
-        dev = [ready(q, config) for q in choose(splits["dev"], lamp.dev_limit, config, task, "dev")]
-        short = [q for q in train if not too_long(q, tokenizer, config)]
+        train, dev, leaked = leaks.check(train, choose(splits["dev"], lamp.dev_limit, config, task, "dev"), lamp.exclude)
+        train, dev = ([ready(q, config, embed) for q in part] for part in (train, dev))
+        cut = [build(q, tokenizer, config.prompt, with_profile=True, reason=True)[1] for q in train + dev]
+        short = [q for q, report in zip(train, cut) if not report["over_budget"]]  # in dev all are answered
         tasks[task] = {"title": TASKS[task].title, "source": lamp.source, "train": len(short), "dev": len(dev),
-                       "users": len({q.user for q in short + dev}), "too_long": len(train) - len(short)}
+                       "users": len({q.user for q in short + dev}), "too_long": len(train) - len(short), "leaks": leaked}
         print(f"  {task} ({TASKS[task].title}): {len(short)} train questions (of {len(splits['train'])}, and "
               f"{more or 0} from profiles at most; {len(train) - len(short)} left out as longer than the prompt budget), "
               f"{len(dev)} dev (of {len(splits['dev'])})")
-        rows["train"] += map(to_row, short)
-        rows["dev"] += map(to_row, dev)
+        shown, shortened, dropped = (sum(r[key] for r in cut) for key in ("items_shown", "items_cut", "items_dropped"))
+        print(f"    prompts show {shown} profile items, {shortened} of them cut to {config.prompt.item_tokens} tokens; "
+              f"{dropped} more did not fit")
+        notes += [f"{task}: {line}" for line in leaks.lines(leaked, lamp.exclude)]
+        questions["train"] += short
+        questions["dev"] += dev
+    if not questions["train"] or not questions["dev"]:
+        raise UserError(f"{lamp.source} leaves {len(questions['train'])} questions to train on and "
+                        f"{len(questions['dev'])} to score; both are needed")
+    for note in notes:
+        print(f"  leak: {note}")
     for key, value in plan.items():
         print(f"  {key}: {value}")
-    for split in rows:
-        write_jsonl(folder / "data" / f"{split}.jsonl", rows[split])
-    write_json(folder / "data" / "summary.json", {"tasks": tasks, "notes": []})
+    for split in questions:
+        write_questions(folder, split, questions[split])
+    write_declared(folder)
+    write_json(folder / "data" / "summary.json", {"tasks": tasks, "notes": notes})
     write_json(folder / "plan.json", plan)
 
 
@@ -59,20 +85,13 @@ def limit_of(limits: dict[str, int], task: str) -> int | None:
     return limits.get(task, limits.get("default"))
 
 
-def choose(questions: list[Question], limits: dict[str, int], config: Config, task: str, split: str) -> list[Question]:
+def choose(questions, limits: dict[str, int], config: Config, task: str, split: str) -> list[Question]:
     return files.sample(questions, limit_of(limits, task), seed_of(config.seed, task, split))
 
 
-def too_long(question: Question, tokenizer, config: Config) -> bool:
-    """Whether the question alone exceeds the prompt's budget. Such ones are not trained on; in dev all are answered."""
-    _, report = build(question, tokenizer, with_profile=True, reason=True, max_tokens=config.prompt.max_tokens,
-                      item_tokens=config.prompt.item_tokens)
-    return report["over_budget"]
-
-
-def ready(question: Question, config: Config) -> Question:
+def ready(question: Question, config: Config, embed: Embed | None) -> Question:
     """The question with its retrieved items, and its profile cut to those and the newest `profile_max`."""
-    found = retrieve(question, config.lamp.retriever, config.lamp.k, config.seed)
+    found = retrieve(question, config.lamp.retriever, config.lamp.k, config.seed, embed)
     n = len(question.profile)
     kept = sorted({*found, *range(max(0, n - config.lamp.profile_max), n)})
     place = {old: new for new, old in enumerate(kept)}

@@ -3,7 +3,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..config import Config, UserError
-from ..lamp.tasks import from_row
+from ..lamp.rows import read_questions
 from ..runs import cli, progress, read_jsonl, run_step, write_json, write_jsonl
 from ..tags import chains
 from ..tags.schema import PRIMARY
@@ -14,12 +14,12 @@ def main(config: Config) -> None:
     for path in given:
         if not path.is_file():
             raise UserError(f"{path} is not a file")
-    run_step(config, "tag", inputs=["data/train.jsonl"], settings=["seed", "tag"], outside=given, work=work,
+    run_step(config, "tag", inputs=["data/train.jsonl", "data/tasks.json"], settings=["seed", "tag"], outside=given, work=work,
              outputs=["chains/kept.jsonl", "chains/dropped.jsonl", "chains/tags.json"])
 
 
 def work(config: Config, folder: Path) -> None:
-    questions = {q.id: q for q in map(from_row, read_jsonl(folder / "data" / "train.jsonl"))}
+    questions = {q.id: q for q in read_questions(folder, "train")}
     allowed = chains.read_tags(config.tag.tags_file) if config.tag.tags_file else PRIMARY
     if config.tag.chains:
         kept, dropped = chains.read_chains(config.tag.chains, questions, allowed)

@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 from ..config import Config
-from ..lamp.tasks import from_row
+from ..lamp.rows import read_questions
 from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, seed_of, whole_folder
 
 SAVE_EVERY = 25  # optimiser steps
 
 
 def main(config: Config) -> None:
-    run_step(config, "sft", inputs=["data/train.jsonl", "chains/kept.jsonl", "plan.json"], work=work,
+    run_step(config, "sft", inputs=["data/train.jsonl", "data/tasks.json", "chains/kept.jsonl", "plan.json"], work=work,
              settings=["seed", "prompt", "model", "sft"], outputs=["sft"])
 
 
@@ -41,11 +41,10 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
     earns nothing in GRPO.
     """
     from ..lamp.prompts import build
-    questions = {q.id: q for q in map(from_row, read_jsonl(folder / "data" / "train.jsonl"))}
+    questions = {q.id: q for q in read_questions(folder, "train")}
     rows = []
     for chain in read_jsonl(folder / "chains" / "kept.jsonl"):
-        prompt, _ = build(questions[chain["id"]], tokenizer, with_profile=True, reason=True,
-                          max_tokens=config.prompt.max_tokens, item_tokens=config.prompt.item_tokens)
+        prompt, _ = build(questions[chain["id"]], tokenizer, config.prompt, with_profile=True, reason=True)
         completion = tokenizer.encode(chain["text"], add_special_tokens=False) + [tokenizer.eos_token_id]
         rows.append({"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)})
     return rows

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import Config, UserError
-from ..lamp.tasks import from_row
+from ..lamp.rows import read_questions
 from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, seed_of
 
 
 def main(config: Config) -> None:
-    run_step(config, "reward", inputs=["data/train.jsonl", "chains/kept.jsonl", "chains/dropped.jsonl", "plan.json"],
+    run_step(config, "reward", inputs=["data/train.jsonl", "data/tasks.json", "chains/kept.jsonl", "chains/dropped.jsonl", "plan.json"],
              settings=["seed", "prompt", "model", "reward"], outputs=["prmu"], work=work)
 
 
@@ -21,7 +21,7 @@ def work(config: Config, folder: Path) -> None:
     from ..prmu.pairs import make_pairs, split_users
     from ..prmu.users import ItemEmbeddings, history, items_file
     r = config.reward
-    questions = {q.id: q for q in map(from_row, read_jsonl(folder / "data" / "train.jsonl"))}
+    questions = {q.id: q for q in read_questions(folder, "train")}
     pairs = make_pairs(questions, read_jsonl(folder / "chains" / "kept.jsonl"),
                        read_jsonl(folder / "chains" / "dropped.jsonl"), config.seed)
     train, held = split_users(pairs, r.heldout, config.seed)

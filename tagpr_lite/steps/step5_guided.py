@@ -2,7 +2,7 @@
 from pathlib import Path
 
 from ..config import Config
-from ..lamp.tasks import from_row
+from ..lamp.rows import read_questions
 from ..runs import cli, read_json, read_jsonl, run_step
 
 SETTINGS = ["seed", "prompt", "model", "reward", "grpo"]
@@ -10,7 +10,7 @@ GUARD = 0.55  # PRMU's term is dropped when its accuracy on held-out users is be
 
 
 def main(config: Config) -> None:
-    run_step(config, "guided", inputs=["data/train.jsonl", "chains/tags.json", "sft/adapter", "prmu", "plan.json"],
+    run_step(config, "guided", inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "prmu", "plan.json"],
              settings=SETTINGS, outputs=["guided"], work=work)
 
 
@@ -46,7 +46,7 @@ def begin(config: Config, folder: Path, start: str):
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     model.set_adapter(POLICY)
-    questions = [from_row(r) for r in read_jsonl(folder / "data" / "train.jsonl")]
+    questions = read_questions(folder, "train")
     return model, tokenizer, questions, tuple(read_json(folder / "chains" / "tags.json")["primary"])
 
 

@@ -7,7 +7,7 @@ from .step5_guided import SETTINGS, begin
 
 
 def main(config: Config) -> None:
-    run_step(config, "explore", inputs=["data/train.jsonl", "chains/tags.json", "sft/adapter", "guided", "plan.json"],
+    run_step(config, "explore", inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "guided", "plan.json"],
              settings=SETTINGS, outputs=["explore"], work=work)
 
 

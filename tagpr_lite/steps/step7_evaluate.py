@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ..config import Config, UserError
 from ..lamp.scorer import score
-from ..lamp.tasks import Question, from_row
+from ..lamp.rows import read_questions
+from ..lamp.tasks import Question
 from ..runs import append_jsonl, cli, progress, read_jsonl, run_step, write_json
 from ..tags.schema import answer_of
 
@@ -17,13 +18,13 @@ def main(config: Config) -> None:
     if unknown := set(config.evaluate.systems) - set(SYSTEMS):
         raise UserError(f"evaluate.systems: unknown {sorted(unknown)[0]!r}; known: {', '.join(SYSTEMS)}")
     adapters = [f"{a}/adapter" for s in config.evaluate.systems if (a := SYSTEMS[s][0])]
-    run_step(config, "evaluate", inputs=["data/dev.jsonl", "plan.json", *adapters], work=work, outputs=["eval"],
+    run_step(config, "evaluate", inputs=["data/dev.jsonl", "data/tasks.json", "plan.json", *adapters], work=work, outputs=["eval"],
              settings=["seed", "prompt", "model", "grpo", "evaluate"])
 
 
 def work(config: Config, folder: Path) -> None:
     from ..engine.model import load, load_adapter, using
-    dev = [from_row(r) for r in read_jsonl(folder / "data" / "dev.jsonl")]
+    dev = read_questions(folder, "dev")
     model, tokenizer = load(config.model)
     for system in config.evaluate.systems:
         if (adapter := SYSTEMS[system][0]) is not None:
@@ -51,8 +52,7 @@ def answers(config: Config, partial: Path, system: str, model, tokenizer, dev: l
     room = config.grpo.completion if reason else config.evaluate.answer_tokens
     rows = {r["id"]: r for r in read_jsonl(partial, partial=True)}
     bar.update(len(rows))
-    prompts = {q.id: build(q, tokenizer, with_profile=profile, reason=reason, max_tokens=config.prompt.max_tokens,
-                           item_tokens=config.prompt.item_tokens)[0] for q in dev}
+    prompts = {q.id: build(q, tokenizer, config.prompt, with_profile=profile, reason=reason)[0] for q in dev}
     todo = sorted((q for q in dev if q.id not in rows), key=lambda q: len(prompts[q.id]))
     for i in range(0, len(todo), config.evaluate.batch):
         batch, started = todo[i:i + config.evaluate.batch], time.time()

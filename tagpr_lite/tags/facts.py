@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 
 from ..lamp.prompts import rating_stats
-from ..lamp.tasks import Question
+from ..lamp.tasks import TASKS, Question, plain
 from .schema import Chain
 
-SCORES = re.compile(r"\bscores?:? ((?:[1-5][ ,]*){2,})", re.I)
-MEAN = re.compile(r"\b(?:mean|average)(?: of| is)? (\d(?:\.\d+)?)", re.I)
+SCORES = re.compile(r"\bscores?:? (\d{1,2}(?:[ ,]+\d{1,2})+)", re.I)
+MEAN = re.compile(r"\b(?:mean|average)(?: of| is)? (\d+(?:\.\d+)?)", re.I)
 QUOTE = re.compile(r'"([^"]{3,})"')
 
 
 def past_scores(question: Question) -> list[int]:
-    """The ratings of a LaMP-3 profile, oldest first; [] for the other tasks."""
-    return rating_stats(question.profile)[0] if question.task == "LaMP_3" else []
+    """The past ratings of a rating question, oldest first; [] for the other kinds."""
+    return rating_stats(question.profile)[0] if TASKS[question.task].kind == "rating" else []
 
 
 def mean_text(scores: list[int]) -> str:
@@ -35,7 +35,7 @@ def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
     for step in chain.steps:
         if scores:
             for said in SCORES.findall(step.text):
-                digits = [int(d) for d in re.findall(r"[1-5]", said)]
+                digits = [int(d) for d in re.findall(r"\d+", said)]
                 found.append((said.strip(), _is_run(digits, scores)))
             for said in MEAN.findall(step.text):
                 found.append((f"mean {said}", abs(float(said) - sum(scores) / len(scores)) <= 0.051))
@@ -48,11 +48,6 @@ def groundedness(chain: Chain, question: Question) -> float:
     """Share of the chain's checkable claims that hold; 1 when it makes none."""
     found = claims(chain, question)
     return sum(ok for _, ok in found) / len(found) if found else 1.0
-
-
-def plain(text: str) -> str:
-    """Lower case, single spaces, no ellipsis at the end: how quotations are compared."""
-    return " ".join(text.lower().split()).rstrip(".… ")
 
 
 def _is_run(part: list[int], whole: list[int]) -> bool:

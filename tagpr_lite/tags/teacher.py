@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ..lamp.tasks import TASKS, Item, Question
+from ..lamp.tasks import TASKS, Item, Question, pieces, words_of
 from .facts import mean_text, past_scores
 from .schema import Chain, Step
 
@@ -31,21 +31,26 @@ LEVEL = (1.4, 2.3, 3.2, 4.2, 5.0)  # the score a text of that reading gets from 
 
 def write(question: Question, attempt: int) -> Chain | None:
     """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further one."""
-    kind = {"LaMP_1": cite, "LaMP_2": tag_movie, "LaMP_3": rate}.get(question.task, title)
-    return kind(question, attempt)
+    task = TASKS[question.task]
+    if task.shape == "LaMP_1":
+        return cite(question, attempt)
+    return {"choice": choose, "rating": rate, "text": title}[task.kind](question, attempt)
 
 
 def rate(question: Question, attempt: int) -> Chain | None:
     """LaMP-3: past scores, what the text sounds like, and the user's leniency give a score."""
-    scores = past_scores(question)
-    cues, lean = sentiment(TASKS["LaMP_3"].payload(question.input))
+    scores, task = past_scores(question), TASKS[question.task]
+    low, high = task.scale
+    stars = lambda score: 1 + 4 * (score - low) / (high - low)  # any scale is read as one of five stars
+    cues, lean = sentiment(task.payload(question.input))
     first = min(4, max(0, 3 + lean))
     order = sorted(range(5), key=lambda r: (abs(r - first), -r))
     if attempt >= len(order):
         return None
     reading, mean = order[attempt], sum(scores) / len(scores)
-    score = min(5, max(1, int(LEVEL[reading] + 0.5 * (mean - 4) + 0.5)))
-    manner = "Generous" if mean >= 4.5 else "Fair" if mean >= 3.5 else "Strict"
+    given = min(5, max(1, LEVEL[reading] + 0.5 * (stars(mean) - 4)))
+    score = int(low + (given - 1) * (high - low) / 4 + 0.5)
+    manner = "Generous" if stars(mean) >= 4.5 else "Fair" if stars(mean) >= 3.5 else "Strict"
     cue = f'"{cues[0]}"' if cues else "The text"
     steps = [_past(scores), Step("analyze_query", f"{cue} sounds {READINGS[reading]}.")]
     if len(set(scores)) > 2:
@@ -79,9 +84,9 @@ def sentiment(text: str) -> tuple[list[str], int]:
     return [w for w, _ in cues if len(w) > 2], max(-3, min(1, total))
 
 
-def tag_movie(question: Question, attempt: int) -> Chain | None:
-    """LaMP-2: the tags of the most similar past films, by shared words, one candidate an attempt."""
-    words = content_words(TASKS["LaMP_2"].payload(question.input))
+def choose(question: Question, attempt: int) -> Chain | None:
+    """LaMP-2 and other choices: the labels of the most similar past items, by shared words, one an attempt."""
+    words = content_words(TASKS[question.task].payload(question.input))
     near = sorted(question.profile, key=lambda i: -len(words & content_words(i.text)))[:5]
     ranked = [t for t, _ in _weighted(near, words)]
     if attempt >= len(ranked):
@@ -90,7 +95,7 @@ def tag_movie(question: Question, attempt: int) -> Chain | None:
     like = next(i for i in near if i.label == label)
     times = Counter(i.label for i in question.profile)[label]
     shared = sorted(words & content_words(like.text), key=lambda w: (len(w), w))[-2:]
-    steps = [Step("examine_examples", f'Similar past film: "{_head(like.text, 7)}" is {label}.')]
+    steps = [Step("examine_examples", f'Similar past item: "{_head(like.text, 7)}" is {label}.')]
     if shared:
         steps.append(Step("analyze_query", f"Both have {' and '.join(shared)}."))
     steps.append(Step("identify_patterns", f"This user used {label} {times} time{'s' * (times != 1)}."))
@@ -125,12 +130,14 @@ def title(question: Question, attempt: int) -> Chain | None:
         return None
     examples = [i.label or i.text for i in question.profile]
     shown = examples[question.retrieved[0]] if question.retrieved else examples[-1]
-    words = sum(len(e.split()) for e in examples) / len(examples)
+    language = TASKS[question.task].language
+    words = sum(len(pieces(e, language)) for e in examples) / len(examples)
+    unit = "words" if language == "en" else "characters"
     capital = sum(e == e.title() or e.istitle() for e in examples) * 2 > len(examples)
     mark = sum(e.rstrip()[-1:] in ("!", "?", ".") for e in examples) * 2 > len(examples)
-    style = f"About {words:.0f} words, {'Title Case' if capital else 'plain case'}, {'an' if mark else 'no'} end mark."
+    style = f"About {words:.0f} {unit}, {'Title Case' if capital else 'plain case'}, {'an' if mark else 'no'} end mark."
     text = TASKS[question.task].payload(question.input)
-    key = [w for w in dict.fromkeys(re.findall(r"[A-Za-z]{4,}", text)) if w.lower() in content_words(question.gold)][:3]
+    key = [w for w in dict.fromkeys(words_of(text)) if w.lower() in content_words(question.gold)][:3]
     steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'), Step("infer_preferences", style)]
     if key:
         steps.append(Step("analyze_query", f"Key words: {', '.join(key)}."))
@@ -140,8 +147,8 @@ def title(question: Question, attempt: int) -> Chain | None:
 
 
 def content_words(text: str) -> set[str]:
-    """Lower-case words of four letters or more that are not function words."""
-    return {w for w in re.findall(r"[a-z]{4,}", text.lower()) if w not in STOP}
+    """Lower-case words of four letters or more that are not function words; pairs of Chinese characters."""
+    return {w for w in words_of(text.lower()) if w not in STOP}
 
 
 def _head(text: str, words: int) -> str:

@@ -19,7 +19,7 @@ def conf(tmp_path):
 
 @pytest.fixture(scope="module")
 def questions():
-    data = mini.build(0, 8)
+    data = mini.build(0, 8, ["LaMP_2", "LaMP_3", "LaMP_4"])
     return [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in data.values() for q in s["train"]]
 
 
@@ -122,10 +122,17 @@ def test_groups_without_signal_are_skipped(conf, questions, tmp_path):
     assert loop.summary(groups)["zero_variance"] == 1.0
 
 
-def test_every_question_is_picked_once_a_pass(questions):
-    picked = [q.id for i in range(len(questions) // 4) for q in loop.pick(questions, 0, "guided", i, 4)]
-    assert sorted(picked) == sorted(q.id for q in questions)
-    assert picked != [q.id for i in range(len(questions) // 4) for q in loop.pick(questions, 1, "guided", i, 4)]
+def test_tasks_take_turns_and_every_question_of_a_task_comes_once_a_pass(questions):
+    few = [replace(q, id=f"few-{n}", task="LaMP_4") for n, q in enumerate(questions[:3])]
+    pick = lambda seed: [q for i in range(len(questions) // 2) for q in loop.pick(questions + few, seed, "guided", i, 4)]
+    got = pick(0)
+    tasks = sorted({q.task for q in questions + few})
+    assert [q.task for q in got[:2 * len(tasks)]] == tasks * 2
+    for task in tasks:
+        own, picked = [q.id for q in questions + few if q.task == task], [q.id for q in got if q.task == task]
+        whole = len(picked) // len(own)
+        assert whole > 0 and sorted(picked[:whole * len(own)]) == sorted(own * whole)
+    assert got != pick(1)
 
 
 def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):

@@ -2,11 +2,11 @@
 import pytest
 
 from tagpr_lite.grpo.rewards import Terms, terms
-from tagpr_lite.lamp.tasks import INSTRUCTION, Item, Question
+from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags.schema import PRIMARY
 
 PROFILE = (Item("a", "good soap", "5", "2001"), Item("b", "bad soap", "4", "2002"))
-Q = Question("q", "LaMP_3", "u", INSTRUCTION["LaMP_3"] + " A nice bar.", "4", PROFILE, (0,))
+Q = Question("q", "LaMP_3", "u", TASKS["LaMP_3"].instruction + " A nice bar.", "4", PROFILE, (0,))
 STEPS = ["<examine_examples>Past scores 5 4, mean 4.5.</examine_examples>", '<analyze_query>"nice" sounds positive.</analyze_query>',
          "<apply_preferences>A fair user: 4.</apply_preferences>"]
 

@@ -1,18 +1,21 @@
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.files import load_folder, sample
-from tagpr_lite.lamp.tasks import INSTRUCTION, TASKS, Item, Question
+from tagpr_lite.lamp import files
+from tagpr_lite.lamp.files import load_folder, read_questions, sample
+from tagpr_lite.lamp.fetch import convert
+from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def review(n, **changes):
-    return {"id": str(n), "input": f"{INSTRUCTION['LaMP_3']} fine {n}", "user_id": n,
+    return {"id": str(n), "input": f"{TASKS['LaMP_3'].instruction} fine {n}", "user_id": n,
             "profile": [{"id": "a", "text": "new", "score": "5", "date": "2013-01-02"},
                         {"id": "b", "text": "old", "score": 4, "date": "2012-03-04"}], **changes}
 
@@ -56,7 +59,7 @@ def test_every_task_loads_and_lamp6_questions_may_be_a_dict(tmp_path):
     keys = {"LaMP_1": ("abstract", "title"), "LaMP_2": ("description", "tag"), "LaMP_4": ("text", "title"),
             "LaMP_5": ("abstract", "title"), "LaMP_6": ("text", "title"), "LaMP_7": ("text",)}
     for task, names in keys.items():
-        rows = [{"id": n, "input": f"{INSTRUCTION[task]} x", "profile": [{"id": "i", **{k: k for k in names}}]}
+        rows = [{"id": n, "input": f"{TASKS[task].instruction} x", "profile": [{"id": "i", **{k: k for k in names}}]}
                 for n in (1, 2)]
         write(tmp_path / task, task, rows[:1], rows[1:], (TASKS[task].labels or ("gold",))[0])
     file = tmp_path / "LaMP_6" / "dev_questions.json"
@@ -70,16 +73,88 @@ def test_every_task_loads_and_lamp6_questions_may_be_a_dict(tmp_path):
 
 
 def test_half_an_emoji_does_not_stop_the_run(tmp_path):
-    q = load_folder(write(tmp_path / "x", dev=[review(3, input=INSTRUCTION["LaMP_3"] + " fine \ud83d")]), [])
+    q = load_folder(write(tmp_path / "x", dev=[review(3, input=TASKS["LaMP_3"].instruction + " fine \ud83d")]), [])
     assert q["LaMP_3"]["dev"][0].input.endswith("fine ?")
 
 
 def test_lamp2_question_110_is_repaired(tmp_path, capsys):
     profile = [{"id": "i", "tag": "comedy", "description": "d"}]
-    train = [{"id": "1", "input": f"{INSTRUCTION['LaMP_2']} a", "profile": profile}]
+    train = [{"id": "1", "input": f"{TASKS['LaMP_2'].instruction} a", "profile": profile}]
     folder = write(tmp_path / "x", "LaMP_2", train, [{"id": "110", "input": "x a man", "profile": profile}], "comedy")
     q = load_folder(folder, [])["LaMP_2"]["dev"][0]
-    assert q.input == f"{INSTRUCTION['LaMP_2']} a man" and "repaired" in capsys.readouterr().out
+    assert q.input == f"{TASKS['LaMP_2'].instruction} a man" and "repaired" in capsys.readouterr().out
+
+
+def test_stores_and_json_are_the_same_to_a_reader(tmp_path):
+    folder = write(tmp_path / "x", train=[review(n) for n in range(10, 40)])
+    plain = load_folder(folder)["LaMP_3"]
+    convert(folder, "train")
+    for name in ("train_questions.json", "train_outputs.json"):
+        (folder / name).unlink()
+    half = load_folder(folder)["LaMP_3"]  # train is a store, dev is JSON
+    convert(folder, "dev")
+    for name in ("dev_questions.json", "dev_outputs.json"):
+        (folder / name).unlink()
+    stored = load_folder(tmp_path)["LaMP_3"]
+    assert [list(half["train"]), half["dev"]] == [list(stored["train"]), list(stored["dev"])] == [*plain.values()]
+    for limit, seed in ((7, 0), (7, 1), (30, 0), (None, 0)):
+        assert sample(stored["train"], limit, seed) == sample(plain["train"], limit, seed)
+
+
+def test_a_sample_of_a_store_reads_users_and_the_chosen_ones(tmp_path, monkeypatch):
+    folder = write(tmp_path / "x", train=[review(n) for n in range(10, 40)])
+    plain = load_folder(folder)["LaMP_3"]["train"]
+    stored = convert(folder, "train")
+    with sqlite3.connect(stored.path) as db:
+        chosen = [plain.index(q) for q in sample(plain, 3, 0)]
+        db.execute(f"delete from rows where position not in ({', '.join(map(str, chosen))})")
+    db.close()
+    assert sample(stored, 3, 0) == [plain[p] for p in chosen]
+
+
+def test_stores_of_two_folders_are_merged_and_faults_between_splits_are_seen(tmp_path):
+    for name in ("one", "two"):
+        for split in ("train", "dev"):
+            convert(write(tmp_path / name), split)
+    assert [q.id for q in load_folder(tmp_path)["LaMP_3"]["dev"]] == ["one:3", "two:3"]
+    one = tmp_path / "one"
+    for path in one.glob("*.json"):
+        path.unlink()
+    assert load_folder(one, ["LaMP_3"]).keys() == {"LaMP_3"}
+    with pytest.raises(UserError, match="holds no LaMP_1; its tasks: other ones"):
+        load_folder(one, ["LaMP_1"])
+    (one / "dev.db").unlink()
+    with pytest.raises(UserError, match="dev_questions.json is missing"):
+        load_folder(one)
+    (one / "dev.db").write_bytes((one / "train.db").read_bytes())
+    with pytest.raises(UserError, match="dev.db holds the train split"):
+        load_folder(one)
+    (one / "dev.db").write_bytes((convert(write(tmp_path / "three", dev=[review(1)]), "dev")).path.read_bytes())
+    with pytest.raises(UserError, match="in both train and dev: 1"):
+        load_folder(one)
+
+
+def test_a_large_questions_file_brings_a_line_of_advice(tmp_path, capsys, monkeypatch):
+    folder = write(tmp_path / "x")
+    load_folder(folder)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(files, "LARGE", 500)
+    load_folder(folder)
+    (line,) = capsys.readouterr().out.splitlines()  # train has two questions, dev has one
+    assert "train_questions.json is large" in line and f"python -m tagpr_lite.lamp.files --convert {folder}" in line
+
+
+def test_the_questions_of_a_test_split_have_no_golds(tmp_path):
+    write(tmp_path, dev=[review(5)])
+    (q,) = read_questions(tmp_path / "dev_questions.json")
+    assert (q.id, q.task, q.gold) == ("5", "LaMP_3", None)
+
+
+def test_questions_come_before_the_file_has_been_read_to_its_end(tmp_path):
+    path = write(tmp_path, train=[review(n) for n in range(2000)]) / "train_questions.json"
+    read = []
+    next(read_questions(path, seen=read.append))
+    assert 0 < sum(read) < path.stat().st_size / 4
 
 
 def edit(name, change):
@@ -100,10 +175,16 @@ FAULTS = {
     "train_outputs.json is missing": lambda folder: (folder / G).unlink(),
     "dev_questions.json is missing": lambda folder: (folder / "dev_questions.json").unlink(),
     "train_questions.json is not a JSON": raw(Q, "[{"),
+    "premature EOF after 1 whole entries": lambda folder: (folder / Q).write_text((folder / Q).read_text()[:-9]),
+    "nested deeper than": edit(Q, lambda t: t[1].update(more=json.loads("[" * 99 + "]" * 99))),
+    "mixes tasks: LaMP_3 (question 1), LaMP_5 (question 2)": lambda folder: [
+        edit(Q, lambda t: t[1].update(input=TASKS["LaMP_5"].instruction))(folder),
+        edit(G, lambda t: t.pop("task") and None)(folder)],
     "train_outputs.json is not a JSON": raw(G, ""),
     "holds a web page": raw(Q, "\n<!DOCTYPE html><html>"),
     "expected a list of questions": raw(Q, "3"),
     "question 2 has no id": edit(Q, lambda t: t[1].pop("id") and None),
+    "question 1 has no id, or one": edit(Q, lambda t: t[0].update(id="1\n2")),
     "question 1 has no input": edit(Q, lambda t: t[0].update(input=None)),
     "question 1 has no profile list": edit(Q, lambda t: t[0].update(profile={})),
     "expected {\"task\"": raw(G, "[]"),
@@ -161,6 +242,7 @@ def test_real_histories_load():
 def test_sample_is_seeded_ordered_and_spread():
     questions = [Question(str(n), "LaMP_3", f"u{n // 4}", "", "5", ()) for n in range(40)]  # ten users of four
     got = sample(questions, 10, seed=1)
+    assert [int(q.id) for q in got] == [1, 5, 10, 15, 18, 21, 26, 30, 33, 36]  # as ever: old runs can be made again
     assert got == sample(questions, 10, seed=1) != sample(questions, 10, seed=2)
     assert len({q.user for q in got}) == 10 and got == sorted(got, key=lambda q: int(q.id))
     assert len(sample(questions, 15, seed=1)) == 15

@@ -1,7 +1,8 @@
 import pytest
 
-from tagpr_lite.lamp.prompts import REASON, build, facts, messages, rating_stats, style_stats
-from tagpr_lite.lamp.tasks import INSTRUCTION, TASKS, Item, Question
+from tagpr_lite.config import Prompt, UserError
+from tagpr_lite.lamp.prompts import OFFICIAL, REASON, STYLES, build, facts, message, rating_stats, style_stats
+from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 
 class Words:
@@ -27,13 +28,12 @@ class Words:
 
 
 def review(items, text="A fine thing", retrieved=(), task="LaMP_3"):
-    return Question("q", task, "u", f"{INSTRUCTION[task]} {text}", "5", tuple(items), tuple(retrieved))
+    return Question("q", task, "u", f"{TASKS[task].instruction} {text}", "5", tuple(items), tuple(retrieved))
 
 
-def ask(q, max_tokens=200, item_tokens=20, with_profile=True, reason=False):
+def ask(q, max_tokens=200, item_tokens=20, with_profile=True, reason=False, style="chat"):
     tokenizer = Words()
-    ids, report = build(q, tokenizer, with_profile=with_profile, reason=reason, max_tokens=max_tokens,
-                        item_tokens=item_tokens)
+    ids, report = build(q, tokenizer, Prompt(style, max_tokens, item_tokens), with_profile=with_profile, reason=reason)
     return tokenizer.decode(ids), len(ids), report
 
 
@@ -42,10 +42,10 @@ ITEMS = [Item("0", "good " * 30, "5"), Item("1", "bad\nthing", "1"), Item("2", "
 
 def test_the_message_is_facts_items_question_and_request():
     q = review(ITEMS, retrieved=(1, 2))
-    text = messages(q, with_profile=True, reason=True)[0]["content"]
+    text = message(q, ITEMS[1:], "chat", with_profile=True, reason=True)
     assert text.split("\n") == ["Past scores: 5 1 5 (mean 3.7, most often 5)", '- "bad thing" -> 1',
                                 '- "also good" -> 5', "", q.input, REASON]
-    assert messages(q, with_profile=False, reason=False) == [{"role": "user", "content": q.input}]
+    assert message(q, ITEMS, "chat", with_profile=False, reason=False) == q.input
 
 
 def test_items_are_cut_then_dropped_worst_first_and_the_question_never():
@@ -83,7 +83,7 @@ def test_facts_by_hand(task, label, line):
 
 
 def test_facts_of_citations_count_the_papers_that_share_a_word():
-    question = INSTRUCTION["LaMP_1"] + (' "T", which reference is related? Just answer with [1] or [2] without '
+    question = TASKS["LaMP_1"].instruction + (' "T", which reference is related? Just answer with [1] or [2] without '
                                         'explanation. [1]: "Graph neural nets" [2]: "Cooking"')
     items = (Item("0", "on graph theory", "Graph cuts"), Item("1", "graph search", "Neural search"))
     got = facts(Question("q", "LaMP_1", "u", question, "[1]", items))
@@ -101,7 +101,41 @@ def test_stats():
     assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5 == style_stats(["a: b", "c"])["colon"]
 
 
-def test_every_task_builds():
+OLD = [Item("0", "one text", "A"), Item("1", "two", "B")]
+
+
+@pytest.mark.parametrize("task, wanted", [  # by hand, from the benchmark's own prompt code
+    ("LaMP_2", 'the tag for the movie: "one text" is "A" , and the tag for the movie: "two" is "B" . {input}'),
+    ("LaMP_3", 'A is the score for "one text" , and B is the score for "two" . {input}'),
+    ("LaMP_4", '"A" is the title for "one text" , and "B" is the title for "two" . {input}'),
+    ("LaMP_5", '"A" is a title for "one text" , and "B" is a title for "two" . Following the given patterns {input}'),
+    ("LaMP_6", '"A" is the title for "one text" , and "B" is the title for "two" . {input}'),
+    ("LaMP_7", '"one text" , and "two"  are written by a person. Following the given patterns {input}'),
+])
+def test_the_official_prompt_word_for_word(task, wanted):
+    q = review(OLD, task=task)
+    assert message(q, OLD, "official", with_profile=True, reason=False) == wanted.format(input=q.input)
+    assert message(q, [], "official", with_profile=True, reason=False) == q.input
+
+
+def test_the_official_citation_prompt_folds_titles_in_after_the_word_title():
+    q = review(OLD, text='"My title", which reference is related?', task="LaMP_1")
+    assert message(q, OLD, "official", with_profile=True, reason=False) == (
+        'For an author who has written the paper with the title, and "A", and "B" "My title", which reference is related?')
+
+
+def test_official_prompts_keep_to_the_budget_too():
+    q = review(ITEMS, retrieved=(2, 1, 0))
+    text, n, report = ask(q, item_tokens=4, style="official")
+    assert text.startswith('<s> 5 is the score for "also good" , and') and report["items_shown"] == 3
+    assert ask(q, max_tokens=n - 1, item_tokens=4, style="official")[2]["items_dropped"] == 1
+
+
+def test_every_task_builds_in_every_style():
     for task in TASKS:
         q = review([Item("0", "some text", (TASKS[task].labels or ("a title",))[0])], task=task, retrieved=(0,))
-        assert ask(q)[2]["items_shown"] == 1
+        for style in STYLES:
+            assert ask(q, style=style)[2]["items_shown"] == 1
+    assert set(OFFICIAL) <= {t.shape for t in TASKS.values()} | {""}
+    with pytest.raises(UserError, match="prompt.style 'x'; known: chat, official"):
+        ask(q, style="x")

@@ -1,13 +1,31 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.retrieve import RETRIEVERS, bm25_scores, retrieve
-from tagpr_lite.lamp.tasks import INSTRUCTION, Item, Question
+from tagpr_lite.lamp.retrieve import RETRIEVERS, bm25_scores, in_pairs, retrieve
+from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 
 def question(text, items, task="LaMP_3", id="q"):
-    return Question(id, task, "u", f"{INSTRUCTION[task]} {text}", "5", tuple(items))
+    return Question(id, task, "u", f"{TASKS[task].instruction} {text}", "5", tuple(items))
+
+
+def letters(texts):
+    """A toy encoder: [n, 26] counts of letters, of unit length."""
+    counts = np.array([[t.lower().count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for t in texts], float)
+    return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)
+
+
+def test_dense_ranks_by_the_dot_products_of_its_encoder():
+    items = [Item("0", "zzz", "5"), Item("1", "cat", "5"), Item("2", "cart", "5"), Item("3", "act", "5")]
+    assert retrieve(question("Cat", items), "dense", 4, 0, letters) == (3, 1, 2, 0)  # of two equals the newer first
+
+
+def test_chinese_is_found_by_pairs_of_characters():
+    items = [Item("0", "这把雨伞漏水", "2"), Item("1", "很好的水壶", "5"), Item("2", "台灯", "4")]
+    assert in_pairs("好雨伞 abc 水") == " 好雨 雨伞  abc  水 "
+    assert retrieve(question("买了一把雨伞", items, "LaMP_3_zh"), "bm25", 1, 0) == (0,)
 
 
 def test_bm25_finds_the_planted_item_and_ties_go_to_the_newer():
@@ -45,12 +63,12 @@ def test_recency_takes_the_last_and_random_is_seeded_by_the_question():
 def test_k_positions_without_repeats(texts, asked, k):
     q = question(asked, [Item(str(n), t, "5") for n, t in enumerate(texts)])
     for retriever in RETRIEVERS:
-        got = retrieve(q, retriever, k, 0)
+        got = retrieve(q, retriever, k, 0, letters)
         assert len(got) == len(set(got)) == min(k, len(texts)) and set(got) <= set(range(len(texts)))
 
 
 def test_unknown_retriever_names_the_known_ones():
-    with pytest.raises(UserError, match="bm25, recency, random"):
-        retrieve(question("x", [Item("0", "t", "5")]), "dense", 1, 0)
+    with pytest.raises(UserError, match="bm25, dense, recency, random"):
+        retrieve(question("x", [Item("0", "t", "5")]), "sparse", 1, 0)
     with pytest.raises(UserError, match="negative"):
         retrieve(question("x", [Item("0", "t", "5")]), "bm25", -1, 0)

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp.scorer import item_reward, load_golds, load_preds, score
-from tagpr_lite.lamp.tasks import TASKS
+from tagpr_lite.lamp.tasks import OFFICIAL, TASKS
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT.parent / "shared" / "golden"
@@ -21,7 +21,7 @@ def ids(*answers):
 
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden scores are not here")
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", OFFICIAL)
 def test_strict_is_the_official_evaluation(task):
     expected = json.loads((GOLDEN / "expected.json").read_text())[task]
     (said, golds), (_, preds) = load_golds(GOLDEN / f"{task}_golds.json"), load_preds(GOLDEN / f"{task}_preds.json")
@@ -120,3 +120,9 @@ def test_the_command_prints_one_object_and_exits_2_on_bad_input(tmp_path):
     preds.write_text(preds.read_text().replace('"1"', '"3"'))
     bad = run()
     assert bad.returncode == 2 and bad.stderr.startswith("error: ") and bad.stderr.count("\n") == 1
+
+
+def test_chinese_is_scored_by_characters_and_only_for_chinese_tasks():
+    got = score("LaMP_4_zh", ids("雨夜归人 2024"), ids("归人雨夜 2024"))["strict"]
+    assert got["rouge1"] == 1 and got["rougeL"] == pytest.approx(3 / 5)  # 5 tokens, of which 3 are in order
+    assert score("LaMP_4", ids("雨夜归人"), ids("雨夜归人"))["strict"]["rouge1"] == 0  # as the official evaluation

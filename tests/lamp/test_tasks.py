@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.tasks import INSTRUCTION, MOVIE_TAGS, TASKS, Item, Question, detect, from_row, task_name, to_row
+from tagpr_lite.lamp.tasks import MOVIE_TAGS, OFFICIAL, TASKS, Item, Question, detect, from_row, pieces, plain, task_name, to_row, words_of
 
 CITATION = ('For an author who has written the paper with the title "On "Quoted" Things", which reference is related? '
             'Just answer with [1] or [2] without explanation. [1]: "Why "goto" hurts" [2]: "Sets, and more"')
@@ -26,6 +26,10 @@ CITATION = ('For an author who has written the paper with the title "On "Quoted"
     ("LaMP_3", "٣", None),
     ("LaMP_4", '  "Soothing and Spicy"\n', "Soothing and Spicy"), ("LaMP_4", "\n**Headline:** Rain\nmore", "Rain"),
     ("LaMP_4", "Title:\n\n“Late trains”", "Late trains"), ("LaMP_5", 'Say "hello"', 'Say "hello"'),
+    ("LaMP_1_zh", "[1]不合适，答案是[2]。", "[2]"), ("LaMP_1_zh", "[1]或[2]", None),
+    ("LaMP_2_zh", "标签：黑色喜剧。", "黑色喜剧"), ("LaMP_2_zh", "这是一部科幻片", "科幻"), ("LaMP_3_zh", "4星", "4"),
+    ("LaMP_3_zh", "评分：五星", "5"), ("LaMP_3_zh", "1到5分里我给2分", "2"), ("LaMP_3_zh", "一般", None),
+    ("LaMP_4_zh", "标题：《雨夜》", "雨夜"), ("LaMP_4_zh", "雨夜，《归人》", "雨夜，《归人》"),
     ("LaMP_6", "Subject: Title: a study", "Title: a study"), ("LaMP_7", ' \n""\n', None), ("LaMP_7", "", None),
 ])
 def test_parse_answer(task, text, answer):
@@ -58,21 +62,35 @@ def test_titles_that_hold_quotation_marks():
 
 
 def test_payload_query_and_corpus_of_the_other_tasks():
-    for name, task in list(TASKS.items())[1:]:
-        question = f"{INSTRUCTION[name]} a description: of it"
-        assert task.payload(question) == task.query(question) == "a description: of it"
+    for task in TASKS.values():
+        if task.shape != "LaMP_1":
+            question = task.ask("a description: of it")
+            assert task.payload(question) == task.query(question) == "a description: of it"
     movie = TASKS["LaMP_2"]
-    assert movie.options(INSTRUCTION["LaMP_2"]) == list(MOVIE_TAGS)
+    assert movie.options(TASKS["LaMP_2"].instruction) == list(MOVIE_TAGS)
     assert movie.options("x tags: [a, b c] description: y") == ["a", "b c"]
-    corpora = {name: task.corpus(Item("i", "text", "label")) for name, task in TASKS.items()}
+    corpora = {name: task.corpus(Item("i", "text", "label")) for name, task in TASKS.items() if name in OFFICIAL}
     assert [n for n, c in corpora.items() if c == "label text"] == ["LaMP_1", "LaMP_4", "LaMP_5"]
     assert {c for n, c in corpora.items() if n not in ("LaMP_1", "LaMP_4", "LaMP_5")} == {"text"}
+
+
+def test_words_and_pieces_of_both_languages():
+    assert words_of("The film 电影很 was Über, 雨") == ["film", "电影", "影很", "Über"]
+    assert pieces("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and pieces("a b!", "en") == ["a", "b!"]
+    assert plain("  A Study\n of Rivers… ") == "a study of rivers"
+
+
+def test_a_chinese_citation_question():
+    task = TASKS["LaMP_1_zh"]
+    question = task.instruction + "《论河流》 [1]：《鱼》 [2]：《山与水》"
+    assert detect(question) == "LaMP_1_zh" and task.payload(question) == "论河流"
+    assert task.options(question) == ["鱼", "山与水"] and task.query(question) == "鱼 山与水"
 
 
 def test_detect_reads_the_input_and_checks_the_field():
     assert detect(CITATION) == detect(CITATION, "LaMP-1") == "LaMP_1"
     for name in TASKS:
-        assert detect(f"{INSTRUCTION[name]} x", name) == name
+        assert detect(f"{TASKS[name].instruction} x", name) == name
     for question, field, said in ((CITATION, "LaMP_3", "LaMP_1"), ("Hello", "LaMP_3", "begins 'Hello'"),
                                   (CITATION, "LaMP_9", "unknown task"),
                                   ("Which category does this article relate to among", None, "old LaMP-2")):

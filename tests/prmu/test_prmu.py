@@ -38,7 +38,7 @@ def test_item_embeddings_do_not_depend_on_the_batch_and_are_kept(prmu, questions
     items = history(questions[0], 4)
     alone = ItemEmbeddings(prmu.model, prmu.tokenizer, tmp_path / "alone")
     for i in items:
-        alone.add([i], batch=1)
+        alone.add([i])
     assert torch.allclose(alone.of(items), prmu.items.of(items), atol=1e-5)
     again = ItemEmbeddings(None, None, prmu.items.path)
     assert torch.equal(again.of(items), prmu.items.of(items))

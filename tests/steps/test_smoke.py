@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tagpr_lite import runs
-from tagpr_lite.lamp.tasks import INSTRUCTION
+from tagpr_lite.lamp.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["prepare", "tag", "sft", "reward", "guided", "explore", "evaluate", "report"]
@@ -101,7 +101,7 @@ def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_
 
 def lamp_folder(at, questions=None, golds=None):
     at.mkdir(parents=True)
-    good = {"id": "1", "input": f"{INSTRUCTION['LaMP_3']} fine", "profile": [{"id": "a", "text": "ok", "score": "4"}]}
+    good = {"id": "1", "input": f"{TASKS['LaMP_3'].instruction} fine", "profile": [{"id": "a", "text": "ok", "score": "4"}]}
     for split in ("train", "dev"):
         (at / f"{split}_questions.json").write_text(questions if isinstance(questions, str) else json.dumps(questions or [good]))
         (at / f"{split}_outputs.json").write_text(json.dumps(
@@ -127,7 +127,7 @@ def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, ca
     elif case == "no_gold":
         lamp_folder(data / "x", golds=[])
     elif case == "empty_profile":
-        lamp_folder(data / "x", [{"id": "1", "input": f"{INSTRUCTION['LaMP_3']} fine", "profile": []}])
+        lamp_folder(data / "x", [{"id": "1", "input": f"{TASKS['LaMP_3'].instruction} fine", "profile": []}])
     elif case == "unknown_key":
         words = ["grpo.gruop=4"]
     elif case == "unknown_tags":

@@ -9,7 +9,7 @@ import pytest
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
-from tagpr_lite.lamp.tasks import INSTRUCTION, TASKS, Item, Question
+from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains, teacher
 from tagpr_lite.tags.facts import claims, groundedness
 from tagpr_lite.tags.schema import PRIMARY, Chain, Step, parse, render
@@ -17,13 +17,13 @@ from tagpr_lite.tags.schema import PRIMARY, Chain, Step, parse, render
 
 def review(scores=(5, 4, 5), text="It broke, terrible and cheap.", gold="2"):
     profile = tuple(Item(str(n), f"Item number {n} was fine", str(s), f"2020-01-0{n + 1}") for n, s in enumerate(scores))
-    return Question("q", "LaMP_3", "u", f"{INSTRUCTION['LaMP_3']} {text}", gold, profile, (0,))
+    return Question("q", "LaMP_3", "u", f"{TASKS['LaMP_3'].instruction} {text}", gold, profile, (0,))
 
 
 def paper():
     profile = (Item("a", "On the parsing of grammars", "Fast parsing", "2001"), Item("b", "Memory", "Garbage", "2002"))
     words = '"My title", which reference is related? Just answer with [1] or [2] without explanation. [1]: "A "quoted" parsing" [2]: "Cooking"'
-    return Question("c", "LaMP_1", "u", f"{INSTRUCTION['LaMP_1']} {words}", "[1]", profile, (0,))
+    return Question("c", "LaMP_1", "u", f"{TASKS['LaMP_1'].instruction} {words}", "[1]", profile, (0,))
 
 
 def benchmark():

@@ -1,0 +1,73 @@
+"""What can be reached on the built-in benchmark is computed right, and leaves room for personalization."""
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagpr_lite.lamp.mini import build, describe, reach
+from tagpr_lite.lamp.scorer import item_reward
+from tagpr_lite.lamp.tasks import TASKS
+
+
+@pytest.fixture(scope="module", params=["en", "zh"])
+def table(request):
+    return describe(0, 40, request.param)
+
+
+def test_the_profile_is_needed_and_enough(table):
+    assert len(table) == 8
+    for task, row in table.items():
+        kind = TASKS[task].kind
+        assert row["oracle"] == (0 if kind == "rating" else 1)
+        if kind == "rating":
+            assert row["profile"] < 0.1 and row["no_profile"] > 0.5 and row["trivial"] > 0.5 and row["copy"] > 0.5
+        else:
+            assert row["profile"] > 0.9 and row["no_profile"] < 0.66 and row["trivial"] < 0.66
+            assert row["copy"] is None or row["copy"] < 0.8
+
+
+def test_headroom_is_what_the_rule_gains_over_the_best_answer_without_it(table):
+    for task, row in table.items():
+        sign = -1 if TASKS[task].lower_is_better else 1
+        assert row["headroom"] == pytest.approx(sign * (row["oracle"] - row["no_profile"]))
+        assert row["headroom"] > 0.3 and row["metric"] == TASKS[task].metric
+
+
+def test_the_questions_are_those_that_are_built(table):
+    language = TASKS[next(iter(table))].language
+    built = build(0, 40, language=language)
+    assert {task: row["questions"] for task, row in table.items()} == {t: len(s["dev"]) for t, s in built.items()}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["LaMP_2", "LaMP_3", "LaMP_4", "LaMP_4_zh"]), st.data())
+def test_the_best_answer_has_the_highest_mean_reward(task, data):
+    known = ["图", "书", "新闻"] if TASKS[task].language == "zh" else ["news", "public", "pool"]  # what its ROUGE reads
+    words = st.lists(st.sampled_from(known), min_size=1, max_size=4).map(" ".join)
+    of = st.sampled_from(TASKS[task].labels) if TASKS[task].labels else words
+    answers = Counter(data.draw(st.lists(of, min_size=1, max_size=6)))
+    mean = lambda a: sum(n * item_reward(task, a, b) for b, n in answers.items())
+    plain = lambda a: a in answers and mean(a) == pytest.approx(max(map(mean, answers)))
+    assert plain(reach._best(task, answers))
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-m", "tagpr_lite.lamp.mini", *words], capture_output=True, text=True)
+
+
+def test_the_command_prints_an_aligned_table():
+    got = run("--describe", "--users", "4", "--language", "zh")
+    lines = got.stdout.splitlines()
+    assert got.returncode == 0 and [line.split()[0] for line in lines[1:9]] == list(build(0, 4, language="zh"))
+    assert lines[0].split() == ["task", "metric", "dev", *reach.COLUMNS, "headroom"]
+    assert len({len(line) for line in lines[:9]}) == 1
+
+
+def test_the_command_prints_an_example_of_each_task_or_one_line_of_error():
+    got = run("--users", "4")
+    assert got.returncode == 0 and all(f"{task} (" in got.stdout for task in build(0, 4))
+    bad = run("--language", "fr")
+    assert bad.returncode == 2 and bad.stderr.startswith("error: ") and bad.stderr.count("\n") == 1

@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from tagpr_lite.config import UserError
+from tagpr_lite.lamp import own, rows, tasks
+from tagpr_lite.lamp.own import load_own, read_declaration
+from tagpr_lite.lamp.scorer import item_reward, score
+from tagpr_lite.lamp.tasks import Item
+
+
+@pytest.fixture(autouse=True)
+def known():
+    """All known tasks; those that a test declares are forgotten after it."""
+    yield tasks.TASKS
+    for name in set(tasks.TASKS) - tasks.BUILT_IN:
+        del tasks.TASKS[name]
+
+
+def write(folder, records, said="", name="wine"):
+    (folder / "records.jsonl").write_text("\n".join(json.dumps(r) for r in records))
+    path = folder / "task.yaml"
+    path.write_text(f"name: {name}\nrecords: records.jsonl\n" + (said or "kind: text\ninstruction: Write the note."))
+    return path
+
+
+def record(n, **more):
+    return {"user": f"u{n % 4}", "input": f"wine {n}", "output": f"note {n}",
+            "history": [{"text": "older", "label": "words", "date": "2020"}], **more}
+
+
+def test_records_become_questions_with_histories_and_disjoint_users(tmp_path):
+    found = load_own(write(tmp_path, [record(n) for n in range(12)]), 0)["wine"]
+    q = found["train"][0]
+    assert q.input.startswith("Write the note. wine ") and q.gold.startswith("note ") and q.task == "wine"
+    assert q.profile == (Item("1", "older", "words", "2020"),)
+    train, dev = ({q.user for q in found[s]} for s in ("train", "dev"))
+    assert len(dev) == 1 and len(train) == 3 and not train & dev
+    assert len(found["train"]) + len(found["dev"]) == 12
+    assert load_own(tmp_path / "task.yaml", 0)["wine"] == found
+
+
+def test_without_history_it_is_the_users_earlier_records(tmp_path, capsys):
+    plain = [{k: v for k, v in record(n, date=f"20{20 - n:02d}-01-01").items() if k != "history"} for n in range(8)]
+    found = load_own(write(tmp_path, plain, "kind: text\nheldout: 1"), 0)["wine"]
+    assert found["train"] == [] and [q.gold for q in found["dev"]] == [f"note {n}" for n in range(4)]
+    assert found["dev"][0].profile == (Item("wine-5", "wine 4", "note 4", "2016-01-01"),)  # record 4 is older than 0
+    assert "4 of 8 records have no history" in capsys.readouterr().out
+
+
+def test_the_records_may_say_their_split(tmp_path):
+    said = [record(n, split="dev" if n < 3 else "train") for n in range(12)]
+    found = load_own(write(tmp_path, said), 0)["wine"]
+    assert [q.gold for q in found["dev"]] == ["note 0", "note 1", "note 2"]
+
+
+def test_a_rating_of_ten_is_scored_on_its_own_scale(tmp_path):
+    said = "kind: rating\nscale: [0, 10]\nitem: {text: text, label: stars}"
+    records = [record(n, output=n, history=[{"text": "x", "stars": 9}]) for n in range(8)]
+    load_own(write(tmp_path, records, said, "cups"), 0)
+    assert item_reward("cups", "8/10", "9") == 0.9 and item_reward("cups", "11", "9") == 0
+    got = score("cups", {"a": "9", "b": "2"}, {"a": "9 points", "b": "?"})
+    assert got["lenient"]["mae"] == 4 and got["strict"]["mae"] == (9 + 8) / 2
+
+
+def test_a_choice_is_read_from_its_labels(tmp_path):
+    records = [record(n, output="red", history=[{"text": "x", "label": "white"}]) for n in range(8)]
+    load_own(write(tmp_path, records, "kind: choice\nlabels: [red, white]", "colour"), 0)
+    assert tasks.TASKS["colour"].parse_answer("I would say **White**.") == "white"
+    assert tasks.TASKS["colour"].metric == "accuracy"
+
+
+def test_a_later_process_knows_the_tasks_of_the_run(tmp_path, known):
+    found = load_own(write(tmp_path, [record(n) for n in range(4)]), 0)["wine"]
+    rows.write_declared(tmp_path)
+    rows.write_questions(tmp_path, "train", found["train"])
+    declared = known.pop("wine")
+    assert rows.read_questions(tmp_path, "train") == found["train"] and known["wine"] == declared
+    (tmp_path / "data/tasks.json").write_text('[{"name": "x"}]')
+    with pytest.raises(UserError, match="run step 1 again"):
+        rows.read_declared(tmp_path)
+
+
+@pytest.mark.parametrize("said, fault", [
+    ("kind: song", "kind: 'song'"), ("kind: text\ncolour: red", "unknown key 'colour'"),
+    ("kind: choice", "two different"), ("kind: choice\nlabels: [a, a]", "two different"),
+    ("kind: rating\nscale: [5, 1]", "scale"), ("kind: text\nheldout: 2", "heldout"), ("kind: text\nitem: {wine: a}", "item"),
+    ("kind: [text]", "wrong type"), ("title: x", "'kind' is missing"), ("kind: text\nlanguage: xx", "language"),
+    ("kind: {", "YAML"), ("kind: text\nheldout: true", "wrong type")])
+def test_a_wrong_declaration_is_one_line(tmp_path, said, fault):
+    with pytest.raises(UserError, match=fault) as e:
+        load_own(write(tmp_path, [record(0)], said), 0)
+    assert "\n" not in str(e.value) and "task.yaml" in str(e.value)
+
+
+@pytest.mark.parametrize("more, fault", [
+    ({"user": ""}, "record 2: 'user'"), ({"output": None}, "'output'"), ({"history": "x"}, "a list"),
+    ({"history": [{"text": "x"}]}, "has no 'label'"), ({"split": "test"}, "train or dev"), ({"id": "wine-1"}, "doubled")])
+def test_a_wrong_record_is_named(tmp_path, more, fault):
+    with pytest.raises(UserError, match=fault):
+        load_own(write(tmp_path, [record(0), record(1, **more)]), 0)
+
+
+def test_other_faults_of_a_declaration(tmp_path):
+    with pytest.raises(UserError, match="taken by another task"):
+        load_own(write(tmp_path, [record(0)], name="LaMP_3"), 0)
+    with pytest.raises(UserError, match="no answer to cups; they are 1, 2, 3"):
+        load_own(write(tmp_path, [record(0)], "kind: rating", "cups"), 0)
+    with pytest.raises(UserError, match="no record has a history"):
+        load_own(write(tmp_path, [{**record(0), "history": []}]), 0)
+    with pytest.raises(UserError, match="declares a task twice"):
+        (tmp_path / "two.yaml").write_text("- {name: a, kind: text, records: r}\n- {name: a, kind: text, records: r}")
+        own.declarations(tmp_path / "two.yaml")
+    with pytest.raises(UserError, match="expected `key: value`"):
+        read_declaration(["x"], tmp_path)

@@ -1,0 +1,66 @@
+"""Step 1 on every kind of source and with every choice that shapes a prompt."""
+import json
+
+import pytest
+
+from tagpr_lite.config import UserError, load
+from tagpr_lite.lamp import tasks
+from tagpr_lite.lamp.rows import read_questions
+from tagpr_lite.runs import read_json
+from tagpr_lite.steps import step1_prepare
+
+
+def prepare(tmp_path, *words):
+    config = load("smoke", [f"results={tmp_path / 'results'}", "name=x", *words])
+    step1_prepare.main(config)
+    return config.folder
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    for name in set(tasks.TASKS) - tasks.BUILT_IN:
+        del tasks.TASKS[name]
+
+
+def test_the_built_in_benchmark_has_eight_tasks_and_the_eighth_is_never_trained_on(tmp_path, capsys):
+    folder = prepare(tmp_path)
+    summary = read_json(folder / "data/summary.json")["tasks"]
+    assert set(summary) == {*tasks.OFFICIAL, "shop_reviews"}
+    assert summary["shop_reviews"]["train"] == 0 < summary["shop_reviews"]["dev"]
+    assert all(s["leaks"]["shared"] == {"train": 0, "dev": 0} for s in summary.values())
+    assert "prompts show" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("retriever, k", [("dense", 2), ("recency", 0), ("random", 999)])
+def test_retrievers(tmp_path, retriever, k):
+    folder = prepare(tmp_path, f"lamp.retriever={retriever}", f"lamp.k={k}", "lamp.tasks=LaMP_3", "prompt.style=official")
+    for q in read_questions(folder, "dev"):
+        assert len(q.retrieved) == min(k, len(q.profile)) == len(set(q.retrieved))
+
+
+def test_chinese_and_the_same_people_later(tmp_path, capsys):
+    folder = prepare(tmp_path, "lamp.mini_language=zh", "lamp.mini_people=same", "lamp.tasks=LaMP_2,LaMP_4",
+                     "lamp.train_limit=99")
+    train, dev = (read_questions(folder, split) for split in ("train", "dev"))
+    assert {q.task for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user for q in train}
+    assert "users in both splits" in capsys.readouterr().out
+
+
+def test_a_task_of_ones_own(tmp_path):
+    records = [{"user": n % 4, "input": f"wine {n}", "output": str(n % 3),
+                "history": [{"text": "older wine", "label": "2"}]} for n in range(12)]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, records)))
+    (tmp_path / "wine.yaml").write_text("name: cups\nkind: rating\nscale: [0, 3]\nrecords: r.jsonl\ninstruction: Rate it.")
+    folder = prepare(tmp_path, f"lamp.source={tmp_path / 'wine.yaml'}")
+    del tasks.TASKS["cups"]
+    train = read_questions(folder, "train")
+    assert {q.task for q in train} == {"cups"} and tasks.TASKS["cups"].scale == (0, 3)
+
+
+def test_nothing_to_train_on_is_one_line(tmp_path):
+    (tmp_path / "r.jsonl").write_text(json.dumps({"user": "u", "input": "x", "output": "y",
+                                                  "history": [{"text": "a", "label": "b"}]}))
+    (tmp_path / "t.yaml").write_text("name: alone\nkind: text\nheldout: 1\nrecords: r.jsonl")
+    with pytest.raises(UserError, match="leaves 0 questions to train on and 1 to score"):
+        prepare(tmp_path, f"lamp.source={tmp_path / 't.yaml'}")
