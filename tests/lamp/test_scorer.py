@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
 
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp.scorer import item_reward, load_golds, load_preds, score
@@ -126,3 +129,39 @@ def test_chinese_is_scored_by_characters_and_only_for_chinese_tasks():
     got = score("LaMP_4_zh", ids("雨夜归人 2024"), ids("归人雨夜 2024"))["strict"]
     assert got["rouge1"] == 1 and got["rougeL"] == pytest.approx(3 / 5)  # 5 tokens, of which 3 are in order
     assert score("LaMP_4", ids("雨夜归人"), ids("雨夜归人"))["strict"]["rouge1"] == 0  # as the official evaluation
+
+
+MESSY = st.one_of(st.sampled_from(["[1]", " [2]", "comedy", "Comedy", "dark comedy ", "4", "4.7", "4 stars", "", "10", "-1", "5 ",
+                                   "a new way to sing", "A new, old way!", "雨夜"]), st.text(max_size=12))
+
+
+@pytest.mark.parametrize("task", OFFICIAL)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_strict_equals_the_official_rules_on_unseen_files(task, data):
+    """What the official script does, by scikit-learn and rouge_score, which it calls."""
+    labels = TASKS[task].labels
+    gold = data.draw(st.lists(st.sampled_from(labels) if labels else st.sampled_from(["a new way", "Sing!", "old"]),
+                              min_size=1, max_size=12))
+    pred = data.draw(st.lists(MESSY, min_size=len(gold), max_size=len(gold)))
+    got = score(task, ids(*gold), ids(*pred))["strict"]
+    if TASKS[task].kind == "choice":
+        g, p = ([labels.index(a.strip()) if a.strip() in labels else -1 for a in x] for x in (gold, pred))
+        want = {"accuracy": accuracy_score(g, p),
+                "f1": f1_score(g, p, labels=list(range(len(labels))), average="macro", zero_division=0)}
+    elif TASKS[task].kind == "rating":
+        def number(answer, of):
+            try:
+                value = float(np.float32(answer.strip()))
+                assert np.isfinite(value)
+                return value
+            except (ValueError, AssertionError):
+                return 1.0 if abs(1 - of) > abs(5 - of) else 5.0
+        g = [float(a) for a in gold]
+        p = [number(a, of) for a, of in zip(pred, g)]
+        want = {"mae": mean_absolute_error(g, p), "rmse": mean_squared_error(g, p) ** 0.5}
+    else:
+        plain = RougeScorer(["rouge1", "rougeL"], use_stemmer=False)
+        each = [plain.score(a.strip(), b.strip()) for a, b in zip(gold, pred)]
+        want = {name: sum(e[name].fmeasure for e in each) / len(each) for name in ("rouge1", "rougeL")}
+    assert got == pytest.approx(want, abs=1e-9)
