@@ -202,8 +202,9 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """results/<name>; unnamed runs on other data than the built-in benchmark get a folder of their own."""
-        source = "" if self.lamp.source == "mini" else "-" + Path(self.lamp.source).resolve().name
+        """results/<name>; unnamed runs on other data than the English built-in benchmark get a folder of their own."""
+        language = "" if self.lamp.mini_language == "en" else f"-{self.lamp.mini_language}"
+        source = language if self.lamp.source == "mini" else "-" + Path(self.lamp.source).resolve().stem
         return Path(self.results) / (self.name or self.preset + source)
 
 

@@ -82,7 +82,8 @@ def work(config: Config, folder: Path) -> None:
 
 
 def limit_of(limits: dict[str, int], task: str) -> int | None:
-    return limits.get(task, limits.get("default"))
+    """A Chinese task is limited as its English twin is."""
+    return limits.get(task, limits.get(TASKS[task].shape, limits.get("default")))
 
 
 def choose(questions, limits: dict[str, int], config: Config, task: str, split: str) -> list[Question]:

@@ -134,8 +134,9 @@ def title(question: Question, attempt: int) -> Chain | None:
     words = sum(len(pieces(e, language)) for e in examples) / len(examples)
     unit = "words" if language == "en" else "characters"
     capital = sum(e == e.title() or e.istitle() for e in examples) * 2 > len(examples)
-    mark = sum(e.rstrip()[-1:] in ("!", "?", ".") for e in examples) * 2 > len(examples)
-    style = f"About {words:.0f} {unit}, {'Title Case' if capital else 'plain case'}, {'an' if mark else 'no'} end mark."
+    case = ["Title Case" if capital else "plain case"] if language == "en" else []
+    mark = sum(e.rstrip()[-1:] in tuple("!?.！？。") for e in examples) * 2 > len(examples)
+    style = ", ".join([f"About {words:.0f} {unit}", *case, f"{'an' if mark else 'no'} end mark."])
     text = TASKS[question.task].payload(question.input)
     key = [w for w in dict.fromkeys(words_of(text)) if w.lower() in content_words(question.gold)][:3]
     steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'), Step("infer_preferences", style)]
