@@ -146,7 +146,8 @@ class GRPO:
     completion: int = 128
     """Most tokens of a completion (R)."""
     loss: str = "dapo"
-    """How token losses are summed: grpo (mean of sequence means), dapo (mean over tokens), dr_grpo (constant)."""
+    """The objective: dapo (token mean), grpo (mean of sequence means), dr_grpo (constant divisor), gspo, cispo. The default
+    is dapo: a chain's length should not decide how much its tokens count, and with one update a batch the rest agree."""
     clip_low: float = 0.2
     """Lower clip of the probability ratio."""
     clip_high: float = 0.28
@@ -161,10 +162,21 @@ class GRPO:
     """Weight of the tag term; stage 2 sets it to 0."""
     alpha_prmu: float = 0.2
     """Weight of the PRMU term; stage 2 sets it to 0."""
+    overlong: int = 0
+    """Tokens before the limit over which the reward falls by up to 1 (DAPO's soft over-long punishment); 0: off."""
+    resample: int = 0
+    """Rounds in which groups without signal are replaced by other questions; 0: they are skipped and counted."""
     min_tags: int = 3
     """Distinct tags a chain needs for the full tag reward."""
+    layout: str = "two_phase"
+    """How prompt and completions meet in training: two_phase, recompute, packed or classic (engine/prefix.py). All are
+    exact; two_phase is the fastest, recompute and packed need less memory, classic is for comparison."""
     micro: int = 8
-    """Completions in one training forward; the gradient does not depend on it."""
+    """Completions in one training forward; the gradient does not depend on it. Halved when memory runs out."""
+    decode_rows: int = 64
+    """Completions decoded together; with more, the rows' own keys and values outgrow the prompts'."""
+    self_check: bool = True
+    """Compare the layout with the classic one on a real group before training, and stop when they differ."""
     logp_chunk: int = 256
     """Tokens whose logits exist at one time."""
     save_every: int = 5

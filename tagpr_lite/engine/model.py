@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,13 @@ def budget(settings: Model) -> float:
     if settings.vram or not torch.cuda.is_available():
         return settings.vram
     return torch.cuda.mem_get_info()[0] / 2**30
+
+
+def peak_memory() -> float:
+    """The most memory this process has held, in GiB: of the GPU, or of the machine where there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def find(settings: Model) -> str:

@@ -79,6 +79,15 @@ class Suffix:
         return _sdpa(q, k, v, scaling, attn_mask=causal_lower_right(q.shape[2], k.shape[2]))
 
 
+@dataclass
+class Packed:
+    """One row that holds the prompt and several completions; sees [T, T] bool says who attends to whom."""
+    sees: Tensor
+
+    def attend(self, layer, q, k, v, scaling):
+        return _sdpa(q, k, v, scaling, attn_mask=self.sees)
+
+
 class Decode:
     """One new token for each of B prompts x G rows: softmax over [prompt, own past] without copying the prompt.
 
@@ -120,35 +129,46 @@ def base_of(model: nn.Module) -> nn.Module:
 
 
 def forward(model: nn.Module, shared, *, ids: Tensor | None = None, embeds: Tensor | None = None,
-            start: int | Tensor = 0) -> Tensor:
-    """Last hidden states [B, T, H] of ids [B, T] (or embeds [B, T, H]) whose first position is `start` (int or [B])."""
+            start: int | Tensor = 0, positions: Tensor | None = None) -> Tensor:
+    """Last hidden states [B, T, H] of ids [B, T] (or embeds [B, T, H]) whose first position is `start` (int or [B]),
+    unless all `positions` [B, T] are given."""
     rows, length = (ids if ids is not None else embeds).shape[:2]
     device = (ids if ids is not None else embeds).device
-    first = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows, 1)
+    if positions is None:
+        positions = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows, 1) + torch.arange(length, device=device)
     # The 4D mask is never read: it keeps transformers from guessing packed documents out of position_ids.
-    return base_of(model).model(input_ids=ids, inputs_embeds=embeds, position_ids=first + torch.arange(length, device=device),
+    return base_of(model).model(input_ids=ids, inputs_embeds=embeds, position_ids=positions,
                                 attention_mask=torch.ones(1, 1, 1, 1, device=device), use_cache=False,
                                 shared=shared).last_hidden_state
 
 
 class SharedPrefix:
-    """A prompt forwarded once, for any number of completions.
+    """A prompt forwarded once, for any number of completions: the layouts `two_phase` and `recompute`.
 
     with `grad`: `predict` or `suffix` as often as wanted, each followed by a backward of its own loss, then `backward`
-    once for the prompt. Without: only the first part, for scoring.
+    once for the prompt. Without: only the first part, for scoring. `recompute` forwards the prompt without a graph
+    first and again before its backward, so that prompt and completions never hold activations at the same time.
     """
 
-    def __init__(self, model: nn.Module, ids: Tensor | None = None, embeds: Tensor | None = None, grad: bool = False):
+    def __init__(self, model: nn.Module, ids: Tensor | None = None, embeds: Tensor | None = None, grad: bool = False,
+                 recompute: bool = False):
         """ids [P], or embeds [P, H] (soft tokens and prompt)."""
-        self.model, mode = model, Prefill()
-        with torch.set_grad_enabled(grad):
-            hidden = forward(model, mode, ids=None if ids is None else ids[None],
-                             embeds=None if embeds is None else embeds[None])
-        self.length = hidden.shape[1]
-        self._outputs = [t for layer in sorted(mode.kv) for t in mode.kv[layer]] + [hidden[:, -1]]
+        self.model, self._recompute = model, recompute
+        self._prompt = {"ids": None if ids is None else ids[None], "embeds": None if embeds is None else embeds[None]}
+        with torch.set_grad_enabled(grad and not recompute):
+            self._outputs = self._forward()
         self._leaves = [t.detach().requires_grad_(grad) for t in self._outputs]
+        if recompute:
+            self._outputs = None
         self.kv = list(zip(self._leaves[:-1:2], self._leaves[1:-1:2]))
         self.last = self._leaves[-1]  # [1, H]: the hidden state that predicts a completion's first token
+        self.length = self.kv[0][0].shape[2]
+
+    def _forward(self) -> list[Tensor]:
+        """Keys and values of every layer in turn, and the last position's hidden state."""
+        mode = Prefill()
+        hidden = forward(self.model, mode, **self._prompt)
+        return [t for layer in sorted(mode.kv) for t in mode.kv[layer]] + [hidden[:, -1]]
 
     def suffix(self, ids: Tensor) -> Tensor:
         """Hidden states [m, R, H] at the tokens of completions ids [m, R]."""
@@ -161,5 +181,52 @@ class SharedPrefix:
 
     def backward(self) -> None:
         """The one backward through the prompt, from the gradients that its leaves have collected."""
-        pairs = [(o, leaf.grad) for o, leaf in zip(self._outputs, self._leaves) if leaf.grad is not None]
+        grads = [leaf.grad for leaf in self._leaves]
+        self.kv = self.last = self._leaves = None  # before the prompt's activations come back
+        outputs = self._forward() if self._recompute else self._outputs
+        pairs = [(o, g) for o, g in zip(outputs, grads) if g is not None]
         torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+
+
+class PackedPrompt:
+    """The layout `packed`: [prompt | c1 | .. | cm] as one row under a mask, the prompt once a micro-batch. For budgets
+    so small that the prompt's keys and values should not outlive a micro-batch; the mask is dense, T^2 bytes."""
+
+    def __init__(self, model: nn.Module, ids: Tensor):
+        self.model, self.prompt, self.length = model, ids, len(ids)
+
+    def predict(self, ids: Tensor) -> Tensor:
+        """Hidden states [m, R, H] that predict each token of ids [m, R]."""
+        (m, r), p = ids.shape, self.length
+        device = ids.device
+        row = torch.cat([self.prompt, ids.reshape(-1)])
+        segment = torch.cat([torch.zeros(p, device=device), torch.arange(1, m + 1, device=device).repeat_interleave(r)])
+        place = torch.cat([torch.arange(p, device=device), torch.arange(p, p + r, device=device).repeat(m)])
+        sees = (segment == 0) | (segment[:, None] == segment)  # [query, key]: the prompt, or the own completion
+        hidden = forward(self.model, Packed(sees & torch.ones_like(sees).tril()), ids=row[None], positions=place[None])[0]
+        own = hidden[p:].view(m, r, -1)
+        return torch.cat([hidden[p - 1].expand(m, 1, -1), own[:, :-1]], 1)
+
+    def backward(self) -> None:
+        """Nothing is left to do: every micro-batch went back through its own prompt."""
+
+
+class ClassicPrompt:
+    """The layout `classic`: prompt and completion forwarded together, row by row, as other trainers do. It is what the
+    others are compared with, and a last resort."""
+
+    def __init__(self, model: nn.Module, ids: Tensor):
+        self.model, self.prompt, self.length = model, ids, len(ids)
+
+    def predict(self, ids: Tensor) -> Tensor:
+        """Hidden states [m, R, H] that predict each token of ids [m, R]."""
+        rows = torch.cat([self.prompt.expand(len(ids), -1), ids], 1)
+        return forward(self.model, Prefill(keep=False), ids=rows)[:, self.length - 1:-1]
+
+    def backward(self) -> None:
+        """Nothing is left to do, as in `packed`."""
+
+
+LAYOUTS = {"two_phase": lambda model, ids: SharedPrefix(model, ids, grad=True),
+           "recompute": lambda model, ids: SharedPrefix(model, ids, grad=True, recompute=True),
+           "packed": PackedPrompt, "classic": ClassicPrompt}

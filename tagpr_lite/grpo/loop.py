@@ -1,12 +1,13 @@
 """The GRPO loop, both stages: roll out, reward, advantage, one exact shared-prefix update. No trainer underneath.
 
 One step: a few prompts; for each a group of completions sampled together from one prefill; rewards; groups without
-differences are counted and skipped; every other prompt is forwarded once and back-propagated once
-(engine/prefix.py). Old log-probs come from sampling, one update is made of each batch, so the ratio is 1 up to
+differences are counted and skipped, or replaced within a bound; every other prompt is forwarded once and
+back-propagated once (engine/prefix.py). Old log-probs come from sampling, one update is made of each batch, so the ratio is 1 up to
 rounding and the clip is a guard. Stage 2 is stage 1 with the tag and PRMU weights at 0, from stage 1's adapter.
 """
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..config import Config
+from ..config import Config, UserError
+from ..engine.check import self_check
 from ..engine.logps import padded, token_logps
-from ..engine.model import adapter_parameters, load_training_state, save_adapter, save_training_state, using
-from ..engine.prefix import SharedPrefix, base_of
+from ..engine.model import (adapter_parameters, load_training_state, peak_memory, save_adapter, save_training_state,
+                            using)
+from ..engine.prefix import LAYOUTS, SharedPrefix, base_of
 from ..engine.sample import Sample, end_tokens, sample
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
@@ -28,7 +31,6 @@ from . import losses
 from .rewards import Terms, terms
 
 POLICY, REF = "policy", "ref"
-DECODE_ROWS = 64  # completions decoded together; with more, the rows' own keys and values outgrow the prompts'
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Stage:
     beta: float
     gamma: float
     rate: Callable[[Question, list[list[int]]], Tensor] | None = None  # -> [G] in [0, 1]
+    from_ref: bool = False  # starts where the frozen reference is, so that the first KL must be 0
 
 
 def train(config: Config, folder: Path, stage: Stage, model, tokenizer, questions: list[Question], tags: tuple[str, ...]):
@@ -66,11 +69,14 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         started = time.time()
         for group in optimizer.param_groups:
             group["lr"] = g.lr * min(1.0, (index + 1) / 3)  # three steps of warm-up: AdamW's first moments are wild
-        groups = rollout(config, stage, model, tokenizer, pick(questions, config.seed, stage.name, index, g.prompts), index)
-        for group in groups:
-            reward(config, stage, group, tokenizer, tags)
-        stats = update(config, model, groups, optimizer, params) | summary(groups)
-        log_metrics(folder, stage.name, index=index, **stats, seconds=round(time.time() - started, 2))
+        groups = experience(config, stage, model, tokenizer, questions, tags, index)
+        if index == done and g.self_check:
+            check(config, model, params, groups)
+        stats = update(config, model, groups, optimizer, params)
+        if index == 0 and stage.from_ref and stats["kl"] > 1e-6:
+            raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not the SFT adapter")
+        stats |= summary(groups) | {"seconds": round(time.time() - started, 2), "peak_gib": round(peak_memory(), 3)}
+        log_metrics(folder, stage.name, index=index, **stats)
         bar.set_postfix(reward=f"{stats['reward']:.3f}", task=f"{stats['task']:.3f}", refresh=False)
         bar.update()
         if (index + 1) % g.save_every == 0:
@@ -98,12 +104,29 @@ def pick(questions: list[Question], seed: int, stage: str, index: int, count: in
 
 # ---------------------------------------------------------------- rollout and reward
 
-def rollout(config: Config, stage: Stage, model, tokenizer, questions: list[Question], index: int) -> list[Group]:
+def experience(config: Config, stage: Stage, model, tokenizer, questions: list[Question], tags: tuple[str, ...],
+               index: int) -> list[Group]:
+    """The step's groups with their rewards. Those without signal stay, to be counted; with grpo.resample other questions
+    are asked in their place, in at most so many rounds (DAPO's dynamic sampling, within a bound)."""
+    g, groups, missing = config.grpo, [], config.grpo.prompts
+    for turn in range(g.resample + 1):
+        name = stage.name if turn == 0 else f"{stage.name} again {turn}"
+        more = rollout(config, name, model, tokenizer, pick(questions, config.seed, name, index, missing), index)
+        for group in more:
+            reward(config, stage, group, tokenizer, tags)
+        groups += more
+        missing -= sum(bool(losses.has_signal(x.rewards)) for x in more)
+        if not missing:
+            break
+    return groups
+
+
+def rollout(config: Config, name: str, model, tokenizer, questions: list[Question], index: int) -> list[Group]:
     """G samples a question, decoded many questions together; a row's seed is its own, whatever it is decoded with."""
     g = config.grpo
     prompts = [build(q, tokenizer, config.prompt, with_profile=True, reason=True)[0] for q in questions]
-    seeds = [[seed_of(config.seed, stage.name, index, q.id, n) for n in range(g.group)] for q in questions]
-    ends, at_once, groups = end_tokens(model, tokenizer), max(1, DECODE_ROWS // g.group), []
+    seeds = [[seed_of(config.seed, name, index, q.id, n) for n in range(g.group)] for q in questions]
+    ends, at_once, groups = end_tokens(model, tokenizer), max(1, g.decode_rows // g.group), []
     for i in range(0, len(questions), at_once):
         part = slice(i, i + at_once)
         rows = sample(model, prompts[part], g.group, g.completion, ends, temperature=g.temperature, seeds=seeds[part])
@@ -118,7 +141,9 @@ def reward(config: Config, stage: Stage, group: Group, tokenizer, tags: tuple[st
     if stage.rate is not None:
         for t, score in zip(group.terms, stage.rate(group.question, [s.ids for s in group.samples]).tolist()):
             t.prmu = score
-    group.rewards = torch.tensor([t.total(stage.alpha, stage.beta, stage.gamma) for t in group.terms])
+    lengths = torch.tensor([len(s.ids) for s in group.samples])
+    group.rewards = torch.tensor([t.total(stage.alpha, stage.beta, stage.gamma) for t in group.terms]) \
+        - losses.overlong(lengths, config.grpo.completion, config.grpo.overlong)
     group.advantages = losses.advantages(group.rewards[None], config.grpo.std_floor)[0]
 
 
@@ -140,6 +165,17 @@ def summary(groups: list[Group]) -> dict:
 
 # ---------------------------------------------------------------- update
 
+def check(config: Config, model, params: dict, groups: list[Group]) -> None:
+    """The start-up self-check, on two completions of the shortest group: it computes them in the classic layout too."""
+    g, group = config.grpo, min(groups, key=lambda x: len(x.prompt))
+    if g.layout != "classic":
+        model.train()
+        found = self_check(model, params, group.prompt, [s.ids for s in group.samples[:2]], g.layout, g.temperature,
+                           g.logp_chunk)
+        model.eval()
+        print("  self-check against the classic layout: " + ", ".join(f"{k} {v:.1e}" for k, v in found.items()))
+
+
 def update(config: Config, model, groups: list[Group], optimizer, params: dict) -> dict:
     """One optimiser step on all groups that carry signal; longest first, so that what fits once fits always."""
     g = config.grpo
@@ -151,7 +187,7 @@ def update(config: Config, model, groups: list[Group], optimizer, params: dict) 
     totals: dict[str, float] = {}
     model.train()  # activation checkpointing works in train mode only; dropout is 0
     for x, w in zip(live, weights.split(g.group)):
-        for key, value in update_group(config, model, x, w).items():
+        for key, value in replayed(config, model, x, w, params).items():
             totals[key] = totals.get(key, 0.0) + value
     model.eval()
     norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
@@ -162,12 +198,33 @@ def update(config: Config, model, groups: list[Group], optimizer, params: dict) 
     return {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(norm), 5)}
 
 
+def replayed(config: Config, model, group: Group, weights: Tensor, params: dict) -> dict[str, float]:
+    """`update_group`; when memory runs out the micro-batch is halved, for good, and the group done again from the gradient
+    that was there before it. The gradient is the same: it does not depend on the micro-batch."""
+    before = {n: p.grad.clone() for n, p in params.items() if p.grad is not None}
+    while True:
+        try:
+            return update_group(config, model, group, weights)
+        except torch.OutOfMemoryError:
+            pass  # not here: while the exception lives, its traceback holds the tensors that filled the memory
+        if config.grpo.micro == 1:
+            raise UserError(f"out of memory with one completion at a time ({len(group.prompt)} prompt tokens, up to "
+                            f"{config.grpo.completion} of completion): lower prompt.max_tokens or grpo.completion, set "
+                            "grpo.layout=recompute, or use a smaller model")
+        config.grpo.micro = max(1, config.grpo.micro // 2)
+        print(f"  out of memory: from now on {config.grpo.micro} completions at a time")
+        for n, p in params.items():
+            p.grad = before[n].clone() if n in before else None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def update_group(config: Config, model, group: Group, weights: Tensor) -> dict[str, float]:
     """Adds the group's gradient: prompt forward, completions in micro-batches, one prompt backward. weights [G]."""
     g, device = config.grpo, base_of(model).device
     prompt = torch.tensor(group.prompt, device=device)
-    at = SharedPrefix(model, prompt, grad=True)
-    ref = None
+    at, ref = LAYOUTS[g.layout](model, prompt), None
     if g.beta:
         with torch.no_grad(), using(model, REF):
             ref = SharedPrefix(model, prompt)
@@ -178,7 +235,8 @@ def update_group(config: Config, model, group: Group, weights: Tensor) -> dict[s
         old = torch.zeros(ids.shape, device=device)
         old[mask] = torch.tensor([lp for s in group.samples[part] for lp in s.logps], device=device)
         logps, entropy = token_logps(model, at.predict(ids), ids, mask, g.temperature, g.logp_chunk)
-        per_token = losses.policy_loss(logps, old, group.advantages[part].to(device), g.clip_low, g.clip_high)
+        per_token = losses.policy_loss(g.loss, logps, old, group.advantages[part].to(device), mask, g.clip_low,
+                                       g.clip_high)
         if ref is not None:
             with torch.no_grad(), using(model, REF):
                 ref_logps, _ = token_logps(model, ref.predict(ids), ids, mask, g.temperature, g.logp_chunk)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..config import UserError
 
+KINDS = ("grpo", "dapo", "dr_grpo", "gspo", "cispo")
+
 
 def advantages(rewards: Tensor, std_floor: float) -> Tensor:
     """A_i = (r_i - mean(r)) / max(std(r), floor), within each group. rewards [B, G] -> [B, G].
@@ -27,12 +29,22 @@ def has_signal(rewards: Tensor) -> Tensor:
     return (rewards.max(-1).values - rewards.min(-1).values) > 1e-6
 
 
-def policy_loss(logps: Tensor, old_logps: Tensor, advantage: Tensor, clip_low: float, clip_high: float) -> Tensor:
-    """-min(rho A, clip(rho, 1 - low, 1 + high) A) for every token, rho = exp(logp - old). [m, R], A [m] -> [m, R].
+def policy_loss(kind: str, logps: Tensor, old_logps: Tensor, advantage: Tensor, mask: Tensor, clip_low: float,
+                clip_high: float) -> Tensor:
+    """The surrogate of every token, rho = exp(logp - old). logps, old_logps, mask [m, R], advantage [m] -> [m, R].
 
-    PPO's surrogate (arXiv 1707.06347, eq. 7) with DAPO's separate upper clip (arXiv 2503.14476, eq. 8).
+    grpo, dapo, dr_grpo   -min(rho A, clip(rho, 1 - low, 1 + high) A): PPO (arXiv 1707.06347, eq. 7) with DAPO's
+                          separate upper clip (arXiv 2503.14476, eq. 8)
+    gspo                  the same with one rho for the whole completion, its tokens' geometric mean (2507.18071, eq. 7);
+                          it wants far tighter clips, 3e-4 and 4e-4
+    cispo                 -min(rho, 1 + high) A logp, rho held constant: every token keeps a gradient (2506.13585, eq. 4)
     """
-    ratio, a = (logps - old_logps).exp(), advantage[:, None]
+    a, gap = advantage[:, None], logps - old_logps
+    if kind == "cispo":
+        return -gap.exp().clamp(max=1 + clip_high).detach() * a * logps
+    if kind == "gspo":
+        gap = ((gap * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True)).expand_as(gap)
+    ratio = gap.exp()
     return -torch.min(ratio * a, ratio.clamp(1 - clip_low, 1 + clip_high) * a)
 
 
@@ -45,15 +57,23 @@ def kl_to_reference(logps: Tensor, ref_logps: Tensor) -> Tensor:
 def token_weights(kind: str, lengths: Tensor, room: int) -> Tensor:
     """The weight of each completion's tokens in the sum over a step, lengths [N] (all of the step's) -> [N].
 
-    grpo     1 / (N * length): mean over completions of their token means (arXiv 2402.03300)
-    dapo     1 / (sum of lengths): mean over the step's tokens, so long completions count by length (2503.14476)
-    dr_grpo  1 / (N * room): a constant, no length bias (2503.20783)
+    grpo, gspo     1 / (N * length): mean over completions of their token means (arXiv 2402.03300)
+    dapo, cispo    1 / (sum of lengths): mean over the step's tokens, so long completions count by length (2503.14476)
+    dr_grpo        1 / (N * room): a constant, no length bias (2503.20783)
     """
     n = len(lengths)
-    if kind == "grpo":
+    if kind in ("grpo", "gspo"):
         return 1 / (n * lengths.float())
-    if kind == "dapo":
+    if kind in ("dapo", "cispo"):
         return torch.full((n,), 1 / float(lengths.sum()))
     if kind == "dr_grpo":
         return torch.full((n,), 1 / float(n * room))
-    raise UserError(f"grpo.loss={kind}: known are grpo, dapo, dr_grpo")
+    raise UserError(f"grpo.loss={kind}: known are {', '.join(KINDS)}")
+
+
+def overlong(lengths: Tensor, room: int, buffer: int) -> Tensor:
+    """What is taken off a reward for length, 0..1: rises over the last `buffer` tokens before `room` (DAPO's soft
+    over-long punishment, arXiv 2503.14476, eq. 13; theirs ends at -1 too). lengths [N] -> [N]; buffer 0 switches it off."""
+    if not buffer:
+        return torch.zeros(len(lengths))
+    return ((lengths - (room - buffer)) / buffer).clamp(0, 1)

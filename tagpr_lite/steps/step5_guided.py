@@ -1,7 +1,7 @@
 """Step 5, guided: GRPO stage 1 from the SFT adapter, reward = task (gated by format) + tags + PRMU."""
 from pathlib import Path
 
-from ..config import Config
+from ..config import Config, UserError
 from ..lamp.rows import read_questions
 from ..runs import cli, read_json, read_jsonl, run_step
 
@@ -32,14 +32,19 @@ def work(config: Config, folder: Path) -> None:
     from ..grpo.loop import POLICY, Stage, train
     model.set_adapter(POLICY)
     stage = Stage("guided", config.grpo.guided_steps, config.grpo.alpha_task, config.grpo.alpha_tag, gamma,
-                  rate if gamma else None)
+                  rate if gamma else None, from_ref=True)
     train(config, folder, stage, model, tokenizer, questions, tags)
 
 
 def begin(config: Config, folder: Path, start: str):
     """(model with `policy` from the stage `start` and the frozen `ref`, tokenizer, questions, primary tags)."""
     from ..engine.model import load, load_adapter
+    from ..engine.prefix import LAYOUTS
     from ..grpo.loop import POLICY, REF
+    from ..grpo.losses import KINDS
+    for key, value, known in (("loss", config.grpo.loss, KINDS), ("layout", config.grpo.layout, LAYOUTS)):
+        if value not in known:
+            raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
     base, tokenizer = load(config.model)
     model = load_adapter(base, folder / start / "adapter", POLICY, trainable=True)
     model = load_adapter(model, folder / "sft" / "adapter", REF)

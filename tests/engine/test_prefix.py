@@ -53,8 +53,8 @@ def classic(model, prompt, completions, weights):
     return out, grads
 
 
-def shared(model, prompt, completions, weights, micro):
-    at = prefix.SharedPrefix(model, torch.tensor(prompt), grad=True)
+def shared(model, prompt, completions, weights, micro, layout="two_phase"):
+    at = prefix.LAYOUTS[layout](model, torch.tensor(prompt))
     out = []
     for i in range(0, len(completions), micro):
         ids, mask = logps.padded(completions[i:i + micro], "cpu")
@@ -68,18 +68,28 @@ def shared(model, prompt, completions, weights, micro):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("micro", [1, 3, 4])
-def test_two_phase_training_is_exact(family, checkpointing, micro):
+@pytest.mark.parametrize("layout, micro", [("two_phase", 1), ("two_phase", 3), ("recompute", 3), ("packed", 3), ("classic", 4)])
+def test_every_layout_is_exact(family, checkpointing, layout, micro):
     model = build(family).train()
     if checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     prompt, completions, weights = group()
     want, want_grad = classic(model, prompt, completions, weights)
-    got, got_grad = shared(model, prompt, completions, weights, micro)
+    got, got_grad = shared(model, prompt, completions, weights, micro, layout)
     assert max((a - b).abs().max() for a, b in zip(want, got)) < 1e-5
     assert want_grad.keys() == got_grad.keys() and len(got_grad) > 0
     for n in want_grad:
         assert (want_grad[n] - got_grad[n]).abs().max() <= 1e-4 * want_grad[n].abs().max() + 1e-7, n
+
+
+def test_the_gradient_does_not_depend_on_the_micro_batch():
+    runs = {}
+    for layout in prefix.LAYOUTS:
+        for micro in (1, 2, 4):
+            runs[layout, micro] = shared(build("qwen3").train(), *group(), micro, layout)[1]
+    want = runs["two_phase", 1]
+    for grads in runs.values():
+        assert all((grads[n] - g).abs().max() <= 1e-5 * g.abs().max() + 1e-8 for n, g in want.items())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tagpr_lite import config, runs
-from tagpr_lite.engine import model as engine
+from tagpr_lite.config import UserError
+from tagpr_lite.engine import model as engine, prefix
 from tagpr_lite.grpo import loop
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
@@ -39,7 +40,7 @@ def policy(conf, folder, shaken=True):
 
 def groups_of(conf, model, tokenizer, questions, rewards=None):
     stage = loop.Stage("guided", 3, 1.0, 0.2, 0.0)
-    groups = loop.rollout(conf, stage, model, tokenizer, questions[:2], index=0)
+    groups = loop.rollout(conf, "guided", model, tokenizer, questions[:2], index=0)
     for n, g in enumerate(groups):
         loop.reward(conf, stage, g, tokenizer, PRIMARY)
         g.rewards = torch.tensor([0.0, 1.0, 0.5, float(n)])
@@ -63,7 +64,7 @@ def test_at_step_0_the_ratio_is_1_and_the_kl_is_0(conf, questions, tmp_path):
         assert s["kl"] == 0.0 and s["drift"] / s["tokens"] < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("kind", loop.losses.KINDS)
 def test_the_gradient_does_not_depend_on_the_micro_batch(conf, questions, tmp_path, kind):
     conf.grpo.loss = kind
     model, tokenizer = policy(conf, tmp_path)
@@ -159,7 +160,7 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
     run(tmp_path / "cut")
     a, b = (tmp_path / f / "guided" / "adapter" / "adapter_model.safetensors" for f in ("whole", "cut"))
     assert a.read_bytes() == b.read_bytes()
-    rows = [[{k: v for k, v in r.items() if k != "seconds"} for r in runs.read_metrics(tmp_path / f, "guided")]
+    rows = [[{k: v for k, v in r.items() if k not in ("seconds", "peak_gib")} for r in runs.read_metrics(tmp_path / f, "guided")]
             for f in ("whole", "cut")]
     assert rows[0] == rows[1] and [r["index"] for r in rows[0]] == [0, 1, 2, 3]
 
@@ -170,3 +171,103 @@ def test_the_reference_never_moves(conf, questions, tmp_path):
     params = engine.adapter_parameters(model, loop.POLICY)
     loop.update(conf, model, groups_of(conf, model, tokenizer, questions), torch.optim.AdamW(params.values(), lr=0.1), params)
     assert all(torch.equal(ref[n], p) for n, p in engine.adapter_parameters(model, loop.REF).items())
+
+
+def test_every_layout_gives_the_loop_the_same_gradient(conf, questions, tmp_path):
+    model, tokenizer = policy(conf, tmp_path)
+    groups, grads = groups_of(conf, model, tokenizer, questions), {}
+    for conf.grpo.layout in loop.LAYOUTS:
+        grads[conf.grpo.layout], _ = gradient(conf, model, groups)
+    want = grads["classic"]
+    scale = max(g.abs().max() for g in want.values())
+    for got in grads.values():
+        assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-4 * scale for n in want)
+
+
+def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions, tmp_path, monkeypatch, capsys):
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+    params, weights, real = engine.adapter_parameters(model, loop.POLICY), torch.full((4,), 0.1), loop.token_logps
+    failed = []
+
+    def short_of_memory(*args):
+        """Fails on the second forward of three completions or more: the first group's gradient is there by then."""
+        logps = real(*args)
+        if args[2].shape[0] > 2 and loop.POLICY in args[0].active_adapters and len(failed) < 2:
+            failed.append(args[2].shape)
+            if len(failed) == 2:
+                (logps[0].sum() * 99).backward()  # what was done before it failed must leave no trace
+                raise torch.OutOfMemoryError("injected")
+        return logps
+
+    def both():
+        for g in groups:
+            loop.replayed(conf, model, g, weights, params)
+        grads = {n: p.grad.clone() for n, p in params.items()}
+        model.zero_grad()
+        return grads
+
+    conf.grpo.micro, conf.grpo.beta = 4, 0.0
+    want = both()
+    monkeypatch.setattr(loop, "token_logps", short_of_memory)
+    got = both()
+    scale = max(g.abs().max() for g in want.values())
+    assert len(failed) == 2 and conf.grpo.micro == 2 and "from now on 2" in capsys.readouterr().out
+    assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
+
+
+def test_out_of_memory_with_one_completion_is_one_line_of_advice(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+
+    def full(*args):
+        raise torch.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(loop, "token_logps", full)
+    with pytest.raises(UserError, match="lower prompt.max_tokens"):
+        loop.replayed(conf, model, groups[0], torch.ones(4), engine.adapter_parameters(model, loop.POLICY))
+
+
+def test_the_self_check_passes_on_what_is_right_and_stops_what_is_not(conf, questions, tmp_path, monkeypatch, capsys):
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+    params = engine.adapter_parameters(model, loop.POLICY)
+    for conf.grpo.layout in ("two_phase", "recompute", "packed"):
+        loop.check(conf, model, params, groups)
+    assert capsys.readouterr().out.count("self-check") == 3 and all(p.grad is None for p in params.values())
+    real = prefix.forward
+    monkeypatch.setattr(prefix, "forward", lambda model, mode, **how: real(
+        model, mode, **(how | {"start": 0} if isinstance(mode, prefix.Suffix) else how)))  # forgets where completions begin
+    with pytest.raises(RuntimeError, match="nothing was trained"):
+        conf.grpo.layout = "two_phase"
+        loop.check(conf, model, params, groups)
+
+
+def test_groups_without_signal_are_replaced_within_a_bound(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    asked = []
+
+    def judge(config, stage, group, tokenizer, tags):
+        """The first three questions give no signal, later ones do."""
+        asked.append(group.question.id)
+        group.terms = [loop.Terms(0, 0, 0, 0) for _ in group.samples]
+        group.rewards = torch.tensor([0.0, 0.0, 0.0, float(len(asked) > 3)])
+        group.advantages = loop.losses.advantages(group.rewards[None], 0.05)[0]
+
+    monkeypatch.setattr(loop, "reward", judge)
+    stage = loop.Stage("guided", 3, 1.0, 0.2, 0.0)
+    for conf.grpo.resample, dead, live in ((0, 2, 0), (1, 3, 1), (5, 3, 2)):
+        asked.clear()
+        groups = loop.experience(conf, stage, model, tokenizer, questions, PRIMARY, 0)
+        signal = [bool(loop.losses.has_signal(g.rewards)) for g in groups]
+        assert (signal.count(False), signal.count(True)) == (dead, live)
+
+
+def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    monkeypatch.setattr(loop.losses, "has_signal", lambda rewards: torch.ones(rewards.shape[:-1], dtype=torch.bool))
+    for p in engine.adapter_parameters(model, loop.REF).values():
+        p.data += 0.1
+    with pytest.raises(RuntimeError, match="is not the SFT adapter"):
+        loop.train(conf, tmp_path / "run", loop.Stage("guided", 1, 1.0, 1.0, 0.0, from_ref=True), model, tokenizer,
+                   questions, PRIMARY)

@@ -1,5 +1,6 @@
 """Every loss against numbers worked out by hand, and the gradient against how a step is cut up."""
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ def test_groups_without_differences_carry_no_signal():
     (1.0, 2.0, -2.0, -2.0), (1.5, 1.0, -1.28, 0.0), (0.5, 1.0, -0.5, -0.5), (0.5, -1.0, 0.8, 0.0), (1.5, -1.0, 1.5, 1.5)])
 def test_policy_loss_by_hand(ratio, advantage, want, slope):
     logp = torch.tensor([[math.log(ratio) - 3]], requires_grad=True)
-    loss = losses.policy_loss(logp, torch.tensor([[-3.0]]), torch.tensor([advantage]), 0.2, 0.28)
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    loss = losses.policy_loss("dapo", logp, torch.tensor([[-3.0]]), torch.tensor([advantage]), mask, 0.2, 0.28)
     loss.sum().backward()
     assert loss.item() == pytest.approx(want, abs=1e-6) and logp.grad.item() == pytest.approx(slope, abs=1e-6)
 
@@ -44,18 +46,61 @@ def test_token_weights_by_hand():
         losses.token_weights("ppo", lengths, 16)
 
 
-@pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo"])
-def test_losses_equal_trl(kind):
-    """The same tensors through TRL's formulas (GRPOTrainer._compute_loss, 1.16), written out."""
+def test_gspo_and_cispo_by_hand():
+    logp, old = torch.log(torch.tensor([[0.4, 0.1, 0.5]])), torch.log(torch.tensor([[0.1, 0.2, 0.5]]))
+    mask = torch.tensor([[True, True, False]])
+    got = losses.policy_loss("gspo", logp, old, torch.tensor([1.0]), mask, 0.2, 9.0)
+    assert torch.allclose(got[mask], torch.full((2,), -math.sqrt(4 * 0.5)))  # one ratio: the geometric mean of 4 and 1/2
+    logp.requires_grad_()
+    got = losses.policy_loss("cispo", logp, old, torch.tensor([1.0]), mask, 0.2, 0.28)
+    assert torch.allclose(got[mask], -torch.tensor([1.28, 0.5]) * logp[mask])
+    got.sum().backward()
+    assert torch.allclose(logp.grad, torch.tensor([[-1.28, -0.5, -1.0]]))  # clipped tokens keep their gradient
+
+
+def test_overlong_by_hand():
+    lengths = torch.tensor([1, 80, 90, 100])
+    assert losses.overlong(lengths, 100, 20).tolist() == pytest.approx([0, 0, 0.5, 1])
+    assert losses.overlong(lengths, 100, 0).tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", losses.KINDS)
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_losses_equal_trl(kind, beta):
+    """The same tensors through TRL's own GRPOTrainer._compute_loss, gradient included."""
     g = torch.Generator().manual_seed(0)
-    logp, old = (-torch.rand(4, 7, generator=g) for _ in range(2))
+    logp, old, ref = (-torch.rand(4, 7, generator=g) for _ in range(3))
     adv, lengths = torch.randn(4, generator=g), torch.tensor([7, 3, 5, 1])
     mask = torch.arange(7)[None] < lengths[:, None]
-    per_token = losses.policy_loss(logp, old, adv, 0.2, 0.28)
+    ours_at, theirs_at = (logp.clone().requires_grad_() for _ in range(2))
+    per_token = losses.policy_loss(kind, ours_at, old, adv, mask, 0.2, 0.28) + beta * losses.kl_to_reference(ours_at, ref)
     ours = (per_token * mask * losses.token_weights(kind, lengths, 7)[:, None]).sum()
-    ratio = torch.exp(logp - old)
-    theirs = -torch.min(ratio * adv[:, None], torch.clamp(ratio, 0.8, 1.28) * adv[:, None])
-    want = {"grpo": ((theirs * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean(),
-            "dapo": (theirs * mask).sum() / mask.sum().clamp(min=1.0),
-            "dr_grpo": (theirs * mask).sum() / (theirs.size(0) * 7)}[kind]
-    assert ours.item() == pytest.approx(want.item(), abs=1e-6)
+    theirs = trl_loss(kind, theirs_at, old, ref, adv, mask, beta)
+    ours.backward()
+    theirs.backward()
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
+    assert torch.allclose(ours_at.grad, theirs_at.grad, atol=1e-6)
+
+
+def trl_loss(kind, logp, old, ref, advantages, mask, beta):
+    """TRL's loss with its trainer reduced to the attributes that the formula reads."""
+    from collections import defaultdict
+
+    from trl.trainer.grpo_trainer import GRPOTrainer
+    m, r = logp.shape
+    args = SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=1)
+    trainer = SimpleNamespace(
+        args=args, beta=beta, loss_type={"gspo": "grpo"}.get(kind, kind), max_completion_length=r, use_vllm=False,
+        importance_sampling_level="sequence" if kind == "gspo" else "token", epsilon_low=0.2,
+        epsilon_high=1.28 if kind == "cispo" else 0.28,  # TRL's cispo gives the bound itself
+        top_entropy_quantile=1.0, off_policy_mask_threshold=None, aux_loss_enabled=False, _entropy_bonus_enabled=False,
+        current_gradient_accumulation_steps=1, model=SimpleNamespace(training=True),
+        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x.reshape(-1), gather_for_metrics=lambda x: x,
+                                    reduce=lambda x, reduction: x),
+        _metrics={"train": defaultdict(list)}, use_adaptive_entropy=False,
+        _get_per_token_logps_and_entropies=lambda *a, **k: (logp, torch.zeros(m, r), None))
+    prompt = torch.zeros(m, 1, dtype=torch.long)
+    return GRPOTrainer._compute_loss(trainer, None, {
+        "prompt_ids": prompt, "prompt_mask": prompt, "completion_ids": torch.zeros(m, r, dtype=torch.long),
+        "completion_mask": mask.long(), "advantages": advantages, "old_per_token_logps": old,
+        "ref_per_token_logps": ref, "num_items_in_batch": mask.sum()})
