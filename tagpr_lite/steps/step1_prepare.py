@@ -20,8 +20,8 @@ def main(config: Config) -> None:
         outside = sorted(p for p in source.parent.glob("*") if p.suffix in (".yaml", ".yml", ".jsonl"))
     elif config.lamp.source != "mini":
         if not source.is_dir():
-            raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files, or the "
-                            "YAML file of a task of your own")
+            raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files (the official "
+                            "ones: python -m tagpr_lite.lamp.files --task all), or the YAML of a task of your own")
         outside = sorted(p for p in source.rglob("*") if p.suffix in (".json", ".db"))
     run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model"], outside=outside, work=work,
              outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json", "plan.json"])
