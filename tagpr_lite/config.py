@@ -172,7 +172,8 @@ class GRPO:
     """How prompt and completions meet in training: two_phase, recompute, packed or classic (engine/prefix.py). All are
     exact; two_phase is the fastest, recompute and packed need less memory, classic is for comparison."""
     micro: int = 8
-    """Completions in one training forward; the gradient does not depend on it. Halved when memory runs out."""
+    """Completions in one training forward; the gradient does not depend on it. Halved when memory runs out. Where there
+    is a memory budget, the plan decides this, `layout`, `logp_chunk`, `decode_rows` and `model.checkpointing`."""
     decode_rows: int = 64
     """Completions decoded together; with more, the rows' own keys and values outgrow the prompts'."""
     self_check: bool = True

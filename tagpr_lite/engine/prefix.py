@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface
 
@@ -156,19 +157,19 @@ class SharedPrefix:
         self.model, self._recompute = model, recompute
         self._prompt = {"ids": None if ids is None else ids[None], "embeds": None if embeds is None else embeds[None]}
         with torch.set_grad_enabled(grad and not recompute):
-            self._outputs = self._forward()
-        self._leaves = [t.detach().requires_grad_(grad) for t in self._outputs]
-        if recompute:
-            self._outputs = None
+            self._leaves = [t.detach().requires_grad_(grad) for t in self._forward()]
         self.kv = list(zip(self._leaves[:-1:2], self._leaves[1:-1:2]))
         self.last = self._leaves[-1]  # [1, H]: the hidden state that predicts a completion's first token
         self.length = self.kv[0][0].shape[2]
 
     def _forward(self) -> list[Tensor]:
         """Keys and values of every layer in turn, and the last position's hidden state."""
-        mode = Prefill()
-        hidden = forward(self.model, mode, **self._prompt)
-        return [t for layer in sorted(mode.kv) for t in mode.kv[layer]] + [hidden[:, -1]]
+        self._mode = Prefill()
+        hidden = forward(self.model, self._mode, **self._prompt)
+        outputs = [t for layer in sorted(self._mode.kv) for t in self._mode.kv[layer]]
+        outputs.append(hidden[:, -1].clone())  # a view would hold the states of the whole prompt
+        self._edges = [get_gradient_edge(t) if t.requires_grad else None for t in outputs]
+        return outputs
 
     def suffix(self, ids: Tensor) -> Tensor:
         """Hidden states [m, R, H] at the tokens of completions ids [m, R]."""
@@ -180,12 +181,17 @@ class SharedPrefix:
         return first if ids.shape[1] == 1 else torch.cat([first, self.suffix(ids[:, :-1])], 1)
 
     def backward(self) -> None:
-        """The one backward through the prompt, from the gradients that its leaves have collected."""
+        """The one backward through the prompt, from the gradients that its leaves have collected; it ends the prefix.
+
+        Keys and values are let go first: the graph is entered through edges, which hold none.
+        """
         grads = [leaf.grad for leaf in self._leaves]
         self.kv = self.last = self._leaves = None  # before the prompt's activations come back
-        outputs = self._forward() if self._recompute else self._outputs
-        pairs = [(o, g) for o, g in zip(outputs, grads) if g is not None]
-        torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+        if self._recompute:
+            self._forward()
+        self._mode.keep, self._mode.kv = False, {}
+        pairs = [(e, g) for e, g in zip(self._edges, grads) if e is not None and g is not None]
+        torch.autograd.backward([e for e, _ in pairs], [g for _, g in pairs])
 
 
 class PackedPrompt:

@@ -36,7 +36,7 @@ def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None]
     kvs, last = [], []
     for ids in prompts:
         mode = Prefill()
-        last.append(forward(model, mode, ids=torch.tensor(ids, device=device)[None])[:, -1])
+        last.append(forward(model, mode, ids=torch.tensor(ids, device=device)[None])[:, -1].clone())  # not a view of all
         kvs.append(mode.kv)
         tick()
     longest = max(map(len, prompts))
@@ -62,9 +62,8 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
     uniform = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B, G, room]
     hidden = hidden[:, None].expand(-1, group, -1).reshape(len(prompts) * group, -1)
     for t in range(room):
-        logp = torch.log_softmax(base_of(model).lm_head(hidden).float() / (temperature or 1.0), -1)
-        chosen = logp.argmax(-1) if uniform is None else _inverse_cdf(logp, uniform[live, :, t].reshape(-1))
-        for i, (token, lp) in enumerate(zip(chosen.tolist(), logp.gather(-1, chosen[:, None])[:, 0].tolist())):
+        chosen, logps = choose(model, hidden, temperature, None if uniform is None else uniform[live, :, t].reshape(-1))
+        for i, (token, lp) in enumerate(zip(chosen.tolist(), logps.tolist())):
             row = rows[live[i // group]][i % group]
             if not row.ended:
                 row.ids.append(token)
@@ -83,6 +82,13 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
         start = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
         hidden = forward(model, state, ids=chosen[:, None], start=start)[:, 0]
     return rows
+
+
+def choose(model: nn.Module, hidden: Tensor, temperature: float, u: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(tokens [N], their log-probs [N]) after hidden states [N, H]: at the quantiles u [N], or greedily where u is None."""
+    logp = torch.log_softmax(base_of(model).lm_head(hidden).float() / (temperature or 1.0), -1)
+    chosen = logp.argmax(-1) if u is None else _inverse_cdf(logp, u)
+    return chosen, logp.gather(-1, chosen[:, None])[:, 0]
 
 
 def _uniforms(seeds: list[list[int]], room: int, device) -> Tensor:

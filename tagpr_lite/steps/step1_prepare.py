@@ -100,17 +100,26 @@ def ready(question: Question, config: Config, embed: Embed | None) -> Question:
 
 
 def make_plan(config: Config) -> dict:
-    """Fetches the model and says what will run where. Bytes are counted in a later version (engine/plan.py)."""
+    """Fetches the model and says what will run where. With a memory budget the planner decides how GRPO computes a group
+    (`grpo`, which steps 5 and 6 follow), or refuses with advice; without one the config's words stand."""
     from ..engine.model import budget, find, identity, placement
+    from ..engine.plan import GIB, Job, choose
+    from ..engine.shapes import shape_of
     device, dtype = placement()
-    where = find(config.model)
-    threads = config.model.threads or os.cpu_count()
-    return {"model": where if config.model.name == "auto" else config.model.name, "identity": identity(where),
-            "weights": "NF4, double quantisation" if config.model.bits == 4 else str(dtype),
-            "device": str(device), "budget GiB": round(budget(config.model), 2) or "none",
-            "compute": str(dtype).removeprefix("torch."), "threads": threads, "prompt tokens": config.prompt.max_tokens, "group": config.grpo.group,
-            "completion tokens": config.grpo.completion, "micro-batch": config.grpo.micro,
-            "layout": "two-phase shared prefix", "activation checkpointing": config.model.checkpointing}
+    where, g, room = find(config.model), config.grpo, budget(config.model)
+    plan = {"model": where if config.model.name == "auto" else config.model.name, "identity": identity(where),
+            "weights": "NF4, double quantisation" if config.model.bits == 4 else str(dtype), "device": str(device),
+            "budget GiB": round(room, 2) or "none", "compute": str(dtype).removeprefix("torch."),
+            "threads": config.model.threads or os.cpu_count(), "prompt tokens": config.prompt.max_tokens, "group": g.group,
+            "completion tokens": g.completion}
+    if not room:
+        return plan | {"layout": g.layout, "micro-batch": g.micro, "activation checkpointing": config.model.checkpointing}
+    best = choose(Job(shape_of(where), config.model, config.prompt.max_tokens, g.group, g.completion,
+                      max(1, g.decode_rows // g.group), bool(g.beta)), room * GIB)
+    return plan | {"layout": best.layout, "micro-batch": best.micro, "activation checkpointing": best.checkpointing,
+                   "peak GiB": round(best.peak / GIB, 2), "reserve GiB": round(best.reserve / GIB, 2),
+                   "grpo": {"layout": best.layout, "micro": best.micro, "logp_chunk": best.logp_chunk,
+                            "decode_rows": best.rollout_prompts * g.group}}
 
 
 if __name__ == "__main__":

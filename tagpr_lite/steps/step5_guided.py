@@ -45,10 +45,13 @@ def begin(config: Config, folder: Path, start: str):
     for key, value, known in (("loss", config.grpo.loss, KINDS), ("layout", config.grpo.layout, LAYOUTS)):
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
+    plan = read_json(folder / "plan.json")
+    for key, value in plan.get("grpo", {}).items():  # a plan for a memory budget goes before the config
+        setattr(config.grpo, key, value)
     base, tokenizer = load(config.model)
     model = load_adapter(base, folder / start / "adapter", POLICY, trainable=True)
     model = load_adapter(model, folder / "sft" / "adapter", REF)
-    if config.model.checkpointing:
+    if plan["activation checkpointing"]:
         model.get_base_model().activation_checkpointing_enable()
     model.set_adapter(POLICY)
     questions = read_questions(folder, "train")

@@ -64,3 +64,12 @@ def test_nothing_to_train_on_is_one_line(tmp_path):
     (tmp_path / "t.yaml").write_text("name: alone\nkind: text\nheldout: 1\nrecords: r.jsonl")
     with pytest.raises(UserError, match="leaves 0 questions to train on and 1 to score"):
         prepare(tmp_path, f"lamp.source={tmp_path / 't.yaml'}")
+
+
+def test_a_memory_budget_decides_how_grpo_computes(tmp_path):
+    folder = prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=2", "grpo.micro=1", "grpo.completion=32")
+    plan = read_json(folder / "plan.json")
+    assert plan["grpo"]["layout"] == plan["layout"] == "two_phase" and plan["grpo"]["micro"] == 4
+    assert 0 < plan["peak GiB"] + plan["reserve GiB"] <= plan["budget GiB"] == 2
+    with pytest.raises(UserError, match="What would fit"):
+        prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=0.8")
