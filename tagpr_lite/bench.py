@@ -1,95 +1,72 @@
-"""Benchmarks; each prints one JSON object.
+"""Benchmarks; each prints a table, or with --json one JSON object.
 
-    python -m tagpr_lite.bench convert [--mb 400]     the streaming converter against json.load
+    python -m tagpr_lite.bench convert [--mb 400]                           the streaming converter against json.load
+    python -m tagpr_lite.bench grpo --model smollm2 --against trl --json    a GRPO step against TRL's GRPOTrainer
+    python -m tagpr_lite.bench grpo --model smollm2 --curve                 our step as the group and the prompt grow
 
-Decisions. Memory is the peak resident set of a process that does nothing else, as the system counts it; `idle` is the
-same process without the work, so that differences can be taken. Made-up data are seeded and shaped like the real.
+Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare processes.
 """
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import random
-import resource
-import subprocess
-import sys
-import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import os
 
-from .lamp.fetch import convert
-from .lamp.tasks import TASKS
-from .runs import guard, seed_of
+from .bench_convert import WORK, bench_convert, measure
+from .config import Config
+from .runs import guard
 
 
-def alone(work: str, folder: Path) -> dict:
-    """Seconds and peak memory of one of WORK in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "tagpr_lite.bench", "alone", work, str(folder)], check=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def measure(work: str, folder: str) -> None:
-    started = time.perf_counter()
-    kept = WORK[work](Path(folder))
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    del kept
-    print(json.dumps({"seconds": round(seconds, 2), "peak_mb": round(peak / 1e6, 1)}))
-
-
-def load_whole(folder: Path) -> list:
-    with open(folder / "dev_questions.json", encoding="utf-8") as f:
-        return json.load(f)
-
-
-WORK = {"idle": lambda folder: None, "json.load": load_whole, "convert": lambda folder: convert(folder, "dev")}
-
-
-# ---------------------------------------------------------------- convert
-
-def bench_convert(megabytes: float) -> dict:
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        n = make_lamp3(folder, int(megabytes * 1e6))
-        results = {work: alone(work, folder) for work in WORK}
-        sizes = {file: round((folder / file).stat().st_size / 1e6, 1) for file in ("dev_questions.json", "dev.db")}
-    return {"bench": "convert", "python": platform.python_version(), "questions": n, "megabytes": sizes, **results}
-
-
-def make_lamp3(folder: Path, size: int) -> int:
-    """Dev files of at least `size` bytes shaped like the official LaMP-3: 99 to 281 reviews a user, some 800 characters
-    each. Returns how many questions there are.
-    """
-    rng = random.Random(seed_of("lamp3", 0))
-    words = ["".join(rng.choices("etaoinshrdlucmfw", k=rng.randint(2, 9))) for _ in range(5000)]
-    words += ["don't", '"so"', "é", "😀"]
-    pieces = [" ".join(rng.choices(words, k=16)) + rng.choice([". ", "! ", ".\n"]) for _ in range(20_000)]
-    review = lambda: "".join(rng.choices(pieces, k=8))
-    golds = []
-    with open(folder / "dev_questions.json", "w", encoding="utf-8") as f:
-        while f.tell() < size:
-            name = f"2{len(golds)}"
-            profile = [{"id": f"{name}{i}", "text": review(), "score": rng.choice("12345"),
-                        "date": f"20{rng.randint(10, 18)}"} for i in range(rng.randint(99, 281))]
-            row = {"id": name, "input": TASKS["LaMP_3"].ask(review()), "profile": profile, "user_id": len(golds)}
-            f.write(("," if golds else "[") + json.dumps(row))
-            golds.append({"id": name, "output": rng.choice("12345")})
-        f.write("]")
-    (folder / "dev_outputs.json").write_text(json.dumps({"task": "LaMP_3", "golds": golds}))
-    return len(golds)
-
-
-if __name__ == "__main__":
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="bench")
-    command = commands.add_parser("convert")
+    command = commands.add_parser("convert", help="the streaming converter against json.load")
     command.add_argument("--mb", type=float, default=400, help="size of the questions file")
     command.set_defaults(run=lambda args: print(json.dumps(bench_convert(args.mb), indent=1)))
     command = commands.add_parser("alone")
     command.add_argument("work", choices=WORK)
     command.add_argument("folder")
     command.set_defaults(run=lambda args: measure(args.work, args.folder))
-    args = parser.parse_args()
+    add_grpo(commands.add_parser("grpo", help="rollout and update of one prompt, against TRL",
+                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+    args = parser.parse_args(words)
     guard(lambda: args.run(args))
+
+
+def add_grpo(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
+    command.add_argument("--bits", type=int, default=32, help="32: the base as it is; 4: NF4")
+    command.add_argument("--prompt", type=int, default=1024, help="tokens of the prompt (P)")
+    command.add_argument("--group", type=int, default=8, help="completions of a prompt (G)")
+    command.add_argument("--completion", type=int, default=64, help="tokens of every completion (R)")
+    command.add_argument("--micro", type=int, default=8, help="completions in one training forward of ours")
+    command.add_argument("--layout", default="two_phase", help="two_phase, recompute, packed or classic")
+    command.add_argument("--checkpointing", action="store_true", help="activation checkpointing in our update too")
+    command.add_argument("--unpack", action="store_true", help="our NF4 layers keep a dense copy of their values")
+    command.add_argument("--against", default="none", choices=("none", "trl", "trl-completions"),
+                         help="trl: as installed; trl-completions: TRL made to score completion tokens alone, as it "
+                              "does on a CUDA card and not on a CPU")
+    command.add_argument("--repeat", type=int, default=1, help="steps of TRL that are timed, and of ours, plus one")
+    command.add_argument("--curve", action="store_true",
+                         help="our step at G/4..2G and P/4..2P, in micro-batches of at most G/4")
+    command.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    command.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    command.set_defaults(run=grpo)
+
+
+def grpo(args: argparse.Namespace) -> None:
+    from . import bench_grpo
+    config = Config()
+    config.prompt.max_tokens = args.prompt
+    for section, names in ((config.model, ("bits", "checkpointing", "unpack", "threads")),
+                           (config.grpo, ("group", "completion", "micro", "layout"))):
+        for name in names:
+            setattr(section, name, getattr(args, name))
+    config.model.name = args.model
+    found = bench_grpo.curve(config, args.repeat) if args.curve else \
+        bench_grpo.compare(config, args.against, args.repeat)
+    print(json.dumps(found, indent=1) if args.json else bench_grpo.table(found))
+
+
+if __name__ == "__main__":
+    main()

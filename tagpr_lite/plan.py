@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from itertools import product
 
 from .config import Model, UserError
-from .engine.plan import GIB, LAYOUTS, Job, Plan, candidates, held, make, refusal, reserve
+from .engine.plan import GIB, LAYOUTS, Job, Plan, candidates, make, refusal, reserve
 from .engine.shapes import SHAPES, shape_of
 from .runs import guard
 
@@ -25,52 +25,52 @@ ADAPTERS = ("policy", "ref", "prmu")
 
 
 def show(job: Job, plans: list[Plan], budget: float) -> None:
-    """The job, what stays in memory, and a line for every layout, the chosen one first."""
+    """The job, what stays in memory, and a line for every layout."""
     gib = lambda n: f"{n / GIB:.2f}"
-    first = plans[0]
-    print(f"{job.shape.name}, NF4, LoRA rank {job.settings.lora_r}: a prompt of {job.prompt} tokens, {job.group} completions "
-          f"of {job.completion}")
+    stays = plans[0].parts
+    print(f"{job.shape.name}, NF4, LoRA rank {job.settings.lora_r}: a prompt of {job.prompt} tokens, {job.group} "
+          f"completions of {job.completion}")
     print(f"budget {budget / GIB:g} GiB, reserve {gib(reserve(budget))} (10% and 0.75)" if budget else "no budget")
-    print(f"held throughout, GiB: weights {gib(first.parts['weights'])}, adapters and optimizer {gib(first.parts['adapters'])}\n")
+    print(f"held throughout: weights {gib(stays['weights'])}, adapters and optimiser {gib(stays['adapters'])}\n")
     rows = [("layout", "micro", "chunk", "prompts", "checkpoints", *PHASES, "peak", "TFLOP", "fits")]
-    rows += [(p.layout, p.micro, p.logp_chunk, p.rollout_prompts, "yes" if p.checkpointing else "no",
-              *(gib(p.peak - max(p.parts[k] for k in PHASES) + p.parts[k]) for k in PHASES), gib(p.peak),
-              f"{p.flops / 1e12:.3g}", "yes" if p.fits else "no") for p in plans]
+    for p in plans:
+        base = p.parts["weights"] + p.parts["adapters"]
+        rows.append((p.layout, p.micro, p.logp_chunk, p.rollout_prompts, "yes" if p.checkpointing else "no",
+                     *(gib(base + p.parts[k]) for k in PHASES), gib(p.peak), f"{p.flops / 1e12:.0f}",
+                     "yes" if p.fits else "no"))
     widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(str(c).rjust(w) if i else str(c).ljust(w) for i, (c, w) in enumerate(zip(row, widths))))
-    print("\nmicro: completions in one training forward; chunk: tokens whose logits exist at one time; prompts: decoded "
-          "together;\nrollout, scoring, update and peak in GiB, with what is held")
+    print("\nmicro: completions in one training forward; chunk: tokens whose logits exist at one time; prompts: how "
+          "many are\ndecoded together; rollout, scoring, update and peak: GiB with what is held")
 
 
 def verify(job: Job, plan: Plan) -> dict[str, dict[str, int]]:
-    """{what: {"formula": bytes, "counted": bytes}} of what is held and of each phase beside it."""
+    """{what: {"formula": bytes, "counted": bytes}} of what is held, and of each phase beside it."""
     from .engine import count
     model = count.meta_model(job.shape, replace(job.settings, checkpointing=plan.checkpointing), ADAPTERS)
-    update = count.count_update(model, plan.layout, job.prompt, job.group, job.completion, plan.micro, plan.logp_chunk,
-                                job.reference)
-    rollout = count.count_rollout(model, plan.rollout_prompts, job.prompt, job.group, job.completion)
-    scoring = count.count_scoring(model, job.prompt, job.completion, min(plan.micro, job.group))
-    return {"held": {"formula": plan.parts["weights"] + plan.parts["adapters"], "counted": update.static},
-            **{name: {"formula": plan.parts[name], "counted": c.peak - c.static}
-               for name, c in zip(PHASES, (rollout, scoring, update))}}
+    sizes = (job.prompt, job.group, job.completion)
+    found = {"rollout": count.count_rollout(model, plan.rollout_prompts, *sizes),
+             "scoring": count.count_scoring(model, job.prompt, job.completion, plan.micro),
+             "update": count.count_update(model, plan.layout, *sizes, plan.micro, plan.logp_chunk, job.reference)}
+    stays = {"formula": plan.parts["weights"] + plan.parts["adapters"], "counted": found["update"].static}
+    return {"held": stays} | {k: {"formula": plan.parts[k], "counted": c.peak - c.static} for k, c in found.items()}
 
 
 def grid(layers: int) -> tuple[float, float]:
     """(least, largest) ratio of formula to count over all sizes, of the bytes beside what is held. Both are linear in
-    the layers, and what is held agrees to the byte (tests/engine/test_plan.py), so a shallow model tells the most."""
+    the layers, and what is held agrees to the byte (tests/engine/test_plan.py): a shallow model hides nothing."""
     from .engine import count
     ratios = []
     for name, layout in product(("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b"), LAYOUTS):
-        shape = replace(SHAPES[name], layers=layers)
+        shape, here = replace(SHAPES[name], layers=layers), []
         model = count.meta_model(shape, Model(), ADAPTERS)
-        here = []
         for prompt, group, completion in product((1024, 2048, 4096), (4, 8, 16), (256, 512, 1024)):
-            for micro in sorted({2, group}):
-                job = Job(shape, Model(), prompt, group, completion)
-                counted = count.count_update(model, layout, prompt, group, completion, micro, 128)
-                here.append(make(job, 0, layout, micro, 128).parts["update"] / (counted.peak - counted.static))
-        print(f"{SHAPES[name].name:12s} {layout:10s} {len(here)} sizes, formula / count {min(here):.3f} to {max(here):.3f}", flush=True)
+            for micro in (2, group):
+                formula = make(Job(shape, Model(), prompt, group, completion), 0, layout, micro, 128).parts["update"]
+                found = count.count_update(model, layout, prompt, group, completion, micro, 128)
+                here.append(formula / (found.peak - found.static))
+        print(f"{shape.name:12s} {layout:10s} {len(here)} sizes: {min(here):.3f} to {max(here):.3f}", flush=True)
         ratios += here
     return min(ratios), max(ratios)
 
@@ -82,10 +82,11 @@ def main(args: argparse.Namespace) -> None:
         if not 1 <= least <= most <= 1.1:
             raise UserError("a formula is under the count, or more than 10% over it")
         return
-    for name in ("prompt", "group", "completion", "prompts"):
+    for name in ("prompt", "group", "completion", "prompts", "lora_r"):
         if getattr(args, name) < 1:
-            raise UserError(f"--{name} {getattr(args, name)}: a number above 0 is needed")
-    job = Job(shape_of(args.model), Model(lora_r=args.lora_r), args.prompt, args.group, args.completion, args.prompts, args.kl)
+            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number above 0 is needed")
+    job = Job(shape_of(args.model), Model(lora_r=args.lora_r), args.prompt, args.group, args.completion, args.prompts,
+              args.kl)
     budget = args.vram * GIB
     plans = candidates(job, budget)
     chosen = plans[0]
@@ -93,15 +94,15 @@ def main(args: argparse.Namespace) -> None:
         show(job, plans, budget)
     if not chosen.fits:
         raise UserError(refusal(job, budget))
-    checked = verify(job, chosen) if args.verify else None
+    checked = verify(job, chosen) if args.verify else {}
     if args.json:
-        print(json.dumps({"job": asdict(job), "plan": asdict(chosen), "candidates": [asdict(p) | {"fits": p.fits} for p in plans],
-                          **({"verified": checked} if checked else {})}, indent=1))
+        told = {"job": asdict(job), "plan": asdict(chosen), "candidates": [asdict(p) | {"fits": p.fits} for p in plans]}
+        print(json.dumps(told | ({"verified": checked} if checked else {}), indent=1))
         return
-    print(f"\nchosen: {chosen.layout}, {chosen.micro} completions a micro-batch, logits of {chosen.logp_chunk} tokens at one "
-          f"time, {chosen.rollout_prompts} prompts decoded together, activation checkpointing {'on' if chosen.checkpointing else 'off'}")
-    for name, row in (checked or {}).items():
-        print(f"  {name:8s} formula {row['formula'] / GIB:7.3f} GiB, counted {row['counted'] / GIB:7.3f} GiB, "
+    print(f"\nchosen: {chosen.layout}, {chosen.micro} completions a micro-batch, logits of {chosen.logp_chunk} tokens, "
+          f"{chosen.rollout_prompts} prompts decoded together, checkpointing {'on' if chosen.checkpointing else 'off'}")
+    for name, row in checked.items():
+        print(f"  {name:8s} formula {row['formula'] / GIB:7.3f} GiB, counted {row['counted'] / GIB:7.3f}, "
               f"ratio {row['formula'] / row['counted']:.3f}")
 
 

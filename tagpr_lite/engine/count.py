@@ -6,8 +6,8 @@ operation, adds up the storages that live at the same time, and applies torch's 
 
 Decisions. Meta tensors would take torch's plain attention, so `cuda_sdpa` puts the kernels of a CUDA card in its
 place: flash without a mask, memory-efficient with one. What CUDA kernels allocate inside themselves is added by hand
-(`_inside`). A boolean mask on meta has no values: it counts as all True, the longest case. Not
-counted: CUDA context, library workspaces and fragmentation, which engine/plan.py keeps a reserve for.
+(`_inside`). A boolean mask on meta has no values: it counts as all True, the longest case. Not counted: the CUDA
+context, library workspaces and fragmentation, which engine/plan.py keeps a reserve for.
 """
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ from ..config import Model
 from . import prefix
 from .logps import token_logps
 from .model import adapter_parameters, add_adapter
-from .shapes import Shape
 from .prefix import LAYOUTS, Decode, SharedPrefix, base_of, forward
 from .sample import choose, prefill
+from .shapes import Shape
 
 POLICY = "policy"
 aten = torch.ops.aten
+CPU_SDPA = F.scaled_dot_product_attention
 NF4_MATMUL = torch.ops.bitsandbytes.gemm_4bit.default
 ATTENTION_BACKWARD = (aten._scaled_dot_product_flash_attention_backward.default,
                       aten._scaled_dot_product_efficient_attention_backward.default)
@@ -107,7 +108,9 @@ def _run(op, args, kwargs):
 
 
 def cuda_sdpa(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    """scaled_dot_product_attention with the kernels that a CUDA card picks for bf16."""
+    """scaled_dot_product_attention with the kernels that a CUDA card picks for bf16; a CPU has its own."""
+    if q.device.type == "cpu":
+        return CPU_SDPA(q, k, v, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     if attn_mask is None or isinstance(attn_mask, CausalBias):
         causal = is_causal or attn_mask is not None
         return aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, causal, False, scale=scale)[0]
@@ -243,7 +246,7 @@ def count_rollout(model: nn.Module, prompts: int, prompt: int, group: int, compl
         del kv
         hidden = hidden[:, None].expand(-1, group, -1).reshape(prompts * group, -1)
         uniform = torch.zeros(prompts * group, dtype=torch.float64, device=lengths.device)
-        for t in (0, completion - 2):
+        for t in (0, max(0, completion - 2)):
             chosen, _ = choose(model, hidden, 1.0, uniform)
             state.t = t
             start = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)

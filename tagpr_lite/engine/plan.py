@@ -48,7 +48,9 @@ def held(job: Job, adapters: int = 3) -> dict[str, int]:
     """The weights; the adapters (policy, ref, PRMU) and the policy's two AdamW moments."""
     s, maps = job.shape, [a * b for a, b in linears(job.shape).values()]
     blocks = [-(-n // 64) for n in maps]  # a scale of one byte each, and one of four bytes for every 256 scales
-    layer = sum(n // 2 + b + FP32 * (-(-b // 256) + 16 + 256 + 1) for n, b in zip(maps, blocks))  # two code books, offset
+    dense, code_books = BF16 * sum(maps), 16 + 256 + 1
+    layer = sum(n // 2 + b + FP32 * (-(-b // 256) + code_books) for n, b in zip(maps, blocks))
+    layer = dense if job.settings.bits != 4 else layer + dense * job.settings.unpack
     small = s.layers * (2 * s.hidden + (2 * s.head_dim if s.family == "qwen3" else 0)) + s.hidden  # norms
     small += s.layers * (s.q + 2 * s.kv) if s.family == "qwen2" else 0  # biases
     tables = (1 if s.tied else 2) * s.vocab * s.hidden
@@ -91,7 +93,8 @@ def _qk_norms(s: Shape) -> int:
 def layer_saved(s: Shape, rank: int, at: Load) -> int:
     """What a layer keeps for its backward: fp32 copies of what enters the norms and the seven linear maps, q, the
     attention's output, gate, silu(gate), up."""
-    return at.tokens * (28 * s.hidden + 8 * s.q + _qk_norms(s) + 10 * s.inner + 28 * rank + 8 * s.heads) + _repeated(s, at)
+    token = 28 * s.hidden + 8 * s.q + _qk_norms(s) + 10 * s.inner + 28 * rank + 8 * s.heads
+    return at.tokens * token + _repeated(s, at)
 
 
 def layer_backward(s: Shape, rank: int, at: Load) -> int:
@@ -133,7 +136,7 @@ def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: b
     """Peak of one group's forward and backward."""
     s, micro = job.shape, min(micro, job.group)
     scored, state, kv = micro * job.completion, BF16 * s.hidden, kv_bytes(s, job.prompt)
-    always = FP32 * adapter_parameters(s, job.settings) + (kv if job.reference else 0)  # gradients; the reference's prefix
+    always = FP32 * adapter_parameters(s, job.settings) + job.reference * kv  # gradients; the reference's prefix
     if layout in ("packed", "classic"):
         length = job.prompt + (scored if layout == "packed" else job.completion)
         at = Load(length, 1, length) if layout == "packed" else Load(micro * length, micro, length)
@@ -182,9 +185,10 @@ def _rounded(n: int) -> int:
 def _flops(job: Job, tokens: int, keys: int, passes: str) -> float:
     """Of all layers. passes: f (forward) and b (backward) as often as they happen. Attention is counted whole, as
     kernels do it, not its causal half; the frozen base needs gradients of its inputs alone."""
-    n, a, pairs = base_parameters(job.shape), adapter_parameters(job.shape, job.settings), \
-        4 * job.shape.q * job.shape.layers * tokens * keys
-    return passes.count("f") * (2 * (n + a) * tokens + pairs) + passes.count("b") * ((2 * n + 4 * a) * tokens + 2.5 * pairs)
+    n, a = base_parameters(job.shape), adapter_parameters(job.shape, job.settings)
+    pairs = 4 * job.shape.q * job.shape.layers * tokens * keys
+    forward, backward = 2 * (n + a) * tokens + pairs, (2 * n + 4 * a) * tokens + 2.5 * pairs
+    return passes.count("f") * forward + passes.count("b") * backward
 
 
 def update_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) -> float:
@@ -239,7 +243,8 @@ def reserve(budget: float) -> int:
     return int(RESERVE[0] * budget + RESERVE[1]) if budget else 0
 
 
-def make(job: Job, budget: float, layout: str, micro: int, chunk: int, checkpointing: bool = True, together: int = 1) -> Plan:
+def make(job: Job, budget: float, layout: str, micro: int, chunk: int, checkpointing: bool = True,
+         together: int = 1) -> Plan:
     """The plan of these choices."""
     stays = held(job)
     phases = {"rollout": rollout_bytes(job, together), "scoring": scoring_bytes(job, micro),
@@ -247,8 +252,9 @@ def make(job: Job, budget: float, layout: str, micro: int, chunk: int, checkpoin
     steps = len(parts(job.group, micro)) + (layout in ("two_phase", "recompute"))
     passes = (3 if checkpointing else 2) * steps + (layout == "recompute")
     cost = update_flops(job, layout, micro, checkpointing) + passes * PASS_TOKENS * 2 * base_parameters(job.shape)
-    return Plan(layout, micro, chunk, together, checkpointing, stays | phases, sum(stays.values()) + max(phases.values()),
-                reserve(budget), int(budget), group_flops(job, layout, micro, checkpointing), cost)
+    peak = sum(stays.values()) + max(phases.values())
+    return Plan(layout, micro, chunk, together, checkpointing, stays | phases, peak, reserve(budget), int(budget),
+                group_flops(job, layout, micro, checkpointing), cost)
 
 
 def candidates(job: Job, budget: float) -> list[Plan]:
@@ -259,8 +265,9 @@ def candidates(job: Job, budget: float) -> list[Plan]:
     micros = [job.group] + [m for m in (32, 16, 8, 4, 2, 1) if m < job.group]
     checkpointing, best = (False, True) if job.settings.checkpointing else (False,), []
     for layout in LAYOUTS:
-        plans = sorted((make(job, budget, layout, m, chunk, kept, together)
-                        for m in micros for chunk in CHUNKS for kept in checkpointing), key=lambda p: (p.cost, -p.logp_chunk))
+        plans = [make(job, budget, layout, m, chunk, kept, together) for m in micros for chunk in CHUNKS
+                 for kept in checkpointing]
+        plans.sort(key=lambda p: (p.cost, -p.logp_chunk))
         best.append(next((p for p in plans if p.fits), min(plans, key=lambda p: p.peak)))
     return sorted(best, key=lambda p: (not p.fits, p.cost if p.fits else p.peak))
 
@@ -275,13 +282,16 @@ def choose(job: Job, budget: float) -> Plan:
 
 def refusal(job: Job, budget: float) -> str:
     """Why nothing fits, and the nearest changes that would make it fit."""
-    fits = lambda **other: candidates(replace(job, **other), budget)[0].fits
-    advice = [f"a prompt of {n} tokens" for n in range((job.prompt - 1) // 256 * 256, 0, -256) if fits(prompt=n)][:1]
-    advice += [f"completions of {n} tokens" for n in range((job.completion - 1) // 64 * 64, 0, -64) if fits(completion=n)][:1]
+    def first(key: str, values, what: str) -> list[str]:
+        fitting = (v for v in values if candidates(replace(job, **{key: v}), budget)[0].fits)
+        return [what.format(getattr(v, "name", v)) for v in fitting][:1]
+
     smaller = [s for s in SHAPES.values() if base_parameters(s) < base_parameters(job.shape)]
-    advice += [s.name for s in sorted(smaller, key=base_parameters, reverse=True) if fits(shape=s)][:1]
-    least = candidates(job, budget)[0].peak
+    least, left = candidates(job, budget)[0].peak, max(0.0, budget - reserve(budget))
     enough = math.ceil((least + RESERVE[1]) / (1 - RESERVE[0]) / GIB * 2) / 2
-    return (f"{job.shape.name} with a prompt of {job.prompt} and {job.group} completions of {job.completion} tokens needs "
-            f"{least / GIB:.2f} GiB; a budget of {budget / GIB:g} less a reserve of {reserve(budget) / GIB:.2f} leaves "
-            f"{max(0, budget - reserve(budget)) / GIB:.2f}. What would fit: {'; '.join([*advice, f'a budget of {enough:g} GiB'])}")
+    advice = [*first("prompt", range((job.prompt - 1) // 256 * 256, 0, -256), "a prompt of {} tokens"),
+              *first("completion", range((job.completion - 1) // 64 * 64, 0, -64), "completions of {} tokens"),
+              *first("shape", sorted(smaller, key=base_parameters, reverse=True), "{}"), f"a budget of {enough:g} GiB"]
+    return (f"{job.shape.name} with a prompt of {job.prompt} and {job.group} completions of {job.completion} tokens "
+            f"needs {least / GIB:.2f} GiB; a budget of {budget / GIB:g} less a reserve of {reserve(budget) / GIB:.2f} "
+            f"leaves {left / GIB:.2f}. What would fit: {'; '.join(advice)}")

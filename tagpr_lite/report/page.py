@@ -290,7 +290,7 @@ ones.</li>{% endif %}
 {% if config.model and config.model.name == "tiny" %}<li>The model is a tiny random one: the run shows that the parts
 fit together, and its scores mean nothing.</li>{% endif %}
 {% for note in data.notes or [] %}<li>{{ note }}</li>{% endfor %}</ul>
-{% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for k, v in plan.items() %}<tr>
+{% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for k, v in plan.items() if v is not mapping %}<tr>
 <th scope="row">{{ k }}</th><td style="text-align:left;white-space:normal">{{ v }}</td></tr>{% endfor %}
 </table></div></details>{% endif %}
 <details><summary>Settings of this run</summary>{% if config_text %}<pre>{{ config_text }}</pre>{% else %}

@@ -73,7 +73,8 @@ def work(config: Config, folder: Path) -> None:
     for note in notes:
         print(f"  leak: {note}")
     for key, value in plan.items():
-        print(f"  {key}: {value}")
+        if key != "grpo":  # what steps 5 and 6 read; the same is said in words
+            print(f"  {key}: {value}")
     for split in questions:
         write_questions(folder, split, questions[split])
     write_declared(folder)

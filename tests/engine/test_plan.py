@@ -1,4 +1,4 @@
-"""The planner: its formulas against the counter, its choices against the budget, its refusals against its own advice."""
+"""The planner: formulas against the counter, choices against the budget, refusals against their own advice."""
 import json
 import re
 import subprocess
@@ -11,13 +11,14 @@ from transformers import LlamaConfig, Phi3Config, Qwen3Config
 
 from tagpr_lite import plan as command
 from tagpr_lite.config import Model, UserError
-from tagpr_lite.engine import count
+from tagpr_lite.engine import count, prefix
 from tagpr_lite.engine.plan import (CHUNKS, GIB, LAYOUTS, Job, candidates, choose, held, make, reserve, rollout_bytes,
                                     update_flops)
 from tagpr_lite.engine.shapes import SHAPES, Shape, shape_of
 
 QWEN3 = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b")
-SIZES = ((1024, 4, 1024, 4), (4096, 8, 256, 8), (2048, 8, 512, 2), (3072, 4, 256, 1), (1024, 16, 256, 4))  # P, G, R, micro
+# prompt, group, completion, micro
+SIZES = ((1024, 4, 1024, 4), (4096, 8, 256, 8), (2048, 4, 512, 2), (3072, 2, 256, 1), (1024, 16, 256, 8))
 
 
 def shallow(name, layers=2):
@@ -81,6 +82,20 @@ def test_rollout_and_scoring_formulas_agree_with_the_counter(name, together, pro
         assert 1 <= parts[phase] / (found.peak - found.static) <= 1.1, phase
 
 
+@pytest.mark.parametrize("bits, adapters", [(4, ("policy", "ref", "prmu")), (32, ("policy",))])
+def test_what_is_held_is_known_to_the_byte(bits, adapters):
+    for name in ("qwen3-8b", "qwen2.5-3b", "smollm2"):
+        chosen = Model(bits=bits, lora_r=8)
+        model = count.meta_model(shallow(name), chosen, adapters)
+        found = count.count(lambda: None, model).static  # without the two moments
+        told = held(Job(shallow(name), chosen, 1, 1, 1), len(adapters))
+        assert told["weights"] + told["adapters"] * len(adapters) // (len(adapters) + 2) == found
+
+
+def test_the_planner_knows_the_layouts_that_there_are():
+    assert set(LAYOUTS) == set(prefix.LAYOUTS)
+
+
 def test_the_peak_does_not_grow_with_the_group():
     few, many = (Job(shallow("qwen3-0.6b"), Model(), 2048, g, 256) for g in (4, 16))
     a, b = (counted(job, "two_phase", 2, 64) for job in (few, many))
@@ -89,7 +104,8 @@ def test_the_peak_does_not_grow_with_the_group():
         assert make(few, 0, layout, 2, 64).parts["update"] == make(many, 0, layout, 2, 64).parts["update"]
 
 
-@pytest.mark.parametrize("name, budget, prompt", [("qwen3-1.7b", 6, 2048), ("qwen3-4b", 8, 2048), ("qwen3-8b", 12, 4096)])
+@pytest.mark.parametrize("name, budget, prompt",
+                         [("qwen3-1.7b", 6, 2048), ("qwen3-4b", 8, 2048), ("qwen3-8b", 12, 4096)])
 def test_the_promised_sizes_fit_by_the_counter(name, budget, prompt):
     """Two and three layers are counted; the others add what the third one did."""
     job = Job(SHAPES[name], Model(), prompt, 8, 512)
@@ -107,8 +123,8 @@ def test_counts_are_linear_in_the_layers():
     assert peaks[2] - peaks[1] == peaks[1] - peaks[0]
 
 
-JOBS = st.builds(Job, st.sampled_from(list(SHAPES.values())), st.just(Model()), st.integers(64, 4096), st.integers(1, 16),
-                 st.integers(16, 1024))
+JOBS = st.builds(Job, st.sampled_from(list(SHAPES.values())), st.just(Model()), st.integers(64, 4096),
+                 st.integers(1, 16), st.integers(16, 1024))
 
 
 @settings(deadline=None, max_examples=30)
@@ -166,7 +182,7 @@ def test_shapes_come_by_name_or_from_a_folder(tmp_path):
     Phi3Config(pad_token_id=0).save_pretrained(tmp_path / "phi")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{")
-    for name, says in (("phi", "phi3"), ("broken", "not a decoder's configuration"), ("nowhere", "not known")):
+    for name, says in (("phi", "phi3"), ("broken", "no decoder's configuration"), ("nowhere", "not known")):
         with pytest.raises(UserError, match=says):
             shape_of(str(tmp_path / name))
 
