@@ -59,19 +59,20 @@ def _read(folder: Path) -> Shape:
     try:
         c = AutoConfig.from_pretrained(folder, local_files_only=True)
         if c.model_type not in FAMILIES:
-            raise UserError(f"{folder}: the memory of model type '{c.model_type}' has no formula; known: {', '.join(FAMILIES)}")
+            raise UserError(f"{folder}: no memory formula for '{c.model_type}' models; known: {', '.join(FAMILIES)}")
         return Shape(folder.resolve().name, c.model_type, c.hidden_size, c.intermediate_size, c.num_hidden_layers,
                      c.num_attention_heads, c.num_key_value_heads or c.num_attention_heads,
                      getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads, c.vocab_size,
                      bool(c.tie_word_embeddings))
     except (OSError, ValueError, AttributeError, TypeError) as e:
-        raise UserError(f"{folder / 'config.json'} is not a decoder's configuration: {str(e).splitlines()[0]}") from None
+        raise UserError(f"{folder / 'config.json'} is no decoder's configuration: {str(e).splitlines()[0]}") from None
 
 
 def linears(s: Shape) -> dict[str, tuple[int, int]]:
     """{name: (inputs, outputs)} of a layer's linear maps."""
-    return {"q_proj": (s.hidden, s.q), "k_proj": (s.hidden, s.kv), "v_proj": (s.hidden, s.kv), "o_proj": (s.q, s.hidden),
-            "gate_proj": (s.hidden, s.inner), "up_proj": (s.hidden, s.inner), "down_proj": (s.inner, s.hidden)}
+    return {"q_proj": (s.hidden, s.q), "k_proj": (s.hidden, s.kv), "v_proj": (s.hidden, s.kv),
+            "o_proj": (s.q, s.hidden), "gate_proj": (s.hidden, s.inner), "up_proj": (s.hidden, s.inner),
+            "down_proj": (s.inner, s.hidden)}
 
 
 def base_parameters(s: Shape) -> int:
