@@ -17,8 +17,9 @@ from importlib.metadata import version
 import torch
 from torch import Tensor, nn
 
-from .bench_measure import Meter, logps_in_fp64, matmul_rate, now, watched
+from .bench_measure import Meter, logps_in_fp64, matmul_rate, now
 from .config import Config, UserError
+from .engine.count import watched
 from .engine.logps import padded, token_logps
 from .engine.model import adapter_parameters, add_adapter, load, placement
 from .engine.prefix import LAYOUTS, NAME, base_of

@@ -10,17 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.bias import causal_lower_right
-from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-from .engine import prefix
-from .engine.count import Counter, held
 from .engine.prefix import LAYOUTS, base_of
 
 PHASES = ("rollout", "update", "step")
@@ -92,20 +87,7 @@ def logps_in_fp64(model: nn.Module, prompt: list[int], ids: Tensor) -> Tensor:
 
 
 # ---------------------------------------------------------------- bytes and FLOPs
-# engine.count watches the kernels that really run here, not those of a CUDA card on the meta device.
-
-@contextmanager
-def watched(model: nn.Module, optimizer=None) -> Iterator[Counter]:
-    """Counts the block's bytes and FLOPs, from what `model` and `optimizer` hold upwards."""
-    def unwatched(*size):  # torch cannot make a CausalBias while a dispatch mode looks on
-        with _disable_current_modes():
-            return causal_lower_right(*size)
-
-    counter = Counter(next(model.parameters()).device.type, held(model, optimizer))
-    with patch.object(prefix, "causal_lower_right", unwatched), counter:
-        yield counter
-
-
+# engine.count.watched sees the kernels that really run here, not those of a CUDA card on the meta device.
 # torch has formulas for the CUDA kernels only. A causal kernel of the CPU is charged for the pairs it must look at, so
 # that the share of the bound is never made better by work that nobody does.
 

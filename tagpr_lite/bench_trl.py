@@ -22,8 +22,9 @@ from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from .bench_measure import Meter, watched
+from .bench_measure import Meter
 from .config import Config
+from .engine.count import watched
 from .engine.model import placement
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -110,6 +111,8 @@ def _run(op, args, kwargs):
 def cuda_sdpa(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
     """scaled_dot_product_attention with the kernels that a CUDA card picks for bf16; a CPU has its own."""
     if q.device.type == "cpu":
+        if isinstance(attn_mask, CausalBias):
+            attn_mask = attn_mask._materialize(q.device)
         return CPU_SDPA(q, k, v, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     if attn_mask is None or isinstance(attn_mask, CausalBias):
         causal = is_causal or attn_mask is not None
@@ -130,15 +133,21 @@ def _inside(op, args) -> int:
     return 0
 
 
-def count(work: Callable[[], object], model: nn.Module, optimizer=None) -> Count:
-    """Runs `work` and reports what it took beside what `model` and `optimizer` hold."""
+@contextmanager
+def watched(model: nn.Module, optimizer=None) -> Iterator[Counter]:
+    """Counts the block's bytes and FLOPs, from what `model` and `optimizer` hold upwards, with the kernels of the device."""
     def unwatched(*size):  # torch cannot make a CausalBias while a dispatch mode looks on
         with _disable_current_modes():
             return causal_lower_right(*size)
 
     counter = Counter(next(model.parameters()).device.type, held(model, optimizer))
-    with patch.object(F, "scaled_dot_product_attention", cuda_sdpa), \
-            patch.object(prefix, "causal_lower_right", unwatched), counter:
+    with patch.object(prefix, "causal_lower_right", unwatched), counter:
+        yield counter
+
+
+def count(work: Callable[[], object], model: nn.Module, optimizer=None) -> Count:
+    """Runs `work` with a CUDA card's kernels and reports what it took beside what `model` and `optimizer` hold."""
+    with patch.object(F, "scaled_dot_product_attention", cuda_sdpa), watched(model, optimizer) as counter:
         work()
     return Count(counter.static, counter.peak, counter.at, counter.flops)
 

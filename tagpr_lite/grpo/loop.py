@@ -31,6 +31,7 @@ from . import losses
 from .rewards import Terms, terms
 
 POLICY, REF = "policy", "ref"
+CHECKED = (512, 64)  # tokens of a prompt and of a completion that the self-check looks at
 
 
 @dataclass
@@ -166,12 +167,13 @@ def summary(groups: list[Group]) -> dict:
 # ---------------------------------------------------------------- update
 
 def check(config: Config, model, params: dict, groups: list[Group]) -> None:
-    """The start-up self-check, on two completions of the shortest group: it computes them in the classic layout too."""
-    g, group = config.grpo, min(groups, key=lambda x: len(x.prompt))
+    """The start-up self-check, on the tails of two completions of the first group and of its prompt: the classic layout,
+    which it computes too, must fit wherever the chosen one does."""
+    g, group = config.grpo, groups[0]
     if g.layout != "classic":
         model.train()
-        found = self_check(model, params, group.prompt, [s.ids for s in group.samples[:2]], g.layout, g.temperature,
-                           g.logp_chunk)
+        found = self_check(model, params, group.prompt[-CHECKED[0]:], [s.ids[-CHECKED[1]:] for s in group.samples[:2]],
+                           g.layout, g.temperature, g.logp_chunk)
         model.eval()
         print("  self-check against the classic layout: " + ", ".join(f"{k} {v:.1e}" for k, v in found.items()))
 
@@ -201,7 +203,7 @@ def update(config: Config, model, groups: list[Group], optimizer, params: dict) 
 def replayed(config: Config, model, group: Group, weights: Tensor, params: dict) -> dict[str, float]:
     """`update_group`; when memory runs out the micro-batch is halved, for good, and the group done again from the gradient
     that was there before it. The gradient is the same: it does not depend on the micro-batch."""
-    before = {n: p.grad.clone() for n, p in params.items() if p.grad is not None}
+    before = {n: p.grad.to("cpu", copy=True) for n, p in params.items() if p.grad is not None}  # off the card
     while True:
         try:
             return update_group(config, model, group, weights)
@@ -214,7 +216,7 @@ def replayed(config: Config, model, group: Group, weights: Tensor, params: dict)
         config.grpo.micro = max(1, config.grpo.micro // 2)
         print(f"  out of memory: from now on {config.grpo.micro} completions at a time")
         for n, p in params.items():
-            p.grad = before[n].clone() if n in before else None
+            p.grad = before[n].to(p.device, copy=True) if n in before else None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -231,23 +233,30 @@ def update_group(config: Config, model, group: Group, weights: Tensor) -> dict[s
     sums = dict.fromkeys(("loss", "kl", "entropy", "drift", "tokens"), 0.0)
     for i in range(0, len(group.samples), g.micro):
         part = slice(i, i + g.micro)
-        ids, mask = padded([s.ids for s in group.samples[part]], device)
-        old = torch.zeros(ids.shape, device=device)
-        old[mask] = torch.tensor([lp for s in group.samples[part] for lp in s.logps], device=device)
-        logps, entropy = token_logps(model, at.predict(ids), ids, mask, g.temperature, g.logp_chunk)
-        per_token = losses.policy_loss(g.loss, logps, old, group.advantages[part].to(device), mask, g.clip_low,
-                                       g.clip_high)
-        if ref is not None:
-            with torch.no_grad(), using(model, REF):
-                ref_logps, _ = token_logps(model, ref.predict(ids), ids, mask, g.temperature, g.logp_chunk)
-            kl = losses.kl_to_reference(logps, ref_logps)
-            per_token = per_token + g.beta * kl
-            sums["kl"] += float((kl * mask).sum())
-        loss = (per_token * mask * weights[part].to(device)[:, None]).sum()
-        loss.backward()
-        sums["loss"] += float(loss)
-        sums["entropy"] += float(entropy.sum())
-        sums["drift"] += float(((logps - old).abs() * mask).sum())  # sampler against trainer: rounding, or a fault
-        sums["tokens"] += float(mask.sum())
+        found = update_part(config, model, at, ref, group.samples[part], group.advantages[part].to(device),
+                            weights[part].to(device))
+        sums = {key: sums[key] + found[key] for key in sums}
     at.backward()
     return sums
+
+
+def update_part(config: Config, model, at, ref: SharedPrefix | None, samples: list[Sample], advantages: Tensor,
+                weights: Tensor) -> dict[str, float]:
+    """Forward and backward of m completions; advantages and weights [m]. A function of its own, so that nothing of the
+    graph, which holds the prompt's keys and values, outlives it: the prompt's backward wants that memory."""
+    g = config.grpo
+    ids, mask = padded([s.ids for s in samples], weights.device)
+    old = torch.zeros(ids.shape, device=weights.device)
+    old[mask] = torch.tensor([lp for s in samples for lp in s.logps], device=weights.device)
+    logps, entropy = token_logps(model, at.predict(ids), ids, mask, g.temperature, g.logp_chunk)
+    per_token = losses.policy_loss(g.loss, logps, old, advantages, mask, g.clip_low, g.clip_high)
+    kl = torch.zeros_like(logps)
+    if ref is not None:
+        with torch.no_grad(), using(model, REF):
+            ref_logps, _ = token_logps(model, ref.predict(ids), ids, mask, g.temperature, g.logp_chunk)
+        kl = losses.kl_to_reference(logps, ref_logps)
+    loss = ((per_token + g.beta * kl) * mask * weights[:, None]).sum()
+    loss.backward()
+    drift = ((logps - old).abs() * mask).sum()  # sampler against trainer: rounding, or a fault
+    return {"loss": loss.item(), "kl": (kl * mask).sum().item(), "entropy": entropy.sum().item(), "drift": drift.item(),
+            "tokens": mask.sum().item()}

@@ -62,11 +62,14 @@ class PRMU(nn.Module):
         return self.head(last.float())[:, 0]
 
     @torch.no_grad()
-    def rate(self, question: Question, completions: list[list[int]], user: Tensor | None = None) -> Tensor:
-        """r [m] without gradients, under the PRMU adapter; `user` replaces the question's own."""
+    def rate(self, question: Question, completions: list[list[int]], user: Tensor | None = None,
+             micro: int = 8) -> Tensor:
+        """r [m] without gradients, under the PRMU adapter, `micro` completions at a time; `user` replaces the question's
+        own."""
         with using(self.model, ADAPTER):
             at = self.prefix(question, self.user(question) if user is None else user)
-            return self.scores(at, completions)
+            parts = (completions[i:i + micro] for i in range(0, len(completions), micro))
+            return torch.cat([self.scores(at, part) for part in parts])
 
     def save(self, folder: Path, report: dict) -> None:
         with whole_folder(folder) as beside:

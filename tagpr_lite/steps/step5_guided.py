@@ -27,7 +27,7 @@ def work(config: Config, folder: Path) -> None:
 
     def rate(question, completions):
         items.add(history(question, config.reward.history))
-        return prmu.rate(question, completions).sigmoid()
+        return prmu.rate(question, completions, micro=config.grpo.micro).sigmoid()
 
     from ..grpo.loop import POLICY, Stage, train
     model.set_adapter(POLICY)

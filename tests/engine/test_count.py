@@ -136,3 +136,12 @@ def test_known_shapes_build():
         model = count.meta_model(SHAPES[name], Model(bits=32, checkpointing=False), ())
         found = sum(p.numel() for p in model.parameters()) / 1e6
         assert abs(found - millions) < 0.002 * millions, (name, found)
+
+
+def test_on_a_cpu_the_kernels_of_a_card_give_way_and_the_causal_mask_stays():
+    from torch.nn.attention.bias import causal_lower_right
+    q, k, v = (torch.randn(2, 3, n, 8) for n in (4, 6, 6))
+    got = count.cuda_sdpa(q, k, v, causal_lower_right(4, 6))
+    sees = torch.ones(4, 6, dtype=torch.bool).tril(2)
+    assert torch.allclose(got, count.CPU_SDPA(q, k, v, attn_mask=sees), atol=1e-6)
+    assert not torch.allclose(got, count.CPU_SDPA(q, k, v), atol=1e-2)

@@ -1,4 +1,5 @@
 """The GRPO loop on the tiny model: what a step computes, and that nothing about how it is cut up changes it."""
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -214,6 +215,35 @@ def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions,
     scale = max(g.abs().max() for g in want.values())
     assert len(failed) == 2 and conf.grpo.micro == 2 and "from now on 2" in capsys.readouterr().out
     assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
+
+
+def test_nothing_of_a_micro_batch_lives_on_into_the_backward_of_the_prompt(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    group = groups_of(conf, model, tokenizer, questions)[0]
+    made, alive, real, backward = [], [], loop.token_logps, prefix.SharedPrefix.backward
+
+    def kept(*args):
+        found = real(*args)
+        made.extend(weakref.ref(t) for t in found)
+        return found
+
+    def watched(self):
+        alive.append(sum(t() is not None for t in made))
+        backward(self)
+
+    monkeypatch.setattr(loop, "token_logps", kept)
+    monkeypatch.setattr(prefix.SharedPrefix, "backward", watched)
+    loop.update_group(conf, model, group, torch.ones(4))
+    assert made and alive == [0]
+
+
+def test_the_self_check_looks_at_tails_only(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    groups, seen = groups_of(conf, model, tokenizer, questions), []
+    monkeypatch.setattr(loop, "CHECKED", (9, 5))
+    monkeypatch.setattr(loop, "self_check", lambda model, params, prompt, rows, *more: seen.append((prompt, rows)) or {})
+    loop.check(conf, model, {}, groups)
+    assert seen == [(groups[0].prompt[-9:], [s.ids[-5:] for s in groups[0].samples[:2]])]
 
 
 def test_out_of_memory_with_one_completion_is_one_line_of_advice(conf, questions, tmp_path, monkeypatch):

@@ -58,11 +58,13 @@ def test_user_tokens_have_the_norm_of_embeddings_and_differ_by_history():
     assert (a - b).abs().max() > 1e-3
 
 
-def test_a_group_scores_like_its_members_alone_and_the_user_matters(prmu, questions):
-    q, group = questions[0], [[5, 6, 7, 8], [9, 10], [5, 6, 7, 11, 12, 13]]
+def test_a_group_scores_like_its_members_alone_and_the_user_matters(prmu, questions, monkeypatch):
+    q, group, sizes = questions[0], [[5, 6, 7, 8], [9, 10], [5, 6, 7, 11, 12, 13]], []
     together = prmu.rate(q, group)
     alone = torch.cat([prmu.rate(q, [c]) for c in group])
     assert torch.allclose(together, alone, atol=1e-5)
+    monkeypatch.setattr(prmu, "scores", lambda at, part, real=prmu.scores: sizes.append(len(part)) or real(at, part))
+    assert torch.allclose(together, prmu.rate(q, group, micro=2), atol=1e-5) and sizes == [2, 1]
     assert not torch.allclose(together, prmu.rate(q, group, user=prmu.user(questions[5])), atol=1e-3)
 
 
