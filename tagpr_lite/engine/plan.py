@@ -125,11 +125,11 @@ def _graph(job: Job, at: Load, checkpointing: bool) -> int:
 
 
 def _worst(job: Job, at: Load, scored: int, chunk: int, checkpointing: bool) -> int:
-    """Beside the graph: a layer's backward, or the log-probs of a chunk of the `scored` tokens (three fp32 tensors of
+    """Beside the graph: a layer's backward, or the log-probs of a chunk of the `scored` tokens (two fp32 tensors of
     logits, the final norm's input and the copies of its output)."""
     s, rank = job.shape, job.settings.lora_r
     layer = layer_backward(s, rank, at) - (0 if checkpointing else layer_saved(s, rank, at))
-    return max(layer, at.tokens * 4 * s.hidden + scored * 6 * s.hidden + 3 * FP32 * s.vocab * min(chunk, scored))
+    return max(layer, at.tokens * 4 * s.hidden + scored * 6 * s.hidden + 2 * FP32 * s.vocab * min(chunk, scored))
 
 
 def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: bool = True) -> int:

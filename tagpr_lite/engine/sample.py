@@ -87,7 +87,7 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
 
 def choose(model: nn.Module, hidden: Tensor, temperature: float, u: Tensor | None) -> tuple[Tensor, Tensor]:
     """(tokens [N], their log-probs [N]) after hidden states [N, H]: at the quantiles u [N], or greedily where u is None."""
-    logp = log_softmax(base_of(model).lm_head(hidden), temperature or 1.0)
+    logp = log_softmax(base_of(model).lm_head(hidden).float() / (temperature or 1.0))
     chosen = logp.argmax(-1) if u is None else _inverse_cdf(logp, u)
     return chosen, logp.gather(-1, chosen[:, None])[:, 0]
 
