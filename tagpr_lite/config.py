@@ -90,19 +90,72 @@ class Model:
 @dataclass
 class Tag:
     teacher: str = "template"
-    """Who writes the chains. `template` is offline and rule-based."""
+    """Who writes the chains: `template` (rules, offline), `openai` (any OpenAI-compatible endpoint), `local` (a model
+    loaded here in 4 bits)."""
+    model: str = ""
+    """The teacher's model: its name at the endpoint, or a folder or hub id."""
+    url: str = ""
+    """The endpoint, such as http://localhost:8000/v1. The key is read from TAGPR_API_KEY or OPENAI_API_KEY."""
+    label_model: str = ""
+    """Another model that names the steps; empty: the teacher."""
+    label_url: str = ""
+    """Its endpoint; empty: the teacher's."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of every request, {chat_template_kwargs: {enable_thinking: true}}; null removes one. A local
+    model's go to its chat template."""
+    room: int = 1024
+    """Most tokens of a teacher's answer, its thinking included."""
+    temperature: float = 0.8
+    """Of the teacher's samples."""
+    at_once: int = 8
+    """Questions on their way to the teacher at a time."""
+    per_minute: int = 0
+    """Most requests started in a minute; 0: no bound."""
+    timeout: float = 300.0
+    """Seconds to wait for an answer."""
+    retries: int = 6
+    """How often a failed request is tried again, with growing pauses."""
+    price_in: float = 0.0
+    """Price of a million tokens sent."""
+    price_out: float = 0.0
+    """Price of a million tokens received."""
+    max_cost: float = 0.0
+    """Ceiling of what all answers of a run may cost, kept even in the worst case of the next one; 0: none."""
+    max_tokens: int = 0
+    """The same in tokens, sent and received."""
     chains: str = ""
     """Ready-made chains instead of a teacher: a JSONL file of {id, text}."""
     tags_file: str = ""
-    """Nine tag names, one a line, instead of the built-in list (which is ours, not the paper's)."""
+    """Nine tag names, one a line, instead of finding them (or instead of the template's list, which is ours)."""
+    synonyms: str = ""
+    """A map of names, {"look_at_history": "examine_examples"}: an edited chains/synonyms.json of an earlier run."""
+    near: float = 0.7
+    """Names of steps become one when their distance (1 - cosine) is below this; average linkage."""
+    mend: float = 0.3
+    """A name outside the nine becomes the nearest of them from this nearness (cosine) on; else its chain is dropped."""
+    encoder: str = ""
+    """Sentence encoder that says which names are near: a folder or hub id; empty: tf-idf of their words and steps."""
     samples: int = 4
     """Chains the teacher tries for a question before it gives up."""
     per_question: int = 1
     """Most chains kept for a question."""
+    most: int = 0
+    """Most chains kept in all, taken in turns from tasks and, within a task, from users; 0: no bound."""
+    words: int = 300
+    """Most words of a chain's steps."""
+    percentile: float = 50.0
+    """Free texts: a chain is kept when its ROUGE reaches this percentile of all the teacher's texts for the task."""
+    within: int = 0
+    """Ratings: a chain is kept when its answer is at most this far from the user's."""
+    rationalised: float = 1.0
+    """Largest share of kept chains whose teacher was told the answer, since it never found it; 0: none. The template
+    cannot write titles otherwise; with a real teacher 0.25 is a good bound."""
 
 
 @dataclass
 class SFT:
+    form: str = "tagged"
+    """What is trained on: tagged chains; for ablations the same chains untagged, or the answer alone."""
     epochs: float = 1.0
     """Passes over the chains."""
     lr: float = 4e-4
@@ -282,7 +335,7 @@ def _set(config: Config, key: str, value: Any, where: str) -> None:
 def _cast(value: Any, kind: Any, key: str, where: str) -> Any:
     """`value` as `kind`, or a UserError: a config must not carry a string where a number is computed with."""
     origin = get_origin(kind) or kind
-    if origin is dict and isinstance(value, int) and not isinstance(value, bool):
+    if origin is dict and get_args(kind)[-1] is int and isinstance(value, int) and not isinstance(value, bool):
         value = {"default": value}
     if origin is list and isinstance(value, str):
         value = [v.strip() for v in value.split(",") if v.strip()]
@@ -298,7 +351,7 @@ def _cast(value: Any, kind: Any, key: str, where: str) -> Any:
     if good and origin in (list, dict):
         inner = get_args(kind)[-1]
         parts = value.values() if origin is dict else value
-        good = all(isinstance(v, inner) and not isinstance(v, bool) for v in parts)
+        good = inner is Any or all(isinstance(v, inner) and not isinstance(v, bool) for v in parts)
     if not good:
         raise UserError(f"{where}: {key}={value!r} should be {getattr(kind, '__name__', kind)}")
     return value

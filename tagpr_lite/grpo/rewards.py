@@ -11,9 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..lamp.scorer import item_reward
-from ..lamp.tasks import TASKS, Question
-from ..tags.facts import groundedness
+from ..lamp.tasks import TASKS, Question, pieces
+from ..tags.facts import distinct_triples, groundedness, substance
 from ..tags.schema import Fault, answer_of, parse
+
+
+RECURRING = 0.85  # share of distinct triples of words that is fresh enough: a label of four words comes up in every step
 
 
 @dataclass
@@ -44,15 +47,18 @@ def format_term(text: str, ended: bool, answer: str | None, question: Question) 
 
 
 def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: int) -> float:
-    """Well-formed with known tags, else 0; then variety x non-repetition x truth.
+    """Well-formed with known tags, else 0; then variety x freshness x substance x truth, each at most 1, so that neither more
+    steps nor more tags than needed earn anything.
 
-    variety: distinct tags / min_tags, at most 1. non-repetition: distinct step texts / steps. truth: the share of
-    the chain's checkable claims about the profile that hold (tags/facts.py). Each factor is bounded by 1, so neither
-    more steps nor more tags than needed earn anything.
+    variety: distinct tags / min_tags. freshness: the share of distinct steps, or of distinct triples of words, whichever is
+    less, squared. substance: the share of steps with a word of what they are about, squared. truth: the share of checkable
+    claims about the profile that hold (both in tags/facts.py).
     """
     chain = parse(text, allowed)
     if isinstance(chain, Fault):
         return 0.0
-    variety = min(1.0, len(set(chain.tags)) / min_tags)
-    fresh = len({" ".join(s.text.lower().split()) for s in chain.steps}) / len(chain.steps)
-    return variety * fresh * groundedness(chain, question)
+    tags = min(1.0, len(set(chain.tags)) / min_tags)
+    steps = [" ".join(s.text.lower().split()) for s in chain.steps]
+    words = pieces(" ".join(steps), TASKS[question.task].language)
+    fresh = min(len(set(steps)) / len(steps), distinct_triples(words) / RECURRING, 1.0)
+    return tags * fresh**2 * substance(chain, question)**2 * groundedness(chain, question)

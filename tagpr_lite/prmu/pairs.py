@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from ..lamp.tasks import Question
 from ..runs import seed_of
-from ..tags import teacher
+from ..tags import template
+from ..tags.chains import UNNAMED
 from ..tags.schema import render
 
 
@@ -30,7 +31,7 @@ def make_pairs(questions: dict[str, Question], kept: list[dict], dropped: list[d
     rng = random.Random(seed_of(seed, "pairs"))
     wrong = {}
     for row in dropped:
-        if row["reason"] == "wrong answer":
+        if row["reason"] == "wrong answer" and UNNAMED not in row["tags"]:
             wrong.setdefault(row["id"], row["text"])
     by_task: dict[str, list[Question]] = {}
     for q in questions.values():
@@ -42,7 +43,7 @@ def make_pairs(questions: dict[str, Question], kept: list[dict], dropped: list[d
             pairs.append(Pair(q, row["text"], wrong[q.id], "worse_answer"))
         stranger = rng.choice(by_task[q.task])
         if stranger.user != q.user:
-            other = teacher.write(replace(q, profile=stranger.profile, retrieved=stranger.retrieved), 0)
+            other = template.write(replace(q, profile=stranger.profile, retrieved=stranger.retrieved), 0)
             if other is not None and render(other) != row["text"]:
                 pairs.append(Pair(q, row["text"], render(other), "other_user"))
     rng.shuffle(pairs)

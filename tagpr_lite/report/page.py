@@ -17,7 +17,7 @@ from ..lamp.rows import read_declared
 from ..lamp.tasks import TASKS
 from ..runs import read_json, read_jsonl, read_metrics
 from ..tags.schema import Fault, parse
-from . import plots, tables
+from . import chains, plots, tables
 
 STEPS = [("prepare", "read LaMP, retrieve profile items, plan the memory"),
          ("tag", "a teacher thinks aloud, its right chains are cut into tagged steps"),
@@ -129,7 +129,8 @@ def render(folder: Path) -> str:
         charts=[{**c, "svg": Markup(c["svg"])} for c in plots.curves(metrics)],
         prmu=prmu, prmu_bars=Markup(plots.prmu_bars(prmu)), primary=primary, tags=tags, kept=len(kept),
         dropped=len(read_jsonl(folder / "chains/dropped.jsonl", partial=True)),
-        bars=Markup(plots.tag_bars(primary, tags.get("counts") or {})) if primary else "",
+        tag_charts=[{**c, "svg": Markup(c["svg"])} for c in chains.pictures(tables.maybe(folder / "chains/stats.json", {}), tags)],
+        origin=chains.origin(tags), bars=Markup(plots.tag_bars(primary, tags.get("counts") or {})) if primary else "",
         colour=lambda tag: 1 + primary.index(tag) % 9 if tag in primary else 0,
         sets=[(f"Dev questions, answered by {system}", shown),
               ("Training chains, written by the teacher", training(kept, primary))],
@@ -256,14 +257,10 @@ TEMPLATE = """<!doctype html>
 <td>{{ tables.percent(tables.number(v.shuffled)) }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}</div>
 {% else %}<p class="soft">Not run.</p>{% endif %}</section>
 
-<section><h2>The tags</h2>{% if primary %}<p>{{ kept }} chains kept, {{ dropped }} dropped. Where they
-are from: {{ tags.source or "not recorded" }}.</p><div class="grid2"><figure>
-<figcaption><b>Steps by tag</b></figcaption>{{ bars }}</figure>
-{% if tags.by_task and tags.by_task|length > 1 %}<div class="scroll"><table><thead><tr>
-<th scope="col">Tag</th>{% for t in tags.by_task %}<th scope="col">{{ t }}</th>{% endfor %}</tr></thead><tbody>
-{% for tag in primary %}<tr><th scope="row">{{ tag }}</th>
-{% for c in tags.by_task.values() %}<td>{{ c.get(tag, 0) }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>{% endif %}</div>{% else %}<p class="soft">Not run.</p>{% endif %}</section>
+<section><h2>The tags</h2>{% if primary %}<p>{{ kept }} chains kept, {{ dropped }} dropped. Where the tags are from:
+{{ origin }}</p><div class="grid2"><figure><figcaption><b>Steps by tag</b></figcaption>{{ bars }}</figure>
+{% for c in tag_charts %}<figure><figcaption><b>{{ c.title }}</b><span>{{ c.note }}</span></figcaption>{{ c.svg }}</figure>
+{% endfor %}</div>{% else %}<p class="soft">Not run.</p>{% endif %}</section>
 
 <section><h2>Chains in colour</h2><p class="soft">By rule, not by taste: of each task the first right, the
 first wrong and the first malformed answer in file order; of the training chains the first of each task and kind.</p>

@@ -84,14 +84,16 @@ def smooth(points: list[tuple[float, float]], boundary: float | None) -> list[tu
 
 # ---------------------------------------------------------------- learning curves
 
-def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float | None = None) -> str:
-    """`series`: (name, colour number, points). Raw points are faint, the smoothed line is solid, x is the step."""
+def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float | None = None, unit: str = "step",
+               zero: bool = False) -> str:
+    """`series`: (name, colour number, points). Raw points are faint, the smoothed line is solid. unit: what x is; zero:
+    whether the axis of y begins there."""
     points = [p for _, _, s in series for p in s]
     if not points:
         return ""
     legend, top = _legend([name for name, _, _ in series])
     left, right, bottom = 40, WIDTH - 6, top + 160
-    marks = ticks(min(y for _, y in points), max(y for _, y in points))
+    marks = ticks(0 if zero else min(y for _, y in points), max(y for _, y in points))
     x0, x1 = min(x for x, _ in points), max(x for x, _ in points)
     sx = lambda x: left + (right - left) * ((x - x0) / (x1 - x0) if x1 > x0 else 0.5)
     sy = lambda y: bottom - (bottom - top) * (y - marks[0]) / (marks[-1] - marks[0])
@@ -99,7 +101,7 @@ def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float 
     for m in marks:
         parts += [line(left, sy(m), right, sy(m), "grid"), text(left - 6, sy(m) + 4, f"{m:g}", "tick", "end")]
     for x in sorted({x0, x1}):
-        parts.append(text(sx(x), bottom + 16, f"step {x:g}", "tick", "start" if x == x0 else "end"))
+        parts.append(text(sx(x), bottom + 16, f"{unit} {x:g}", "tick", "start" if x == x0 else "end"))
     if boundary is not None:
         b = sx(boundary - 0.5)
         parts.append(line(b, top - 4, b, bottom, "cut"))

@@ -4,9 +4,10 @@ import random
 import shutil
 from pathlib import Path
 
-from ..config import Config
+from ..config import Config, UserError
 from ..lamp.rows import read_questions
 from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, seed_of, whole_folder
+from ..tags.schema import FORMS, in_form
 
 SAVE_EVERY = 25  # optimiser steps
 
@@ -17,6 +18,8 @@ def main(config: Config) -> None:
 
 
 def work(config: Config, folder: Path) -> None:
+    if config.sft.form not in FORMS:
+        raise UserError(f"sft.form={config.sft.form}: known are {', '.join(FORMS)}")
     from transformers.trainer_utils import get_last_checkpoint
 
     from ..engine.model import add_adapter, load, save_adapter
@@ -44,8 +47,10 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
     questions = {q.id: q for q in read_questions(folder, "train")}
     rows = []
     for chain in read_jsonl(folder / "chains" / "kept.jsonl"):
-        prompt, _ = build(questions[chain["id"]], tokenizer, config.prompt, with_profile=True, reason=True)
-        completion = tokenizer.encode(chain["text"], add_special_tokens=False) + [tokenizer.eos_token_id]
+        prompt, _ = build(questions[chain["id"]], tokenizer, config.prompt, with_profile=True,
+                          reason=config.sft.form != "answer")
+        text = in_form(chain["text"], config.sft.form)
+        completion = tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
         rows.append({"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)})
     return rows
 

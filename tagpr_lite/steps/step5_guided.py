@@ -45,6 +45,8 @@ def begin(config: Config, folder: Path, start: str):
     for key, value, known in (("loss", config.grpo.loss, KINDS), ("layout", config.grpo.layout, LAYOUTS)):
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
+    if config.sft.form != "tagged":
+        raise UserError(f"sft.form={config.sft.form} is for comparisons of SFT: the reward of GRPO reads tagged chains")
     plan = read_json(folder / "plan.json")
     for key, value in plan.get("grpo", {}).items():  # a plan for a memory budget goes before the config
         setattr(config.grpo, key, value)

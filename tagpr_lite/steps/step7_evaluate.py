@@ -19,7 +19,7 @@ def main(config: Config) -> None:
         raise UserError(f"evaluate.systems: unknown {sorted(unknown)[0]!r}; known: {', '.join(SYSTEMS)}")
     adapters = [f"{a}/adapter" for s in config.evaluate.systems if (a := SYSTEMS[s][0])]
     run_step(config, "evaluate", inputs=["data/dev.jsonl", "data/tasks.json", "plan.json", *adapters], work=work, outputs=["eval"],
-             settings=["seed", "prompt", "model", "grpo", "evaluate"])
+             settings=["seed", "prompt", "model", "sft", "grpo", "evaluate"])
 
 
 def work(config: Config, folder: Path) -> None:
@@ -49,6 +49,7 @@ def answers(config: Config, partial: Path, system: str, model, tokenizer, dev: l
     from ..engine.sample import end_tokens, sample
     from ..lamp.prompts import build
     _, profile, reason = SYSTEMS[system]
+    reason = reason and config.sft.form != "answer"
     room = config.grpo.completion if reason else config.evaluate.answer_tokens
     rows = {r["id"]: r for r in read_jsonl(partial, partial=True)}
     bar.update(len(rows))

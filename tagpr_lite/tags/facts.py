@@ -1,20 +1,33 @@
 """What can be checked of a chain against the profile it claims to have looked at.
 
-A chain that states wrong numbers about its profile, or quotes words that are not there, should cost reward: it is
-the cheapest proof of flawed reasoning. Three kinds of claim are found: the user's past scores, their mean, and
-anything in double quotes, which must stand in the profile or in the question.
+A chain that states wrong numbers about its profile, or quotes words that are not there, should cost reward: it is the
+cheapest proof of flawed reasoning. Claims that are found: the user's past scores, their mean and range, how often a label
+was used, how many items there are, and anything in double quotes, which must stand in the profile or in the question.
+
+A chain may also say nothing that could be wrong. So every step must have something of what it is about: one that looks
+at the history (its tag says so) a word or number of the profile, any other one of the question or of the profile.
 """
 from __future__ import annotations
 
 import re
+from collections import Counter
 
-from ..lamp.prompts import rating_stats
-from ..lamp.tasks import TASKS, Question, plain
-from .schema import Chain
+from ..lamp.prompts import facts, rating_stats
+from ..lamp.tasks import TASKS, Question, plain, words_of
+from .schema import Chain, Step
 
-SCORES = re.compile(r"\bscores?:? (\d{1,2}(?:[ ,]+\d{1,2})+)", re.I)
-MEAN = re.compile(r"\b(?:mean|average)(?: of| is)? (\d+(?:\.\d+)?)", re.I)
+STOP = set("this that with from have they them their there about would could should which while where were been "
+           "into over than then when what your some such very just only also more most other each will does doing "
+           "these those because being after before between through during against under again here both same".split())
+SCORES = re.compile(r"\b(?:scores?|ratings?)(?: (?:are|were|of|was))?:? (\d{1,2}(?:(?:[ ,]+|,? and )\d{1,2})+)", re.I)
+MEAN = re.compile(r"\b(?:mean|average)(?: score| rating)?(?: of| is|:)? (\d+(?:\.\d+)?)", re.I)
+RANGE = re.compile(r"\b(?:scores?|ratings?)[^.0-9]{0,20} (\d{1,2}) to (\d{1,2})\b", re.I)
+TIMES = re.compile(r"\bused ([^.,]+?) (\d+) times?\b", re.I)
+ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|papers|titles|articles|headlines|posts|tweets"
+                   r"|movies|e-?mails|scores)\b", re.I)
 QUOTE = re.compile(r'"([^"]{3,})"')
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+LOOKS = re.compile(r"example|histor|profile|past|pattern|habit|record|previous|prior")
 
 
 def past_scores(question: Question) -> list[int]:
@@ -27,20 +40,46 @@ def mean_text(scores: list[int]) -> str:
     return f"{sum(scores) / len(scores):.1f}"
 
 
+def content_words(text: str) -> set[str]:
+    """Lower-case words of four letters or more that are not function words; pairs of Chinese characters."""
+    return {w for w in words_of(text.lower()) if w not in STOP}
+
+
+def distinct_triples(words: list[str]) -> float:
+    """Share of distinct triples among the triples of neighbouring words; 1 for texts too short to repeat."""
+    triples = list(zip(words, words[1:], words[2:]))
+    return len(set(triples)) / len(triples) if len(triples) > 3 else 1.0
+
+
+# ---------------------------------------------------------------- claims
+
 def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
     """(claim, whether it holds) for every checkable statement of the chain's steps."""
     scores = past_scores(question)
+    labels = Counter(i.label.lower() for i in question.profile)
     seen = plain(" ".join([question.input, *(f"{i.text} {i.label}" for i in question.profile)]))
     found = []
     for step in chain.steps:
         if scores:
-            for said in SCORES.findall(step.text):
-                digits = [int(d) for d in re.findall(r"\d+", said)]
-                found.append((said.strip(), _is_run(digits, scores)))
-            for said in MEAN.findall(step.text):
-                found.append((f"mean {said}", abs(float(said) - sum(scores) / len(scores)) <= 0.051))
+            found += _of_scores(step.text, scores)
+        for label, times in TIMES.findall(step.text):
+            if label.lower() in labels:
+                found.append((f"{label} {times} times", labels[label.lower()] == int(times)))
+        for number in ITEMS.findall(step.text):
+            found.append((f"{number} items", int(number) == len(question.profile)))
         for said in QUOTE.findall(step.text):
             found.append((f'"{said}"', plain(said) in seen))
+    return found
+
+
+def _of_scores(text: str, scores: list[int]) -> list[tuple[str, bool]]:
+    found = []
+    for said in SCORES.findall(text):
+        found.append((said.strip(), _is_run([int(d) for d in re.findall(r"\d+", said)], scores)))
+    for said in MEAN.findall(text):
+        found.append((f"mean {said}", abs(float(said) - sum(scores) / len(scores)) <= 0.051))
+    for low, high in RANGE.findall(text):
+        found.append((f"{low} to {high}", (int(low), int(high)) == (min(scores), max(scores))))
     return found
 
 
@@ -53,3 +92,26 @@ def groundedness(chain: Chain, question: Question) -> float:
 def _is_run(part: list[int], whole: list[int]) -> bool:
     """Whether `part` is a contiguous stretch of `whole`, so that the newest few may be quoted."""
     return any(whole[i:i + len(part)] == part for i in range(len(whole) - len(part) + 1))
+
+
+# ---------------------------------------------------------------- substance
+
+def substance(chain: Chain, question: Question) -> float:
+    """Share of the steps that have a word, number, label or quotation of what they are about."""
+    task = TASKS[question.task]
+    past = " ".join([facts(question), *(f"{i.text} {i.label}" for i in question.profile)])
+    labels = {plain(i.label) for i in question.profile if task.kind == "choice"}
+    profile = _content(past)
+    both = profile | _content(task.payload(question.input)) | _content(chain.answer)
+
+    def has(step: Step) -> bool:
+        text, looks = plain(step.text), LOOKS.search(step.tag)
+        return bool(_content(step.text) & (profile if looks else both) or any(label in text for label in labels)
+                    or not looks and plain(chain.answer) in text
+                    or any(plain(q) in plain(past if looks else f"{past} {question.input}") for q in QUOTE.findall(step.text)))
+
+    return sum(map(has, chain.steps)) / len(chain.steps)
+
+
+def _content(text: str) -> set[str]:
+    return content_words(text) | set(NUMBER.findall(text))

@@ -91,6 +91,16 @@ def parse(text: str, allowed: tuple[str, ...] | None = PRIMARY) -> Chain | Fault
     return Chain(tuple(steps), answer) if answer else Fault("no_answer")
 
 
+FORMS = ("tagged", "untagged", "answer")
+
+
+def in_form(text: str, form: str) -> str:
+    """A chain's text as it is (tagged), with its tags taken off (untagged), or its answer alone: for ablations."""
+    if form == "answer":
+        return answer_of(text)
+    return text if form == "tagged" else MARK.sub(lambda m: m[0] if m[2] == "think" else "", text)
+
+
 def answer_of(text: str) -> str:
     """What stands after the last </think>; a text without one is all answer (a system that does not reason)."""
     return text.rpartition("</think>")[2].strip() if "</think>" in text else ("" if "<think>" in text else text.strip())

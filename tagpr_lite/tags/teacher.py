@@ -1,157 +1,170 @@
-"""The template teacher: reasons about a question by rules, offline, and writes a tagged chain.
+"""Who writes the chains: `template` (rules, offline), `openai` (an endpoint) or `local` (a model loaded here).
 
-It looks at what the policy's prompt shows: the past scores, the retrieved items, the user's titles. It does not see
-the gold answer of a question that can be checked (tasks 1 to 3): it tries several readings in order of plausibility
-and `tags/chains.py` throws the wrong ones away. For the generation tasks it is given the gold text, and such a chain
-is marked `rationalised`. Everything a chain states can be checked (tags/facts.py), and steps are short, because a
-small model on a CPU must write them thousands of times. A stronger teacher replaces this file's one function.
+All give the same thing, a Draft: steps in plain words, the answer, and, from the template alone, a tag for every step.
+A teacher sees what the policy will see (the facts line, the retrieved items, the question) and not the gold answer.
+`explain` is the exception: it is told the answer of a question that it never solved, and its drafts are marked
+`rationalised`. The template's titles are of that kind too, since rules cannot write one.
+
+Decision: a model is asked for a few numbered steps and an answer line, because a small student must write them again.
+A thinking model's own thought is used where it wrote no steps beside it.
 """
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from ..lamp.tasks import TASKS, Item, Question, pieces, words_of
-from .facts import mean_text, past_scores
-from .schema import Chain, Step
+from ..config import Config, UserError
+from ..lamp.prompts import message
+from ..lamp.tasks import TASKS, Question
+from ..runs import seed_of
+from . import template
+from .chat import Answers, Ledger, Local, Remote, Request
 
-STOP = set("this that with from have they them their there about would could should which while where were been "
-           "into over than then when what your some such very just only also more most other each will does doing "
-           "these those because being after before between through during against under again here both same".split())
-POSITIVE = set("love loves loved great perfect perfectly excellent amazing wonderful best awesome fantastic happy nice "
-               "good recommend easy beautiful favorite works pleased smooth soft fast enjoy delicious gift thanks "
-               "glad fun superb impressed lovely quality".split())
-NEGATIVE = set("bad poor broke broken waste disappointed disappointing terrible awful worst horrible return returned "
-               "cheap smell hard difficult issue problem problems unfortunately refund useless weak "
-               "stopped failed ugly annoying expensive hate never dry harsh leak leaked wrong skip less "
-               "however okay slow late cold".split())
-READINGS = ("very negative", "negative", "mixed", "positive", "glowing")
-LEVEL = (1.4, 2.3, 3.2, 4.2, 5.0)  # the score a text of that reading gets from a user whose mean is 4
+KINDS = ("template", "openai", "local")
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+ASK = """{question}
+
+Work out this user's answer from the history above: what they did before decides it, not what most people would do.
+First write 3 to 6 numbered steps in {language}, one short line each. Each step says one thing: a fact of the history
+(quote it exactly), a pattern in it, what the question shows, or what follows. Then write a last line:
+Answer: {form}"""
+TOLD = """
+
+(The user's own answer was: {gold}. Reason towards it from the history as if you did not know it, and never mention that
+you were told.)"""
+FORMS = {"choice": lambda task: f"one of {', '.join(task.labels)}", "text": lambda task: "the text alone",
+         "rating": lambda task: "a number from {} to {}".format(*task.scale)}
 
 
-def write(question: Question, attempt: int) -> Chain | None:
-    """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further one."""
+@dataclass(frozen=True)
+class Draft:
+    """steps: plain text; tags: of every step, or () where they are still to be found; fault: why it is no chain."""
+    steps: tuple[str, ...] = ()
+    answer: str = ""
+    tags: tuple[str, ...] = ()
+    kind: str = "reasoned"
+    fault: str = ""
+
+
+class Teacher(Protocol):
+    """source: what the report says of it. None where a teacher has no further attempt."""
+    source: str
+
+    def drafts(self, questions: list[Question], attempt: int, tick: Callable[[], None]) -> list[Draft | None]: ...
+
+    def explain(self, questions: list[Question], tick: Callable[[], None]) -> list[Draft | None]: ...
+
+
+def teacher(config: Config, ledger: Ledger) -> Teacher:
+    """The teacher of the settings."""
+    if config.tag.teacher == "template":
+        return Template()
+    return Speaker(answers(config, ledger), config)
+
+
+def answers(config: Config, ledger: Ledger, labels: bool = False) -> Answers:
+    """The model that teaches, or the one that labels, with its answers on disk."""
+    t = config.tag
+    model, url = (t.label_model or t.model, t.label_url or t.url) if labels else (t.model, t.url)
+    if t.teacher not in KINDS:
+        raise UserError(f"tag.teacher={t.teacher}: known are {', '.join(KINDS)}")
+    if not model:
+        raise UserError(f"tag.teacher={t.teacher} needs tag.model, the name of the model that writes")
+    if t.teacher == "local" and not (labels and t.label_url):
+        return Answers(Local(model, config.model.bits, t), ledger)
+    if not url:
+        raise UserError("tag.teacher=openai needs tag.url, such as http://localhost:8000/v1")
+    return Answers(Remote(url, model, t), ledger)
+
+
+class Template:
+    """Rules: see template.py."""
+    source = "template teacher, tag names ours"
+
+    def drafts(self, questions, attempt, tick):
+        found = []
+        for q in questions:
+            chain = template.write(q, attempt)
+            kind = "rationalised" if TASKS[q.task].kind == "text" else "reasoned"
+            found.append(chain and Draft(tuple(s.text for s in chain.steps), chain.answer, tuple(chain.tags), kind))
+            tick()
+        return found
+
+    def explain(self, questions, tick):
+        return [None] * len(questions)
+
+
+class Speaker:
+    """A language model."""
+
+    def __init__(self, model: Answers, config: Config):
+        self.model, self.config = model, config
+        self.source = f"{config.tag.teacher} teacher {config.tag.model}, tags found in its chains"
+
+    def drafts(self, questions, attempt, tick):
+        return self._ask(questions, attempt, False, tick)
+
+    def explain(self, questions, tick):
+        return self._ask(questions, 0, True, tick)
+
+    def _ask(self, questions: list[Question], attempt: int, told: bool, tick) -> list[Draft]:
+        t = self.config.tag
+        requests = [Request((("user", prompt(q, told)),), seed_of(self.config.seed, "teacher", q.id, attempt, told), t.room,
+                            t.temperature) for q in questions]
+        return [draft(r.text, r.thought, q, "rationalised" if told else "reasoned") if not r.refused
+                else Draft(fault=f"refused: {r.refused}") for q, r in zip(questions, self.model.ask(requests, tick))]
+
+
+def prompt(question: Question, told: bool) -> str:
+    """What a model is asked; `told`: with the answer."""
     task = TASKS[question.task]
-    if task.shape == "LaMP_1":
-        return cite(question, attempt)
-    return {"choice": choose, "rating": rate, "text": title}[task.kind](question, attempt)
+    shown = message(question, [question.profile[i] for i in question.retrieved], "chat", with_profile=True, reason=False)
+    asked = ASK.format(question=shown, language=LANGUAGES.get(task.language, "English"), form=FORMS[task.kind](task))
+    return asked + (TOLD.format(gold=question.gold) if told else "")
 
 
-def rate(question: Question, attempt: int) -> Chain | None:
-    """LaMP-3: past scores, what the text sounds like, and the user's leniency give a score."""
-    scores, task = past_scores(question), TASKS[question.task]
-    low, high = task.scale
-    stars = lambda score: 1 + 4 * (score - low) / (high - low)  # any scale is read as one of five stars
-    cues, lean = sentiment(task.payload(question.input))
-    first = min(4, max(0, 3 + lean))
-    order = sorted(range(5), key=lambda r: (abs(r - first), -r))
-    if attempt >= len(order):
-        return None
-    reading, mean = order[attempt], sum(scores) / len(scores)
-    given = min(5, max(1, LEVEL[reading] + 0.5 * (stars(mean) - 4)))
-    score = int(low + (given - 1) * (high - low) / 4 + 0.5)
-    manner = "Generous" if stars(mean) >= 4.5 else "Fair" if stars(mean) >= 3.5 else "Strict"
-    cue = f'"{cues[0]}"' if cues else "The text"
-    steps = [_past(scores), Step("analyze_query", f"{cue} sounds {READINGS[reading]}.")]
-    if len(set(scores)) > 2:
-        steps.append(Step("identify_patterns", f"Scores vary, {min(scores)} to {max(scores)}."))
-    steps.append(Step("apply_preferences", f"{manner} user, {READINGS[reading]} text: {score}."))
-    return Chain(tuple(steps), str(score))
+# ---------------------------------------------------------------- reading an answer
+
+ANSWER = re.compile(r"^[\s>*#_]*(?:final\s+)?answer\s*(?:is)?\s*[:：]\s*(.*)$", re.I | re.M)
+NUMBERED = re.compile(r"^\s*(?:[-*•]\s*)?(?:\**\s*(?:step\s*)?\d{1,2}\s*[.):：]|[-*•])\s*\**\s*(.+)$", re.I)
+SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])|\n+")
+SHORT = 3  # words: a shorter piece is a part of the sentence before it
 
 
-def _past(scores: list[int]) -> Step:
-    newest = " ".join(map(str, scores[-4:]))
-    if len(scores) < 2:
-        return Step("understand_task", f"Only one past score, {newest}.")
-    return Step("examine_examples", f"Past scores {newest}, mean {mean_text(scores)}.")
+def draft(text: str, thought: str, question: Question, kind: str = "reasoned") -> Draft:
+    """The Draft that a model's answer is. The answer is what follows the last `Answer:`."""
+    inside, closed, after = text.rpartition("</think>")
+    if closed:
+        text, thought = after, thought or inside.replace("<think>", "")
+    found = list(ANSWER.finditer(text))
+    if not found:
+        return Draft(fault="no answer line", kind=kind)
+    said = found[-1][1].strip().strip("*_` ").strip() or text[found[-1].end():].strip().split("\n")[0].strip("*_` ")
+    answer = TASKS[question.task].parse_answer(said.strip('"“”') if TASKS[question.task].kind == "text" else said)
+    if answer is None:
+        return Draft(fault="unreadable answer", kind=kind)
+    steps = numbered(text[:found[-1].start()]) or pieces(thought or text[:found[-1].start()])
+    return Draft(tuple(steps), answer, (), kind, "" if steps else "no steps")
 
 
-def sentiment(text: str) -> tuple[list[str], int]:
-    """(cue words as they stand in the text, those of the winning side first; net positive words capped to -3..+1).
-
-    "not" before a word turns it round.
-    """
-    words = re.findall(r"[A-Za-z']+", text)
-    cues = []
-    for i, word in enumerate(words):
-        sign = (word.lower() in POSITIVE) - (word.lower() in NEGATIVE)
-        if sign and any(w.lower() in ("not", "no", "isn't", "don't", "didn't", "wasn't") for w in words[max(0, i - 2):i]):
-            sign = -sign
-        if sign:
-            cues.append((word, sign))
-    total = sum(sign for _, sign in cues)
-    cues.sort(key=lambda c: c[1] * total < 0)
-    return [w for w, _ in cues if len(w) > 2], max(-3, min(1, total))
+def numbered(text: str) -> list[str]:
+    """The lines of a numbered or bulleted list."""
+    return [_plain(m[1]) for m in map(NUMBERED.match, text.splitlines()) if m and _plain(m[1])]
 
 
-def choose(question: Question, attempt: int) -> Chain | None:
-    """LaMP-2 and other choices: the labels of the most similar past items, by shared words, one an attempt."""
-    words = content_words(TASKS[question.task].payload(question.input))
-    near = sorted(question.profile, key=lambda i: -len(words & content_words(i.text)))[:5]
-    ranked = [t for t, _ in _weighted(near, words)]
-    if attempt >= len(ranked):
-        return None
-    label = ranked[attempt]
-    like = next(i for i in near if i.label == label)
-    times = Counter(i.label for i in question.profile)[label]
-    shared = sorted(words & content_words(like.text), key=lambda w: (len(w), w))[-2:]
-    steps = [Step("examine_examples", f'Similar past item: "{_head(like.text, 7)}" is {label}.')]
-    if shared:
-        steps.append(Step("analyze_query", f"Both have {' and '.join(shared)}."))
-    steps.append(Step("identify_patterns", f"This user used {label} {times} time{'s' * (times != 1)}."))
-    return Chain((*steps, Step("conclude", f"So {label}.")), label)
+def pieces(text: str) -> list[str]:
+    """Sentences; a very short one belongs to the one before it."""
+    found: list[str] = []
+    for part in map(_plain, SENTENCE.split(text)):
+        if part and found and len(part.split()) < SHORT and part.isascii():
+            found[-1] += f" {part}"
+        elif part:
+            found.append(part)
+    return found
 
 
-def _weighted(items: list[Item], words: set[str]) -> list[tuple[str, int]]:
-    votes: Counter = Counter()
-    for i in items:
-        votes[i.label] += 1 + len(words & content_words(i.text))
-    return votes.most_common()
-
-
-def cite(question: Question, attempt: int) -> Chain | None:
-    """LaMP-1: the candidate that shares more words with what the user wrote; the other one is the second attempt."""
-    options = TASKS["LaMP_1"].options(question.input)
-    if attempt > 1 or len(options) != 2:
-        return None
-    mine = [(i, content_words(f"{i.label} {i.text}")) for i in question.profile]
-    overlap = [sum(len(content_words(o) & w) for _, w in mine) for o in options]
-    pick = int(overlap[1] > overlap[0]) ^ attempt
-    near = max(mine, key=lambda m: len(content_words(options[pick]) & m[1]))[0]
-    shared = sorted(content_words(options[pick]) & content_words(f"{near.label} {near.text}"))[:2]
-    reason = f"[{pick + 1}] shares {' and '.join(shared)}." if shared else f"[{pick + 1}] is closer in kind."
-    return Chain((Step("examine_examples", f'The user wrote "{_head(near.label, 6)}".'),
-                  Step("compare_options", reason), Step("conclude", f"So [{pick + 1}].")), f"[{pick + 1}]")
-
-
-def title(question: Question, attempt: int) -> Chain | None:
-    """LaMP-4 to 7, gold given: the user's style, then the words of the text that the gold uses."""
-    if attempt or not question.gold:
-        return None
-    examples = [i.label or i.text for i in question.profile]
-    shown = examples[question.retrieved[0]] if question.retrieved else examples[-1]
-    language = TASKS[question.task].language
-    words = sum(len(pieces(e, language)) for e in examples) / len(examples)
-    unit = "words" if language == "en" else "characters"
-    capital = sum(e == e.title() or e.istitle() for e in examples) * 2 > len(examples)
-    case = ["Title Case" if capital else "plain case"] if language == "en" else []
-    mark = sum(e.rstrip()[-1:] in tuple("!?.！？。") for e in examples) * 2 > len(examples)
-    style = ", ".join([f"About {words:.0f} {unit}", *case, f"{'an' if mark else 'no'} end mark."])
-    text = TASKS[question.task].payload(question.input)
-    key = [w for w in dict.fromkeys(words_of(text)) if w.lower() in content_words(question.gold)][:3]
-    steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'), Step("infer_preferences", style)]
-    if key:
-        steps.append(Step("analyze_query", f"Key words: {', '.join(key)}."))
-    else:
-        steps.append(Step("verify_consistency", "The text's own words do not fit; name its point."))
-    return Chain(tuple(steps), question.gold.strip())
-
-
-def content_words(text: str) -> set[str]:
-    """Lower-case words of four letters or more that are not function words; pairs of Chinese characters."""
-    return {w for w in words_of(text.lower()) if w not in STOP}
-
-
-def _head(text: str, words: int) -> str:
-    """The first words of a text, fit to stand between double quotes inside a step."""
-    return " ".join(re.sub(r'["<>]', " ", text).split()[:words])
+def _plain(text: str) -> str:
+    """One line without mark-up: angle brackets would be read as tags."""
+    return " ".join(re.sub(r"[<>*`#]+", " ", text).split())

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tagpr_lite.config import Model, Prompt, Reward
+from tagpr_lite.config import Model, Prompt, Reward, Tag
 from tagpr_lite.engine import model as engine
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
@@ -12,6 +12,7 @@ from tagpr_lite.prmu.model import ADAPTER, PRMU, load_prmu
 from tagpr_lite.prmu.pairs import make_pairs, split_users
 from tagpr_lite.prmu.users import ItemEmbeddings, UserTokens, history
 from tagpr_lite.tags import chains
+from tagpr_lite.tags.teacher import Template
 
 SETTINGS, TINY = Reward(tokens=3, history=4), Model(name="tiny", lora_r=4)
 
@@ -94,10 +95,8 @@ def test_save_and_load_give_the_same_scores(prmu, questions, tmp_path):
 
 def test_pairs_say_why_and_no_user_crosses_the_split(questions):
     by_id = {q.id: q for q in questions}
-    kept, dropped = [], []
-    for q in questions:
-        good, bad = chains.generate(q, 4, 1)
-        kept, dropped = kept + good, dropped + bad
+    kept, dropped = chains.generate(questions, Template(), Tag())
+    kept, dropped = ([chains.tagged(r, r["tags"]) for r in rows] for rows in (kept, dropped))
     pairs = make_pairs(by_id, kept, dropped, seed=0)
     assert {p.kind for p in pairs} == {"other_user", "worse_answer"} and pairs == make_pairs(by_id, kept, dropped, seed=0)
     assert all(p.chosen != p.rejected for p in pairs)

@@ -11,6 +11,7 @@ from tagpr_lite.runs import write_json, write_jsonl, write_text
 
 TAGS = ["examine_examples", "identify_patterns", "infer_preferences", "analyze_query", "verify_consistency",
         "understand_task", "compare_options", "apply_preferences", "conclude"]
+SPREAD = {"least": 2, "quarter": 3, "median": 3.5, "three_quarters": 4, "most": 9}
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 
 # lenient (main, second) of LaMP_1, LaMP_3 and LaMP_5, as a hand can check them
@@ -51,6 +52,11 @@ def make_run(folder) -> None:
     counts = {t: 150 - 14 * i for i, t in enumerate(TAGS)}
     write_json(folder / "chains/tags.json", {"primary": TAGS, "source": "built-in list", "counts": counts,
                                              "by_task": {t: {k: v // 3 for k, v in counts.items()} for t in METRICS}})
+    write_json(folder / "chains/stats.json", {
+        "kept": {"chains": 6, "questions": 6, "users": 5, "by_task": {}, "by_kind": {"reasoned": 3, EVIL: 3}},
+        "dropped": {"wrong answer": {"LaMP_3": 7}, EVIL: {"LaMP_1": 1}}, "steps": SPREAD, "words": SPREAD,
+        "transitions": {"(start)": {TAGS[0]: 6}, TAGS[0]: {TAGS[1]: 5, "(answer)": 1}},
+        "cost": {"answers": 40, "tokens_in": 12000, "tokens_out": 3000, "cost": 0.25}})
     write_jsonl(folder / "metrics.jsonl", curves(rng))
     write_json(folder / "prmu/report.json", {
         "accuracy": 0.81, "shuffled": 0.55, "generic": 0.58, "pairs": 360, "heldout_pairs": 120,

@@ -2,15 +2,18 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from tagpr_lite.config import UserError
+from tagpr_lite.config import Tag, UserError
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
-from tagpr_lite.tags import chains, teacher
+from tagpr_lite.tags import chains, stats, template
+from tagpr_lite.tags.discover import Closed, primary_tags
+from tagpr_lite.tags.teacher import Template
 from tagpr_lite.tags.facts import claims, groundedness
 from tagpr_lite.tags.schema import PRIMARY, Chain, Step, parse, render
 
@@ -35,7 +38,7 @@ def test_every_chain_of_the_teacher_is_valid_and_grounded():
     seen = 0
     for q in benchmark():
         for attempt in range(5):
-            chain = teacher.write(q, attempt)
+            chain = template.write(q, attempt)
             if chain is not None:
                 assert parse(render(chain)) == chain
                 assert groundedness(chain, q) == 1.0, (claims(chain, q), q)
@@ -47,12 +50,12 @@ def test_the_teacher_does_not_see_the_gold_of_a_checkable_question():
     for q in benchmark():
         if TASKS[q.task].kind != "text":
             blind = replace(q, gold="no such answer")
-            assert [teacher.write(q, n) for n in range(5)] == [teacher.write(blind, n) for n in range(5)]
+            assert [template.write(q, n) for n in range(5)] == [template.write(blind, n) for n in range(5)]
 
 
 def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
     for q in benchmark():
-        kept, dropped = chains.generate(q, attempts=5, keep=1)
+        kept, dropped = chains.generate([q], Template(), Tag(samples=5))
         assert len(kept) <= 1 and all(d["reason"] for d in dropped)
         if TASKS[q.task].kind == "text":
             assert [k["kind"] for k in kept] == ["rationalised"] and kept[0]["answer"] == q.gold.strip()
@@ -63,8 +66,9 @@ def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
 
 def test_chains_do_not_depend_on_the_hash_seed():
     """Sets iterate in an order that changes from process to process; a chain must not."""
-    code = ("from tagpr_lite.lamp import mini\nfrom tagpr_lite.tags.chains import generate\n"
-            "print([generate(q, 4, 1) for s in mini.build(0, 10).values() for q in s['train']])")
+    code = ("from tagpr_lite.config import Tag\nfrom tagpr_lite.lamp import mini\nfrom tagpr_lite.tags.chains import generate\n"
+            "from tagpr_lite.tags.teacher import Template\n"
+            "print(generate([q for s in mini.build(0, 10).values() for q in s['train']], Template(), Tag()))")
     said = [subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
                            capture_output=True, check=True).stdout for seed in "123"]
     assert said[0] and len(set(said)) == 1
@@ -79,14 +83,15 @@ def test_claims_are_checked_against_the_profile(text, holds):
 
 
 def test_a_chain_that_contradicts_its_profile_is_dropped():
-    text = render(Chain((Step("examine_examples", "Past scores 1 1 1, mean 1.0."),), "2"))
-    assert chains.why_not(text, review()) == "contradicts its profile"
+    chain = Chain((Step("examine_examples", "Past scores 1 1 1, mean 1.0."),), "2")
+    assert chains.why_not(chain, review()) == "contradicts its profile"
 
 
 def test_primary_tags_are_the_nine_most_frequent():
     rows = [{"task": "LaMP_3", "tags": [f"tag_{c}" for c in "abcdefghijkl"[:n]]} for n in range(1, 13)]
-    assert chains.primary_tags(rows) == [f"tag_{c}" for c in "abcdefghi"]
-    table = chains.tag_table(rows, "test")
+    counts = Counter(t for r in rows for t in r["tags"])
+    assert primary_tags(counts) == tuple(f"tag_{c}" for c in "abcdefghi")
+    table = stats.tag_table(rows, "test", Closed(rows, primary_tags(counts), dict(counts), {}, {}))
     assert table["counts"]["tag_a"] == 12 and table["by_task"]["LaMP_3"]["tag_l"] == 1
 
 
@@ -96,7 +101,7 @@ def test_given_chains_are_read_and_unknown_tags_named(tmp_path):
     write = lambda *rows: path.write_text("".join(__import__("json").dumps(r) + "\n" for r in rows))
     write({"id": "q", "text": good}, {"id": "q", "text": good.replace("2", "4")})
     kept, dropped = chains.read_chains(str(path), {"q": q}, PRIMARY)
-    assert [k["text"] for k in kept] == [good] and dropped[0]["reason"] == "wrong answer"
+    assert [render(Chain(tuple(map(Step, k["tags"], k["steps"])), k["answer"])) for k in kept] == [good] and dropped[0]["reason"] == "wrong answer"
     for row, says in (({"id": "q", "text": good.replace("conclude", "ponder")}, "line 1: unknown tag 'ponder'"),
                       ({"id": "z", "text": good}, "line 1: needs `id`"), ({"id": "q"}, "needs `id`")):
         write(row)

@@ -1,0 +1,175 @@
+"""From open names to nine primary tags: near-synonyms are merged, names counted, every chain relabelled.
+
+A labeller that names steps freely says examine_examples, review_past_items and look_at_history for one thing. Two names
+are near when their words are alike, or when the steps that bear them are: a name is the words of its own and of its
+steps, weighed by tf-idf or seen by a sentence encoder. Names nearer than a bound are one cluster (average linkage), whose
+most frequent name stands for it. The map is a file that a person may edit and hand back (`tag.synonyms`): what it says
+comes first. A name outside the nine is mended to the nearest of them when that is near enough, else its chain is dropped.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..config import Model, Tag, UserError
+from ..runs import read_json
+from .schema import Chain, Step, render, valid_name
+
+COUNT = 9  # of primary tags: the one number about the tags that is the paper's
+KNOWN = ("examine_examples", "identify_patterns")  # the two of the paper's nine that are known by name (second-hand)
+SHOWN = 60  # steps a name is judged by
+NAME_SHARE = 0.3  # how much the names' own words count against their steps'
+
+Labelled = list[tuple[str, str]]  # (name, step text) of one chain
+
+
+# ---------------------------------------------------------------- nearness
+
+def nearness(names: list[str], steps: dict[str, list[str]],
+             embed: Callable[[list[str]], np.ndarray] | None = None) -> np.ndarray:
+    """[n, n] in [-1, 1]: the cosine of the names' words and that of their steps', mixed. embed: a sentence encoder."""
+    words = [name.replace("_", " ") for name in names]
+    texts = ["\n".join(steps.get(name, [])[:SHOWN]) for name in names]
+    if embed is not None:
+        by_name = embed(words)
+        by_steps = np.stack([embed(t.split("\n")).mean(0) for t in texts])
+    else:
+        by_name, by_steps = _tfidf(words, "char_wb", (3, 5)), _tfidf(texts, "word", (1, 2))
+    unit = lambda v: v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-9)
+    by_name, by_steps = unit(by_name), unit(by_steps)
+    return NAME_SHARE * by_name @ by_name.T + (1 - NAME_SHARE) * by_steps @ by_steps.T
+
+
+def _tfidf(texts: list[str], what: str, ngrams: tuple[int, int]) -> np.ndarray:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    try:
+        return TfidfVectorizer(analyzer=what, ngram_range=ngrams, sublinear_tf=True).fit_transform(texts).toarray()
+    except ValueError:  # no word in any of them
+        return np.zeros((len(texts), 1))
+
+
+# ---------------------------------------------------------------- merging
+
+def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = None,
+          embed: Callable[[list[str]], np.ndarray] | None = None) -> dict[str, str]:
+    """{name: the name that stands for it}. `given` comes first; other names are clustered, alone or to a given target."""
+    counts = Counter(name for c in chains for name, _ in c)
+    given = given or {}
+    names = sorted({given.get(n, n) for n in counts})
+    if len(names) < 2:
+        return {n: given.get(n, n) for n in counts}
+    steps: dict[str, list[str]] = {}
+    for c in chains:
+        for name, text in c:
+            steps.setdefault(given.get(name, name), []).append(text)
+    distance = np.clip(1 - nearness(names, steps, embed), 0, None)
+    fixed = {i for i, n in enumerate(names) if n in given.values()}
+    for i in fixed:  # two targets of a person's map are never one
+        for j in fixed - {i}:
+            distance[i, j] = 4.0
+    np.fill_diagonal(distance, 0)
+    from sklearn.cluster import AgglomerativeClustering
+    cluster = AgglomerativeClustering(n_clusters=None, distance_threshold=near, metric="precomputed",
+                                      linkage="average").fit_predict(distance)
+    total = Counter()
+    for n, c in counts.items():
+        total[given.get(n, n)] += c
+    head: dict[int, str] = {}
+    for i in sorted(range(len(names)), key=lambda i: (i not in fixed, -total[names[i]], names[i])):
+        head.setdefault(cluster[i], names[i])
+    stands = {names[i]: head[cluster[i]] for i in range(len(names))}
+    return {n: stands[given.get(n, n)] for n in sorted(counts)}
+
+
+def primary_tags(counts: Counter) -> tuple[str, ...]:
+    """The nine most frequent, most frequent first; ties by name, so that the list depends on nothing else."""
+    return tuple(t for t, _ in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))[:COUNT])
+
+
+def read_synonyms(path: str) -> dict[str, str]:
+    """A person's map {name: the name that stands for it}, as chains/synonyms.json has it."""
+    found = read_json(Path(path))
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected an object of names, {{\"look_at_history\": \"examine_examples\"}}")
+    bad = [n for pair in found.items() for n in pair if not isinstance(n, str) or not valid_name(n)]
+    if bad:
+        raise UserError(f"{path}: '{str(bad[0])[:40]}' is no snake_case name")
+    return {n: found.get(to, to) for n, to in found.items()}
+
+
+# ---------------------------------------------------------------- relabelling
+
+def mending(chains: list[Labelled], stands: dict[str, str], primary: tuple[str, ...], least: float,
+            embed: Callable[[list[str]], np.ndarray] | None = None) -> dict[str, str]:
+    """{name outside the nine: the nearest of them}, for those at least `least` near."""
+    steps: dict[str, list[str]] = {}
+    for c in chains:
+        for name, text in c:
+            steps.setdefault(stands.get(name, name), []).append(text)
+    names = [*primary, *sorted(set(steps) - set(primary))]
+    if len(names) == len(primary):
+        return {}
+    near = nearness(names, steps, embed)[len(primary):, :len(primary)]
+    return {name: primary[int(row.argmax())] for name, row in zip(names[len(primary):], near) if row.max() >= least}
+
+
+def relabel(labels: list[str], stands: dict[str, str], primary: tuple[str, ...], mended: dict[str, str]) -> list[str] | None:
+    """The closed labels of a chain, or None where a step has none."""
+    closed = [stands.get(n, n) for n in labels]
+    closed = [n if n in primary else mended.get(n, "") for n in closed]
+    return closed if all(closed) else None
+
+
+@dataclass
+class Closed:
+    """Chains in the primary tags. stands: {open name: the name that stands for it}; mended: {name outside the nine: one of
+    them}; agreement: of the tags with a second naming."""
+    kept: list[dict]
+    primary: tuple[str, ...]
+    counts: dict[str, int]
+    stands: dict[str, str]
+    mended: dict[str, str]
+    agreement: dict[str, float] = field(default_factory=dict)
+
+
+def close(rows: list[tuple[dict, list[str]]], dropped: list[dict], allowed: tuple[str, ...], given: dict[str, str],
+          settings: Tag, merging: bool = False) -> Closed:
+    """Merges the names of all steps, picks the nine (or takes `allowed`), and writes every chain in them; a chain with a
+    step that fits none goes to `dropped`."""
+    chains = [list(zip(names, row["steps"])) for row, names in rows]
+    embed = None
+    if merging and settings.encoder:
+        from ..engine.embed import encoder
+        embed = encoder(settings.encoder, Model())
+    stands = merge(chains, settings.near, given, embed) if merging else {}
+    counts = Counter(stands.get(n, n) for _, names in rows for n in names)
+    primary = allowed or primary_tags(counts)
+    mended = mending(chains, stands, primary, settings.mend, embed) if merging else {}
+    kept = []
+    for row, names in rows:
+        tags = relabel(names, stands, primary, mended)
+        if tags is None:
+            dropped.append({**row, "reason": "uses a tag that is not primary"})
+        else:
+            kept.append(tagged(row, tags))
+    return Closed(kept, primary, dict(counts.most_common()), stands, mended)
+
+
+def tagged(row: dict, tags: list[str]) -> dict:
+    """The row as training reads it, its steps under these tags."""
+    text = render(Chain(tuple(map(Step, tags, row["steps"])), row["answer"]))
+    return {**row, "text": text, "tags": list(tags)}
+
+
+def agreement(first: list[str], second: list[str]) -> dict[str, float]:
+    """Of two labellings of the same steps: the share that is equal, and Cohen's kappa, which takes chance out."""
+    from sklearn.metrics import cohen_kappa_score
+    if not first:
+        return {}
+    same = sum(a == b for a, b in zip(first, second)) / len(first)
+    kappa = 1.0 if len(set(first) | set(second)) == 1 else float(cohen_kappa_score(first, second))
+    return {"steps": len(first), "equal": round(same, 4), "kappa": round(kappa, 4)}

@@ -1,0 +1,91 @@
+"""Planted names are found again, a person's map comes first, and what fits no primary tag is dropped."""
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from tagpr_lite.config import Tag, UserError
+from tagpr_lite.tags import discover
+
+from planted import FUNCTIONS, corpus
+
+TRUTH = {name: f for f, (others, _, _) in FUNCTIONS.items() for name in [f, *others]}
+FREQUENT = list(FUNCTIONS)[:9]
+
+
+def rows_of(planted):
+    rows = [{"id": str(n), "task": "LaMP_3", "user": "u", "answer": "4", "gold": "4", "kind": "reasoned",
+             "steps": [t for _, t, _ in c], "tags": [name for name, _, _ in c]} for n, c in enumerate(planted)]
+    return [(r, r["tags"]) for r in rows]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_planted_nine_are_found_under_four_names_each(seed):
+    planted, dropped = corpus(seed), []
+    found = discover.close(rows_of(planted), dropped, (), {}, Tag(), merging=True)
+    assert {TRUTH[p] for p in found.primary} == set(FREQUENT)
+    names = sorted(found.stands)
+    assert adjusted_rand_score([TRUTH[n] for n in names], [found.stands[n] for n in names]) > 0.95
+    said = [TRUTH[t] for r in found.kept for t in r["tags"]]
+    true = [f for r in found.kept for _, _, f in planted[int(r["id"])]]
+    agreed = discover.agreement(said, true)
+    assert agreed["equal"] > 0.97 and agreed["kappa"] > 0.97 and len(found.kept) > 0.6 * len(planted)
+    assert {d["reason"] for d in dropped} == {"uses a tag that is not primary"}
+    assert all(set(r["tags"]) <= set(found.primary) and all(f"<{t}>" in r["text"] for t in r["tags"]) for r in found.kept)
+
+
+def test_the_result_does_not_depend_on_the_order_of_chains():
+    planted = [[(n, t) for n, t, _ in c] for c in corpus(0)]
+    assert discover.merge(planted, 0.7) == discover.merge(planted[::-1], 0.7)
+
+
+def test_without_synonyms_nothing_is_merged_away():
+    planted = [[(f, t) for _, t, f in c] for c in corpus(1)]
+    stands = discover.merge(planted, 0.7)
+    assert all(stands[f] == f for f in FREQUENT)
+
+
+def test_a_persons_map_comes_first_and_its_targets_stay_apart():
+    planted = [[(n, t) for n, t, _ in c] for c in corpus(0)]
+    given = {"find_pattern": "identify_patterns", "spot_regularities": "see_order", "draw_conclusion": "identify_patterns"}
+    stands = discover.merge(planted, 0.7, given)
+    assert stands["find_pattern"] == stands["draw_conclusion"] == "identify_patterns"
+    assert stands["spot_regularities"] == "see_order"
+
+
+def test_an_encoder_may_say_what_is_near():
+    planted = [[("see_cat", "a"), ("watch_cat", "a")], [("eat_fish", "b"), ("see_cat", "a")]]
+    embed = lambda texts: np.array([[1.0, 0.0] if set(t.split()) & {"a", "cat"} else [0.0, 1.0] for t in texts])
+    assert discover.merge(planted, 0.5, None, embed) == {"see_cat": "see_cat", "watch_cat": "see_cat", "eat_fish": "eat_fish"}
+
+
+@pytest.mark.parametrize("chains", [[], [[("only_one", "x")]], [[("a_b", "?"), ("c_d", "!")]]])
+def test_few_or_empty_steps_are_no_trouble(chains):
+    assert set(discover.merge(chains, 0.5)) == {n for c in chains for n, _ in c}
+
+
+def test_relabelling_by_hand():
+    stands, primary, mended = {"a_x": "a_b", "r_x": "r_y", "z_z": "z_z"}, ("a_b", "c_d"), {"r_y": "c_d"}
+    assert discover.relabel(["a_x", "r_x", "c_d"], stands, primary, mended) == ["a_b", "c_d", "c_d"]
+    assert discover.relabel(["a_x", "z_z"], stands, primary, mended) is None
+
+
+def test_primary_tags_break_ties_by_name():
+    assert discover.primary_tags(Counter({"b_b": 2, "a_a": 2, "c_c": 3})) == ("c_c", "a_a", "b_b")
+
+
+def test_agreement_by_hand():
+    assert discover.agreement(list("aabb"), list("aaba")) == {"steps": 4, "equal": 0.75, "kappa": 0.5}
+    assert discover.agreement([], []) == {} and discover.agreement(["a"], ["a"])["kappa"] == 1.0
+
+
+def test_a_map_is_read_and_a_bad_one_is_one_line(tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps({"a_b": "c_d", "e_f": "a_b"}))
+    assert discover.read_synonyms(str(path)) == {"a_b": "c_d", "e_f": "c_d"}
+    for bad in ('["a_b"]', '{"a b": "c_d"}', '{"a_b": 3}', "{"):
+        path.write_text(bad)
+        with pytest.raises(UserError, match="map.json"):
+            discover.read_synonyms(str(path))

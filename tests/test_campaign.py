@@ -1,0 +1,68 @@
+"""Campaigns: the runs they are made of, that they go on, and the table at the end."""
+import pytest
+
+from tagpr_lite import campaign, config
+from tagpr_lite.config import UserError
+from tagpr_lite.runs import write_json
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(f"""
+preset: smoke
+seeds: [0, 1]
+steps: [prepare, tag]
+settings: {{results: {tmp_path / 'results'}, lamp: {{tasks: [LaMP_3], train_limit: {{LaMP_3: 4}}, from_profile: {{}}}}}}
+variants:
+  short: {{}}
+  long: {{lamp: {{train_limit: 6}}, tag: {{words: 40}}}}
+""")
+    return str(path)
+
+
+def test_every_campaign_that_is_shipped_has_right_settings():
+    for path in campaign.FOLDER.glob("*.yaml"):
+        found = campaign.read(path.stem)
+        for variant, seed, line in campaign.runs(found, []):
+            conf = config.load(found["preset"], line)
+            assert conf.seed == seed and conf.folder.name == f"{path.stem}-{variant}-{seed}"
+
+
+def test_it_runs_seed_by_seed_and_goes_on(small, tmp_path, capfd):
+    campaign.main([small])
+    said = capfd.readouterr().out
+    assert said.index("run 1 of 4: short, seed 0") < said.index("run 2 of 4: long, seed 0") < said.index("run 3 of 4: short, seed 1")
+    for name, questions in (("short-0", 4), ("long-0", 6), ("short-1", 4), ("long-1", 6)):
+        lines = (tmp_path / "results" / f"small-{name}" / "data" / "train.jsonl").read_text().splitlines()
+        assert len(lines) == questions
+    campaign.main([small])
+    assert capfd.readouterr().out.count("up to date, skipped") == 8
+
+
+def test_the_table_has_means_and_ranges_of_finished_seeds(small, tmp_path, capsys):
+    for name, mae in (("short-0", 0.5), ("short-1", 0.7), ("long-0", 0.4)):
+        write_json(tmp_path / "results" / f"small-{name}" / "eval" / "sft" / "LaMP_3.json",
+                   {"scores": {"n": 9, "lenient": {"mae": mae, "rmse": 1.0}}})
+    campaign.main([small, "--table"])
+    said = capsys.readouterr().out
+    assert "| short | sft | 2 | 0.600 (0.500 to 0.700) |" in said and "| long | sft | 1 | 0.400 (0.400 to 0.400) |" in said
+    assert (tmp_path / "results" / "small.md").read_text().strip() in said
+
+
+@pytest.mark.parametrize("text, says", [("seeds: [0]", "`variants` is missing"), ("variants: [", "not YAML"),
+                                        ("variants: {a: {}}\nsteps: [nap]", "unknown step 'nap'")])
+def test_a_bad_file_is_one_line(tmp_path, text, says):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says):
+        campaign.read(str(path))
+
+
+def test_a_wrong_setting_is_said_before_anything_runs(small, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        campaign.main([small, "lamp.user=3"])
+    assert stop.value.code == 2 and "unknown key 'lamp.user'" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+    with pytest.raises(UserError, match="known: learning, tags"):
+        campaign.read("nothing")
