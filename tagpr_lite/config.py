@@ -129,7 +129,7 @@ class Tag:
     """Nine tag names, one a line, instead of finding them (or instead of the template's list, which is ours)."""
     synonyms: str = ""
     """A map of names, {"look_at_history": "examine_examples"}: an edited chains/synonyms.json of an earlier run."""
-    near: float = 0.7
+    near: float = 0.75
     """Names of steps become one when their distance (1 - cosine) is below this; average linkage."""
     mend: float = 0.3
     """A name outside the nine becomes the nearest of them from this nearness (cosine) on; else its chain is dropped."""

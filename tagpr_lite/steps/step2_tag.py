@@ -8,7 +8,7 @@ from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..runs import cli, progress, run_step, write_json, write_jsonl
 from ..tags import chains, discover, labels, stats
-from ..tags.chat import Ledger
+from ..tags.chat import Answers, Ledger
 from ..tags.schema import PRIMARY
 from ..tags.teacher import answers, teacher
 
@@ -60,10 +60,8 @@ def work(config: Config, folder: Path) -> None:
 
 
 def attempts(who, questions: dict[str, Question], config: Config) -> tuple[list[dict], list[dict]]:
-    bar = progress(len(questions) * config.tag.samples, "tag", "attempt")
-    kept, dropped = chains.generate(list(questions.values()), who, config.tag, bar.update)
-    bar.close()
-    return kept, dropped
+    with progress(len(questions) * config.tag.samples, "tag", "attempt") as bar:
+        return chains.generate(list(questions.values()), who, config.tag, bar.update)
 
 
 def reasons(dropped: list[dict]) -> str:
@@ -75,30 +73,35 @@ def close(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], confi
     """Every chain in nine tags: `allowed`, or those that come up most often."""
     t = config.tag
     if kept[0]["tags"]:  # named by whoever wrote them
-        return discover.close([(r, r["tags"]) for r in kept], dropped, allowed, {}, t)
-    model = answers(config, ledger, labels=True)
-    right = {r["id"] for r in kept}
+        found = discover.close(kept, allowed, {}, t, merging=False)
+    else:
+        found = name(kept, dropped, allowed, answers(config, ledger, labels=True), config)
+    dropped += [{**r, "reason": "uses a tag that is not primary"} for r in found.unmapped]
+    return found
+
+
+def name(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], model: Answers, config: Config) -> discover.Closed:
+    """A model names the steps; names become tags; a chain that does not fit is named again out of the nine."""
+    t, right = config.tag, {r["id"] for r in kept}
     wrong = {r["id"]: r for r in reversed(dropped) if r["reason"] == "wrong answer" and r["id"] in right and r["steps"]}
     rows = kept + list(wrong.values())  # PRMU compares the two: they must not differ in their tags' kind
-    bar = progress(len(rows), "name the steps", "chain")
-    named = labels.label(model, [tuple(r["steps"]) for r in rows], config.seed, allowed, bar.update)
-    bar.close()
-    for row, names in zip(rows, named):
-        row["tags"] = list(names or [])
-    dropped += [{**r, "reason": "could not be labelled"} for r in kept if not r["tags"]]
-    kept = [r for r in kept if r["tags"]]
-    if not kept:
-        return discover.Closed([], (), {}, {}, {})
-    given = discover.read_synonyms(t.synonyms) if t.synonyms else {}
-    found = discover.close([(r, r["tags"]) for r in kept], dropped, allowed, given, t, merging=not allowed)
-    for row in wrong.values():
-        row["tags"] = discover.relabel(row["tags"], found.stands, found.primary, found.mended) or []
-    if not allowed:
-        sample = found.kept[:COMPARED]
-        steps = {r["id"] + "|" + r["text"]: r for r in sample}
-        again = labels.label(model, [tuple(r["steps"]) for r in steps.values()], config.seed, found.primary)
-        pairs = [(a, b) for r, names in zip(steps.values(), again) if names for a, b in zip(r["tags"], names)]
-        found.agreement = discover.agreement([a for a, _ in pairs], [b for _, b in pairs])
+    with progress(len(rows), "name the steps", "chain") as bar:
+        ask = lambda some, closed: labels.label(model, [tuple(r["steps"]) for r in some], config.seed, closed, bar.update)
+        for row, names in zip(rows, ask(rows, allowed)):
+            row["tags"] = list(names or [])
+        dropped += [{**r, "reason": "could not be labelled"} for r in kept if not r["tags"]]
+        given = discover.read_synonyms(t.synonyms) if t.synonyms else {}
+        found = discover.close([r for r in kept if r["tags"]], allowed, given, t, merging=not allowed)
+        for row in wrong.values():
+            row["tags"] = discover.relabel(row["tags"], found.stands, found.primary, found.mended) or []
+        if not allowed:
+            sample = found.kept[:COMPARED]
+            bar.total += len(sample) + len(found.unmapped)
+            pairs = [pair for r, names in zip(sample, ask(sample, found.primary)) if names for pair in zip(r["tags"], names)]
+            found.agreement = discover.agreement([a for a, _ in pairs], [b for _, b in pairs])
+            closed = ask(found.unmapped, found.primary)
+            found.kept += [discover.tagged(r, names) for r, names in zip(found.unmapped, closed) if names]
+            found.unmapped = [r for r, names in zip(found.unmapped, closed) if not names]
     return found
 
 

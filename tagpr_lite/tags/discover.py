@@ -126,9 +126,10 @@ def relabel(labels: list[str], stands: dict[str, str], primary: tuple[str, ...],
 
 @dataclass
 class Closed:
-    """Chains in the primary tags. stands: {open name: the name that stands for it}; mended: {name outside the nine: one of
-    them}; agreement: of the tags with a second naming."""
+    """Chains in the primary tags, and those with a step that fits none. stands: {open name: the name that stands for it};
+    mended: {name outside the nine: one of them}; agreement: of the tags with a second naming."""
     kept: list[dict]
+    unmapped: list[dict]
     primary: tuple[str, ...]
     counts: dict[str, int]
     stands: dict[str, str]
@@ -136,27 +137,22 @@ class Closed:
     agreement: dict[str, float] = field(default_factory=dict)
 
 
-def close(rows: list[tuple[dict, list[str]]], dropped: list[dict], allowed: tuple[str, ...], given: dict[str, str],
-          settings: Tag, merging: bool = False) -> Closed:
-    """Merges the names of all steps, picks the nine (or takes `allowed`), and writes every chain in them; a chain with a
-    step that fits none goes to `dropped`."""
-    chains = [list(zip(names, row["steps"])) for row, names in rows]
+def close(rows: list[dict], allowed: tuple[str, ...], given: dict[str, str], settings: Tag, merging: bool) -> Closed:
+    """Merges the names of all steps (the rows' `tags`), picks the nine, or takes `allowed`, and writes every chain in them."""
+    chains = [list(zip(row["tags"], row["steps"])) for row in rows]
     embed = None
     if merging and settings.encoder:
         from ..engine.embed import encoder
         embed = encoder(settings.encoder, Model())
     stands = merge(chains, settings.near, given, embed) if merging else {}
-    counts = Counter(stands.get(n, n) for _, names in rows for n in names)
+    counts = Counter(stands.get(n, n) for row in rows for n in row["tags"])
     primary = allowed or primary_tags(counts)
     mended = mending(chains, stands, primary, settings.mend, embed) if merging else {}
-    kept = []
-    for row, names in rows:
-        tags = relabel(names, stands, primary, mended)
-        if tags is None:
-            dropped.append({**row, "reason": "uses a tag that is not primary"})
-        else:
-            kept.append(tagged(row, tags))
-    return Closed(kept, primary, dict(counts.most_common()), stands, mended)
+    found = Closed([], [], primary, dict(counts.most_common()), stands, mended)
+    for row in rows:
+        tags = relabel(row["tags"], stands, primary, mended)
+        found.unmapped.append(row) if tags is None else found.kept.append(tagged(row, tags))
+    return found
 
 
 def tagged(row: dict, tags: list[str]) -> dict:

@@ -1,6 +1,7 @@
 """Step 2 with teachers that answer over HTTP: the whole pipeline, killed and resumed, and against a real server."""
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -22,7 +23,7 @@ from tagpr_lite.tags.schema import Chain, parse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tags"))
 from fault_server import Server  # noqa: E402
-from planted import FUNCTIONS  # noqa: E402
+from planted import FUNCTIONS, WORDS  # noqa: E402
 
 FILES = ("kept.jsonl", "dropped.jsonl", "tags.json", "stats.json", "synonyms.json")
 SOLVED = ("examine_examples", "identify_patterns", "analyze_query", "conclude")
@@ -37,8 +38,10 @@ def said(text, seed):
     chance = zlib.crc32(f"{text}{seed}".encode())
     if chance % 9 == 0:
         return "I would rather not say."
-    steps = [f"{n}. {FUNCTIONS[f][2][chance // 7 % 5].format(a='soap', b='tea', c=chance % 97, things='reviews')}"
-             for n, f in enumerate([*FUNCTIONS][:3 + chance % 7], 1)]
+    rng = random.Random(chance)
+    chosen = [f for f in [*FUNCTIONS][:9] if rng.random() < 0.6] or ["conclude"]
+    steps = [f"{n}. " + rng.choice(FUNCTIONS[f][2]).format(a=rng.choice(WORDS), b=rng.choice(WORDS), c="tea", things="reviews")
+             for n, f in enumerate(chosen, 1)]
     labels = re.search(r"Answer: one of (.*)$", text, re.M)
     told = re.search(r"own answer was: (.*)\. Reason", text)
     answer = told[1] if told else labels[1].split(", ")[chance % 5 if "sci-fi" in labels[1] else chance % 2] if labels \
@@ -56,7 +59,7 @@ def name(step, allowed):
 
 
 def settings(tmp_path, url, *words):
-    return [f"results={tmp_path / 'results'}", "name=x", "lamp.tasks=LaMP_2,LaMP_3,LaMP_4", "lamp.train_limit=8",
+    return [f"results={tmp_path / 'results'}", "name=x", "lamp.tasks=LaMP_2,LaMP_3,LaMP_4", "lamp.mini_users=24", "lamp.train_limit=24", "lamp.dev_limit=2", "tag.samples=3",
             "tag.teacher=openai", "tag.model=m", f"tag.url={url}", "tag.rationalised=0.3", "tag.timeout=2", *words]
 
 

@@ -91,7 +91,7 @@ def test_primary_tags_are_the_nine_most_frequent():
     rows = [{"task": "LaMP_3", "tags": [f"tag_{c}" for c in "abcdefghijkl"[:n]]} for n in range(1, 13)]
     counts = Counter(t for r in rows for t in r["tags"])
     assert primary_tags(counts) == tuple(f"tag_{c}" for c in "abcdefghi")
-    table = stats.tag_table(rows, "test", Closed(rows, primary_tags(counts), dict(counts), {}, {}))
+    table = stats.tag_table(rows, "test", Closed(rows, [], primary_tags(counts), dict(counts), {}, {}))
     assert table["counts"]["tag_a"] == 12 and table["by_task"]["LaMP_3"]["tag_l"] == 1
 
 

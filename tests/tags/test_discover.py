@@ -18,13 +18,13 @@ FREQUENT = list(FUNCTIONS)[:9]
 def rows_of(planted):
     rows = [{"id": str(n), "task": "LaMP_3", "user": "u", "answer": "4", "gold": "4", "kind": "reasoned",
              "steps": [t for _, t, _ in c], "tags": [name for name, _, _ in c]} for n, c in enumerate(planted)]
-    return [(r, r["tags"]) for r in rows]
+    return rows
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_planted_nine_are_found_under_four_names_each(seed):
-    planted, dropped = corpus(seed), []
-    found = discover.close(rows_of(planted), dropped, (), {}, Tag(), merging=True)
+    planted = corpus(seed)
+    found = discover.close(rows_of(planted), (), {}, Tag(), merging=True)
     assert {TRUTH[p] for p in found.primary} == set(FREQUENT)
     names = sorted(found.stands)
     assert adjusted_rand_score([TRUTH[n] for n in names], [found.stands[n] for n in names]) > 0.95
@@ -32,25 +32,25 @@ def test_the_planted_nine_are_found_under_four_names_each(seed):
     true = [f for r in found.kept for _, _, f in planted[int(r["id"])]]
     agreed = discover.agreement(said, true)
     assert agreed["equal"] > 0.97 and agreed["kappa"] > 0.97 and len(found.kept) > 0.6 * len(planted)
-    assert {d["reason"] for d in dropped} == {"uses a tag that is not primary"}
+    assert len(found.unmapped) == len(planted) - len(found.kept) > 0
     assert all(set(r["tags"]) <= set(found.primary) and all(f"<{t}>" in r["text"] for t in r["tags"]) for r in found.kept)
 
 
 def test_the_result_does_not_depend_on_the_order_of_chains():
     planted = [[(n, t) for n, t, _ in c] for c in corpus(0)]
-    assert discover.merge(planted, 0.7) == discover.merge(planted[::-1], 0.7)
+    assert discover.merge(planted, 0.75) == discover.merge(planted[::-1], 0.7)
 
 
 def test_without_synonyms_nothing_is_merged_away():
     planted = [[(f, t) for _, t, f in c] for c in corpus(1)]
-    stands = discover.merge(planted, 0.7)
+    stands = discover.merge(planted, 0.75)
     assert all(stands[f] == f for f in FREQUENT)
 
 
 def test_a_persons_map_comes_first_and_its_targets_stay_apart():
     planted = [[(n, t) for n, t, _ in c] for c in corpus(0)]
     given = {"find_pattern": "identify_patterns", "spot_regularities": "see_order", "draw_conclusion": "identify_patterns"}
-    stands = discover.merge(planted, 0.7, given)
+    stands = discover.merge(planted, 0.75, given)
     assert stands["find_pattern"] == stands["draw_conclusion"] == "identify_patterns"
     assert stands["spot_regularities"] == "see_order"
 
