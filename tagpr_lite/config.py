@@ -103,6 +103,8 @@ class Tag:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of every request, {chat_template_kwargs: {enable_thinking: true}}; null removes one. A local
     model's go to its chat template."""
+    example: bool = True
+    """Show the teacher one worked example before each question; small models need it."""
     room: int = 1024
     """Most tokens of a teacher's answer, its thinking included."""
     temperature: float = 0.8

@@ -33,10 +33,10 @@ def growth(found: dict) -> list[str]:
     name = lambda what, some: f"{what} = {', '.join(str(r[{'G': 'group', 'P': 'prompt'}[what]]) for r in some)}"
     peak = [(r["group"], r["peak_mb"]["update"]) for r in by_group]
     return [plots.line_chart("Seconds of an update over P + G R tokens", [
-                (name("G", by_group), 1, seconds(by_group)), (name("P", by_prompt), 2, seconds(by_prompt)),
-                (f"{1000 * slope:.2f} ms a token", 3, line)], unit="tokens"),
+                (f"seconds, {name('G', by_group)}", 1, seconds(by_group)), (f"seconds, {name('P', by_prompt)}", 2, seconds(by_prompt)),
+                (f"{1000 * slope:.2f} ms a token", 3, line)], unit="{} tokens"),
             plots.line_chart("Peak of an update in MB over G", [(f"peak MB of an update, P = {setting['prompt']}", 4, peak)],
-                             unit="G =", zero=True)]
+                             unit="G = {}", zero=True)]
 
 
 def learning(folders: list[Path]) -> list[str]:
@@ -71,9 +71,9 @@ def alone(charts: list[str]) -> str:
     for i, (chart, high) in enumerate(zip(charts, heights)):
         head, body = chart.split(">", 1)
         parts.append(f'{head} x="{i * (plots.WIDTH + GAP)}" y="0" width="{plots.WIDTH}" height="{high:g}">{body}')
-    style = (f"svg {{ {plots.LIGHT} background:var(--card); font-family:system-ui,sans-serif; }} "
+    style = (f"svg {{ {plots.LIGHT} background:var(--card); }} "
              f"@media (prefers-color-scheme: dark) {{ svg {{ {plots.DARK} }} }}\n{plots.STYLE}"
-             "svg { display:inline; max-width:none; }")
+             "svg { display:inline; max-width:none; font-family:system-ui,sans-serif; } .dots { opacity:1; stroke-width:7; }")
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {max(heights):g}" width="{wide}">'
             f"<style>{style}</style>{''.join(parts)}</svg>\n")
 

@@ -84,9 +84,9 @@ def smooth(points: list[tuple[float, float]], boundary: float | None) -> list[tu
 
 # ---------------------------------------------------------------- learning curves
 
-def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float | None = None, unit: str = "step",
+def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float | None = None, unit: str = "step {}",
                zero: bool = False) -> str:
-    """`series`: (name, colour number, points). Raw points are faint, the smoothed line is solid. unit: what x is; zero:
+    """`series`: (name, colour number, points). Raw points are faint, the smoothed line is solid. unit: how x is said; zero:
     whether the axis of y begins there."""
     points = [p for _, _, s in series for p in s]
     if not points:
@@ -101,7 +101,7 @@ def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float 
     for m in marks:
         parts += [line(left, sy(m), right, sy(m), "grid"), text(left - 6, sy(m) + 4, f"{m:g}", "tick", "end")]
     for x in sorted({x0, x1}):
-        parts.append(text(sx(x), bottom + 16, f"{unit} {x:g}", "tick", "start" if x == x0 else "end"))
+        parts.append(text(sx(x), bottom + 16, unit.format(f"{x:g}"), "tick", "start" if x == x0 else "end"))
     if boundary is not None:
         b = sx(boundary - 0.5)
         parts.append(line(b, top - 4, b, bottom, "cut"))

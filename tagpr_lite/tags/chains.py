@@ -23,12 +23,13 @@ from ..runs import read_jsonl
 from .discover import COUNT, tagged
 from .facts import distinct_triples, groundedness
 from .schema import Chain, Fault, Step, parse, render, valid_name
-from .teacher import Draft, Teacher
+from .teacher import EXAMPLE, Draft, Teacher, numbered
 
 UNNAMED = "step"  # the tag of a step until it is named
 STEPS = (2, 12)  # least and most steps of a chain
 FRESH = 0.7  # least share of distinct triples of words
 FOREIGN = 0.2  # most share of letters of another script
+COPIED = {plain(step) for step in numbered(EXAMPLE[1])}
 TOLD = re.compile(r"\b(?:correct|true|given|gold|actual|provided|expected|own) (?:answer|label|title|rating|score|tag)\b"
                   r"|\b(?:was|were|am) (?:told|given)\b", re.I)
 
@@ -134,6 +135,8 @@ def why_not(chain: Chain, question: Question, settings: Tag = Tag(), told: bool 
         return "leaks the answer"
     if own_words and _foreign(said, task.language) > FOREIGN:
         return "in another language"
+    if own_words and any(plain(s.text) in COPIED for s in chain.steps):
+        return "copies the worked example"
     return "" if groundedness(chain, question) == 1.0 else "contradicts its profile"
 
 

@@ -34,6 +34,16 @@ TOLD = """
 
 (The user's own answer was: {gold}. Reason towards it from the history as if you did not know it, and never mention that
 you were told.)"""
+EXAMPLE = ("""Past scores: 4 2 4 (mean 3.3, most often 4)
+- "Torn cover, still a fine read" -> 4
+- "Dull from start to end" -> 2
+
+Which score does this user give to: "Some pages are missing, but I loved the story"?""",
+           """1. The user gave 4 to a book with a torn cover.
+2. A dull book got 2, so the story counts for them and damage does not.
+3. The new text says "I loved the story".
+4. Missing pages will not cost much, so 4.
+Answer: 4""")
 FORMS = {"choice": lambda task: f"one of {', '.join(task.labels)}", "text": lambda task: "the text alone",
          "rating": lambda task: "a number from {} to {}".format(*task.scale)}
 
@@ -111,10 +121,16 @@ class Speaker:
 
     def _ask(self, questions: list[Question], attempt: int, told: bool, tick) -> list[Draft]:
         t = self.config.tag
-        requests = [Request((("user", prompt(q, told)),), seed_of(self.config.seed, "teacher", q.id, attempt, told), t.room,
+        requests = [Request(messages(q, told, t.example), seed_of(self.config.seed, "teacher", q.id, attempt, told), t.room,
                             t.temperature) for q in questions]
         return [draft(r.text, r.thought, q, "rationalised" if told else "reasoned") if not r.refused
                 else Draft(fault=f"refused: {r.refused}") for q, r in zip(questions, self.model.ask(requests, tick))]
+
+
+def messages(question: Question, told: bool, example: bool) -> tuple[tuple[str, str], ...]:
+    """The conversation so far: with `example`, a question that was answered as we want it comes first."""
+    worked = (("user", ASK.format(question=EXAMPLE[0], language="English", form="a number from 1 to 5")), ("assistant", EXAMPLE[1]))
+    return (*(worked if example else ()), ("user", prompt(question, told)))
 
 
 def prompt(question: Question, told: bool) -> str:

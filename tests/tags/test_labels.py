@@ -9,7 +9,7 @@ from tagpr_lite.tags.chat import Reply
     ("1: look_back\n2: decide_now", ("look_back", "decide_now")), ("1. `Look Back`\n\n2) **decide-now**", ("look_back", "decide_now")),
     ("Sure, here are the labels:\nStep 1: look_back\nStep 2: decide_now\nBye", ("look_back", "decide_now")),
     ("<think>1: not_this\n2: nor_that</think>\n2: decide_now\n1: look_back", ("look_back", "decide_now")),
-    ("1: look_back", None), ("1: look\n2: decide_now", None), ("1: look_back\n2: ???", None), ("", None),
+    ("1: open_letter\n2: sort_books", None), ("1: look_back", None), ("1: look\n2: decide_now", None), ("1: look_back\n2: ???", None), ("", None),
     ("1: think_it_over_at_some_length_and_then_more\n2: decide_now", None), ("1: look_back\n1: other_name\n2: decide_now", ("look_back", "decide_now"))])
 def test_open_labels(said, read):
     assert labels.read(said, 2) == read
@@ -30,7 +30,7 @@ class Labeller:
         self.asked.append(len(requests))
         for _ in requests:
             tick()
-        return [Reply("?" if "odd" in r.messages[0][1] and r.temperature == 0 or "never" in r.messages[0][1]
+        return [Reply("?" if "odd" in r.messages[-1][1] and r.temperature == 0 or "never" in r.messages[-1][1]
                       else "\n".join(f"{n}: name_it" for n in range(1, 4))) for r in requests]
 
 
@@ -41,4 +41,5 @@ def test_what_cannot_be_read_is_asked_once_more():
 
 
 def test_the_open_question_does_not_plant_the_names_we_hope_for():
-    assert "examine" not in labels.OPEN and "pattern" not in labels.OPEN
+    shown = " ".join([labels.OPEN, *labels.EXAMPLE])
+    assert "examine" not in shown and "pattern" not in shown and labels.read_lines(labels.EXAMPLE[1])

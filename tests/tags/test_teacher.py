@@ -45,6 +45,12 @@ def test_the_teacher_is_not_told_the_answer_unless_it_explains():
     assert TITLE.gold not in blind and TITLE.gold in told and blind in told and "Bees at work" in blind
 
 
+def test_the_worked_example_is_read_as_we_want_it():
+    found = draft(teacher.EXAMPLE[1], "", RATING)
+    assert (len(found.steps), found.answer, found.fault) == (4, "4", "")
+    assert len(teacher.messages(TITLE, False, True)) == 3 and len(teacher.messages(TITLE, False, False)) == 1
+
+
 def why(*steps, answer="2", question=RATING, settings=Tag(), told=False, own_words=True):
     return chains.why_not(Chain(tuple(Step("step", s) for s in steps), answer), question, settings, told, own_words)
 
@@ -63,6 +69,7 @@ GOOD = ("The past scores are 5 4 5.", "The lid broke, and that is bad.")
     (why("The past scores are 1 1 1.", GOOD[1]), "contradicts its profile"),
     (why("It parses jars.", "parsing honey jars with great care", answer="Parsing jars", question=TITLE), "leaks the answer"),
     (why("They write about bees.", "It parses jars.", answer="Parsing jars", question=TITLE), ""),
+    (why(GOOD[0], "A dull book got 2, so the story counts for them and damage does not."), "copies the worked example"),
     (why("<b>", "x"), "malformed")])
 def test_the_filter_by_hand(found, reason):
     assert found.startswith(reason) and bool(found) == bool(reason)
