@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,6 +240,7 @@ def cli(main: Callable[[Config], None], about: str) -> None:
 
 def guard(work: Callable[[], None], debug: bool = False) -> None:
     """Runs `work`; a UserError becomes one line on stderr and exit code 2."""
+    warnings.simplefilter("ignore", FutureWarning)  # what libraries tell their own developers
     try:
         work()
     except UserError as e:

@@ -261,12 +261,11 @@ def _line(e: Exception) -> str:
 # ---------------------------------------------------------------- a model of our own
 
 class Local:
-    """A Hugging Face model, loaded at the first question; `extra` goes to its chat template (enable_thinking)."""
+    """A Hugging Face model in 4 bits, loaded at the first question; `extra` goes to its chat template (enable_thinking)."""
 
-    def __init__(self, name: str, bits: int, settings: Tag):
-        self.model = Model(name=name, bits=bits)
-        self.settings, self.loaded = settings, None
-        self.identity = {"local": name, "bits": bits, "extra": settings.extra}
+    def __init__(self, name: str, settings: Tag):
+        self.model, self.settings, self.loaded = Model(name=name), settings, None
+        self.identity = {"local": name, "extra": settings.extra}
 
     def each(self, requests: list[Request], ledger: Ledger) -> Iterator[tuple[int, Reply]]:
         from ..engine.model import load

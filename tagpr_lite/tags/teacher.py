@@ -83,7 +83,7 @@ def answers(config: Config, ledger: Ledger, labels: bool = False) -> Answers:
     if not model:
         raise UserError(f"tag.teacher={t.teacher} needs tag.model, the name of the model that writes")
     if t.teacher == "local" and not (labels and t.label_url):
-        return Answers(Local(model, config.model.bits, t), ledger)
+        return Answers(Local(model, t), ledger)
     if not url:
         raise UserError("tag.teacher=openai needs tag.url, such as http://localhost:8000/v1")
     return Answers(Remote(url, model, t), ledger)

@@ -152,7 +152,7 @@ def test_a_thinking_models_thought_comes_apart(serve, ask, tmp_path, monkeypatch
 
 def test_a_local_model_answers_each_request_alone(tmp_path):
     """The same request has the same answer, whatever is decoded beside it."""
-    chat, ledger = Local("tiny", 32, Tag(at_once=3)), Ledger()
+    chat, ledger = Local("tiny", Tag(at_once=3)), Ledger()
     together = Answers(chat, ledger, tmp_path / "a").ask([request(n, room=8) for n in range(5)])
     alone = [Answers(chat, Ledger(), tmp_path / "b").ask([request(n, room=8)])[0] for n in range(5)]
     assert together == alone and len({r.text for r in together}) > 1
