@@ -1,9 +1,13 @@
 """SFT: our loss is TRL's own on the same batch, and the end token is learned."""
+import pytest
 import torch
 
 from tagpr_lite import config
+from tagpr_lite.config import UserError
 from tagpr_lite.engine import model as engine
-from tagpr_lite.steps.step3_sft import in_order, make_trainer
+from tagpr_lite.steps import step1_prepare, step2_tag, step3_sft
+from tagpr_lite.steps.step3_sft import examples, in_order, make_trainer
+from tagpr_lite.steps.step5_guided import begin
 
 
 def build(tmp_path, rows, *settings):
@@ -46,6 +50,27 @@ def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([row["input_ids"][:-1]])).logits[0, 5:]
     assert logits.argmax(-1).tolist() == [50, 51, tokenizer.eos_token_id]
+
+
+def test_ablations_train_on_other_forms_and_never_reach_grpo(tmp_path):
+    conf = config.load("smoke", [f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "tag.samples=2"])
+    step1_prepare.main(conf)
+    step2_tag.main(conf)
+    _, tokenizer = engine.load(conf.model, attention="sdpa")
+    said = {}
+    for conf.sft.form in ("tagged", "untagged", "answer"):
+        rows = examples(conf, conf.folder, tokenizer)
+        said[conf.sft.form] = [tokenizer.decode([t for t, m in zip(r["input_ids"], r["completion_mask"]) if m]) for r in rows]
+        asked = tokenizer.decode([t for t, m in zip(rows[0]["input_ids"], rows[0]["completion_mask"]) if not m])
+        assert ("tagged steps" in asked) == (conf.sft.form != "answer")
+    for tagged, untagged, answer in zip(*said.values()):
+        assert "<examine_examples>" in tagged and "<examine_examples>" not in untagged and "<think>" in untagged
+        assert answer.removesuffix(tokenizer.eos_token).isdigit() and tagged.endswith(f"</think>\n{answer}")
+    with pytest.raises(UserError, match="the reward of GRPO reads tagged chains"):
+        begin(conf, conf.folder, "sft")
+    conf.sft.form = "bare"
+    with pytest.raises(UserError, match="known are tagged, untagged, answer"):
+        step3_sft.work(conf, conf.folder)
 
 
 def test_the_order_of_training_is_seeded_and_grouped_by_length():

@@ -14,6 +14,13 @@ def request(n, room=50):
     return Request((("user", f"question {n}"),), n, room, 0.5)
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """The client's pauses between tries begin at half a second; here they need not."""
+    import openai._base_client as client
+    monkeypatch.setattr(client, "INITIAL_RETRY_DELAY", 0.02)
+
+
 @pytest.fixture
 def serve():
     servers = []

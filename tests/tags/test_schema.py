@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagpr_lite.tags.schema import FAULTS, MARK, PRIMARY, Chain, Fault, Step, answer_of, parse, render
+from tagpr_lite.tags.schema import FAULTS, MARK, PRIMARY, Chain, Fault, Step, answer_of, in_form, parse, render
 
 plain = st.text(min_size=1, max_size=60).map(str.strip).filter(
     lambda t: t and not MARK.search(t) and "think>" not in t)
@@ -51,3 +51,12 @@ def test_open_vocabulary_and_less_than_signs():
 @pytest.mark.parametrize("text, answer", [(GOOD, "5"), ("5", "5"), ("<think>never closed 5", ""), ("a</think>b</think> c", "c")])
 def test_answer_of(text, answer):
     assert answer_of(text) == answer
+
+
+@given(chains)
+def test_forms_for_ablations_keep_the_words_and_the_answer(chain):
+    text = render(chain)
+    assert in_form(text, "tagged") == text and in_form(text, "answer") == answer_of(text) == chain.answer
+    bare = in_form(text, "untagged")
+    assert answer_of(bare) == chain.answer and [m[2] for m in MARK.finditer(bare)] == ["think", "think"]
+    assert bare == "<think>\n" + "".join(f"{s.text}\n" for s in chain.steps) + f"</think>\n{chain.answer}"
