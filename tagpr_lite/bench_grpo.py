@@ -216,6 +216,7 @@ def curve(config: Config, repeat: int) -> dict:
         for _ in range(repeat + 1):
             step(side, longest[:p])
         found.append((p, n, side.meter, counted(side, longest[:p])))
+        side.meter = Meter(side.model)
     rate = max(rate, matmul_rate(side.model, length))  # another program may have disturbed one
     rows = [{"prompt": p, "group": n, **_summary(meter, counts, rate)} for p, n, meter, counts in found]
     return {"bench": "grpo curve", **setting(config), "matmul_gflops": round(rate / 1e9, 1), "rows": rows}

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from tagpr_lite import config
+from tagpr_lite.config import UserError
 from tagpr_lite.engine import model as engine
 from tagpr_lite.runs import read_json, read_jsonl
 from tagpr_lite.steps import step1_prepare, step2_tag
+from tagpr_lite.tags import chat
 from tagpr_lite.tags.schema import Chain, parse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tags"))
@@ -102,16 +104,17 @@ def test_the_whole_pipeline_over_http(server, tmp_path, capsys):
 
 
 def test_killed_again_and_again_it_ends_with_the_same_files(server, tmp_path):
-    conf = config.load("smoke", settings(tmp_path, server.url, "tag.at_once=2"))
+    few = ("tag.at_once=2", "lamp.train_limit=10")
+    conf = config.load("smoke", settings(tmp_path, server.url, *few))
     step1_prepare.main(conf)
     step2_tag.main(conf)
     want, calm = made(conf.folder), server.seen
     os.environ["XDG_CACHE_HOME"] = str(tmp_path / "other")  # the fixture puts it back
-    again = settings(tmp_path, server.url, "tag.at_once=2", "name=y")
+    again = settings(tmp_path, server.url, *few, "name=y")
     step1_prepare.main(config.load("smoke", again))
     server.paid.clear()
     server.slow, kills = 0.02, 0
-    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+    for share in (0.2, 0.5, 0.8):
         start, stop = server.seen, int(calm * share) - len(server.paid)
         one = run(again)
         while server.seen < start + max(1, stop) and one.poll() is None:
@@ -124,7 +127,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(server, tmp_path):
     assert one.returncode == 0, err
     assert made(tmp_path / "results" / "y") == want
     twice = sum(n - 1 for n in server.paid.values())
-    assert kills >= 4 and len(server.paid) == calm and twice <= 2 * kills  # only what was under way when it was killed
+    assert kills >= 2 and len(server.paid) == calm and twice <= 2 * kills  # only what was under way when it was killed
 
 
 def test_a_ceiling_and_a_dead_server_are_one_line_and_exit_2(server, tmp_path):
@@ -180,22 +183,33 @@ def real_server(tmp_path_factory):
     server.wait()
 
 
-def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_path):
-    """SmolLM2-135M is a poor teacher, but a real one. It cannot name steps (it repeats the worked example, which is seen and
-    refused), so a second endpoint does."""
+def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_path, monkeypatch):
+    """SmolLM2-135M is a poor teacher, but a real one: most of what it writes is dropped, often everything, and the run then
+    says so. It cannot name steps (it repeats the worked example, which is refused), so a second endpoint does."""
     url, model = real_server
     sampling = json.dumps({"do_sample": True, "eos_token_id": 2, "pad_token_id": 2})  # it samples only when told so
-    words = [f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "lamp.train_limit=4", "lamp.k=2", "tag.teacher=openai", f"tag.model={model}",
-             f"tag.url={url}", "tag.room=90", "tag.samples=3", "tag.within=4", "tag.at_once=1", f"tag.extra={{generation_config: '{sampling}'}}",
-             f"tag.label_url={server.url}", "tag.label_model=m", "tag.rationalised=0"]
-    conf = config.load("smoke", words)
+    conf = config.load("smoke", [
+        f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "lamp.train_limit=2", "lamp.k=2", "tag.teacher=openai", f"tag.model={model}",
+        f"tag.url={url}", "tag.room=60", "tag.samples=2", "tag.within=4", "tag.at_once=1", f"tag.extra={{generation_config: '{sampling}'}}",
+        f"tag.label_url={server.url}", "tag.label_model=m", "tag.rationalised=0"])
     step1_prepare.main(conf)
-    step2_tag.main(conf)
-    folder = conf.folder / "chains"
-    kept, tags, stats = read_jsonl(folder / "kept.jsonl"), read_json(folder / "tags.json"), read_json(folder / "stats.json")
-    assert kept and all(isinstance(parse(c["text"], tuple(tags["primary"])), Chain) for c in kept)
-    assert stats["cost"]["tokens_in"] > 300 * stats["cost"]["answers"] / 2 and server.seen >= len(kept)
-    text = (folder / "kept.jsonl").read_bytes()
-    (folder / "kept.jsonl").unlink()
-    step2_tag.main(conf)  # nothing is asked again: the same files from what is on disk
-    assert (folder / "kept.jsonl").read_bytes() == text
+    asked = []
+    monkeypatch.setattr(chat.Remote, "_one", lambda self, request, real=chat.Remote._one: asked.append(request) or real(self, request))
+
+    def outcome():
+        try:
+            step2_tag.main(conf)
+            return (conf.folder / "chains" / "kept.jsonl").read_bytes()
+        except UserError as e:
+            return str(e)
+
+    first, calls = outcome(), len(asked)
+    answers = [read_json(p) for p in (tmp_path / "cache").rglob("answers/*/*.json")]
+    assert len(answers) == calls >= 2 and all(a["asked"] > 20 and 0 < a["written"] and a["text"] for a in answers)
+    if isinstance(first, str):
+        assert first.startswith("no chain was kept: nothing to train on; ") and sum(map(int, re.findall(r"\d+", first))) == calls
+    else:
+        tags = read_json(conf.folder / "chains" / "tags.json")["primary"]
+        assert all(isinstance(parse(c["text"], tuple(tags)), Chain) for c in read_jsonl(conf.folder / "chains" / "kept.jsonl"))
+        (conf.folder / "chains" / "kept.jsonl").unlink()
+    assert outcome() == first and len(asked) == calls  # nothing is asked again
