@@ -21,11 +21,11 @@ GAP = 14
 
 
 def growth(found: dict) -> list[str]:
-    """Seconds of a step over the tokens that a shared prefix forwards, P + G R, and the update's peak over G."""
-    rows, setting = found["rows"], found
-    tokens = lambda r: r["prompt"] + r["group"] * setting["completion"]
-    by_group = sorted((r for r in rows if r["prompt"] == setting["prompt"]), key=lambda r: r["group"])
-    by_prompt = sorted((r for r in rows if r["group"] == setting["group"]), key=lambda r: r["prompt"])
+    """Seconds of an update over the tokens that a shared prefix forwards, P + G R, and the update's peak over G."""
+    rows = found["rows"]
+    tokens = lambda r: r["prompt"] + r["group"] * found["completion"]
+    by_group = sorted((r for r in rows if r["prompt"] == found["prompt"]), key=lambda r: r["group"])
+    by_prompt = sorted((r for r in rows if r["group"] == found["group"]), key=lambda r: r["prompt"])
     seconds = lambda some: [(tokens(r), r["seconds"]["update"]) for r in some]
     slope, start = np.polyfit(*zip(*seconds(rows)), 1)
     ends = sorted(tokens(r) for r in rows)
@@ -35,7 +35,7 @@ def growth(found: dict) -> list[str]:
     return [plots.line_chart("Seconds of an update over P + G R tokens", [
                 (f"seconds, {name('G', by_group)}", 1, seconds(by_group)), (f"seconds, {name('P', by_prompt)}", 2, seconds(by_prompt)),
                 (f"{1000 * slope:.2f} ms a token", 3, line)], unit="{} tokens"),
-            plots.line_chart("Peak of an update in MB over G", [(f"peak MB of an update, P = {setting['prompt']}", 4, peak)],
+            plots.line_chart("Peak of an update in MB over G", [(f"peak MB of an update, P = {found['prompt']}", 4, peak)],
                              unit="G = {}", zero=True)]
 
 

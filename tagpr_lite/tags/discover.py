@@ -62,10 +62,7 @@ def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = No
     names = sorted({given.get(n, n) for n in counts})
     if len(names) < 2:
         return {n: given.get(n, n) for n in counts}
-    steps: dict[str, list[str]] = {}
-    for c in chains:
-        for name, text in c:
-            steps.setdefault(given.get(name, name), []).append(text)
+    steps = _steps(chains, given)
     distance = np.clip(1 - nearness(names, steps, embed), 0, None)
     fixed = {i for i, n in enumerate(names) if n in given.values()}
     for i in fixed:  # two targets of a person's map are never one
@@ -83,6 +80,14 @@ def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = No
         head.setdefault(cluster[i], names[i])
     stands = {names[i]: head[cluster[i]] for i in range(len(names))}
     return {n: stands[given.get(n, n)] for n in sorted(counts)}
+
+
+def _steps(chains: list[Labelled], stands: dict[str, str]) -> dict[str, list[str]]:
+    """{name, or the name that stands for it: its steps}."""
+    found: dict[str, list[str]] = {}
+    for name, text in (step for c in chains for step in c):
+        found.setdefault(stands.get(name, name), []).append(text)
+    return found
 
 
 def primary_tags(counts: Counter) -> tuple[str, ...]:
@@ -106,10 +111,7 @@ def read_synonyms(path: str) -> dict[str, str]:
 def mending(chains: list[Labelled], stands: dict[str, str], primary: tuple[str, ...], least: float,
             embed: Callable[[list[str]], np.ndarray] | None = None) -> dict[str, str]:
     """{name outside the nine: the nearest of them}, for those at least `least` near."""
-    steps: dict[str, list[str]] = {}
-    for c in chains:
-        for name, text in c:
-            steps.setdefault(stands.get(name, name), []).append(text)
+    steps = _steps(chains, stands)
     names = [*primary, *sorted(set(steps) - set(primary))]
     if len(names) == len(primary):
         return {}
