@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 
 from .bench_convert import WORK, bench_convert, measure
 from .config import Config
-from .runs import guard
+from .runs import guard, keep_memory
 
 
 def main(words: list[str] | None = None) -> None:
@@ -40,7 +41,8 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--group", type=int, default=8, help="completions of a prompt (G)")
     command.add_argument("--completion", type=int, default=64, help="tokens of every completion (R)")
     command.add_argument("--micro", type=int, default=8, help="completions in one training forward of ours")
-    command.add_argument("--layout", default="two_phase", help="two_phase, recompute, packed or classic")
+    command.add_argument("--layout", default="two_phase", help="two_phase, kept, recompute, packed or classic")
+    command.add_argument("--once", action="store_true", help="our prompt forwarded once for rollout and update together")
     command.add_argument("--checkpointing", action="store_true", help="activation checkpointing in our update too")
     command.add_argument("--unpack", action="store_true", help="our NF4 layers keep a dense copy of their values")
     command.add_argument("--against", default="none", choices=("none", "trl", "trl-completions"),
@@ -49,6 +51,8 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--repeat", type=int, default=1, help="steps of TRL that are timed, and of ours, plus one")
     command.add_argument("--curve", action="store_true",
                          help="our step at G/4..2G and P/4..2P, in micro-batches of at most G/4")
+    command.add_argument("--plain-malloc", action="store_true",
+                         help="both sides with the system's own memory settings, not those of run_all.sh")
     command.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     command.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     command.set_defaults(run=grpo)
@@ -59,7 +63,7 @@ def grpo(args: argparse.Namespace) -> None:
     config = Config()
     config.prompt.max_tokens = args.prompt
     for section, names in ((config.model, ("bits", "checkpointing", "unpack", "threads")),
-                           (config.grpo, ("group", "completion", "micro", "layout"))):
+                           (config.grpo, ("group", "completion", "micro", "layout", "once"))):
         for name in names:
             setattr(section, name, getattr(args, name))
     config.model.name = args.model
@@ -69,4 +73,6 @@ def grpo(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    if "grpo" in sys.argv[1:2] and "--plain-malloc" not in sys.argv:  # `convert` measures processes as they are
+        keep_memory()
     main()

@@ -8,6 +8,7 @@ update, and log-probs and gradient are compared with those that TRL had. Both di
 """
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from copy import deepcopy
@@ -81,36 +82,40 @@ def rewards_of(config: Config) -> Tensor:
     return torch.rand(config.grpo.group, generator=torch.Generator().manual_seed(config.seed))
 
 
-def rollout(side: Side, prompts: list[list[int]], tick=lambda: None) -> list[list[Sample]]:
+def rollout(side: Side, prompts: list[list[int]], prefixes=None, tick=lambda: None) -> list[list[Sample]]:
     """G completions of exactly R tokens each: no token ends one."""
     g = side.config.grpo
     seeds = [[seed_of(side.config.seed, "bench", i, n) for n in range(g.group)] for i in range(len(prompts))]
-    return sample(side.model, prompts, g.group, g.completion, set(), temperature=g.temperature, seeds=seeds, tick=tick)
+    return sample(side.model, prompts, g.group, g.completion, set(), temperature=g.temperature, seeds=seeds,
+                  prefixes=prefixes, tick=tick)
 
 
-def update(side: Side, prompt: list[int], samples: list[Sample]) -> None:
+def group_of(side: Side, prompt: list[int]) -> loop.Group:
+    """What a rollout leaves to the update, rewards apart."""
+    at = loop.opened(side.config, side.model, prompt) if side.config.grpo.once else None
+    return loop.Group(None, prompt, rollout(side, [prompt], at and [at])[0], at=at)
+
+
+def update(side: Side, group: loop.Group) -> None:
     rewards = rewards_of(side.config)
-    group = loop.Group(None, prompt, samples, rewards=rewards,
-                       advantages=losses.advantages(rewards[None], side.config.grpo.std_floor)[0])
+    group.rewards, group.advantages = rewards, losses.advantages(rewards[None], side.config.grpo.std_floor)[0]
     loop.update(side.config, side.model, [group], side.optimizer, side.params)
 
 
 def step(side: Side, prompt: list[int]) -> None:
     with side.meter.phase("step"):
         with side.meter.phase("rollout"):
-            samples = rollout(side, [prompt])[0]
-        update(side, prompt, samples)
+            group = group_of(side, prompt)
+        update(side, group)
 
 
 def counted(side: Side, prompt: list[int]) -> dict:
     """{phase: (peak bytes, FLOPs)} of a step, and the bytes `held` before it: weights, adapter, optimiser."""
-    made, found = [], {}
-    work = {"rollout": lambda: made.extend(rollout(side, [prompt])[0]), "update": lambda: update(side, prompt, made)}
-    for phase, do in work.items():
-        with watched(side.model, side.optimizer) as counter:
-            do()
-        found |= {phase: (counter.peak, counter.flops), "held": counter.static}
-    return found
+    with watched(side.model, side.optimizer) as counter:
+        group, found = group_of(side, prompt), {"held": counter.static, "rollout": (counter.peak, counter.flops)}
+        counter.peak, counter.flops = counter.live, 0
+        update(side, group)
+    return found | {"update": (counter.peak, counter.flops)}
 
 
 # ---------------------------------------------------------------- comparison
@@ -235,8 +240,9 @@ def _check(config: Config, repeat: int) -> None:
 def setting(config: Config) -> dict:
     g, m = config.grpo, config.model
     return {"model": m.name, "bits": m.bits, "unpack": m.unpack, "prompt": config.prompt.max_tokens, "group": g.group,
-            "completion": g.completion, "micro": g.micro, "layout": g.layout, "checkpointing": m.checkpointing,
-            "device": placement()[0].type, "threads": torch.get_num_threads(), "versions": {
+            "completion": g.completion, "micro": g.micro, "layout": g.layout, "once": g.once, "checkpointing": m.checkpointing,
+            "device": placement()[0].type, "threads": torch.get_num_threads(),
+            "malloc": os.environ.get("GLIBC_TUNABLES") or "plain", "versions": {
                 "python": platform.python_version(), **{p: version(p) for p in ("torch", "transformers", "trl")}}}
 
 
@@ -266,7 +272,7 @@ def _say(what: str) -> None:
 
 def table(found: dict) -> str:
     """The same figures as text."""
-    keys = ("model", "bits", "prompt", "group", "completion", "micro", "layout", "checkpointing", "device", "threads")
+    keys = ("model", "bits", "prompt", "group", "completion", "micro", "layout", "once", "checkpointing", "device", "threads")
     lines = [", ".join(f"{k} {found[k]}" for k in keys) + f"; {found['matmul_gflops']} GFLOP/s in matrix products"]
     if "rows" in found:
         return "\n".join(lines + _curve_lines(found["rows"]))

@@ -107,7 +107,13 @@ def attention_backward_flops(grad, q, k, v, out, logsumexp, dropout_p, is_causal
     return 10 * _pairs(q, k, is_causal)
 
 
-for _op, _formula in ((aten._scaled_dot_product_flash_attention_for_cpu, attention_flops),
+def folded_flops(x, weight, *_, **__) -> int:
+    """The product of a folded layer (engine/fold.py)."""
+    return 2 * x.numel() * weight.shape[0]
+
+
+for _op, _formula in ((torch.ops.mkldnn._linear_pointwise, folded_flops),
+                      (aten._scaled_dot_product_flash_attention_for_cpu, attention_flops),
                       (aten._scaled_dot_product_flash_attention_for_cpu_backward, attention_backward_flops)):
     if _op not in flop_registry:
         register_flop_formula(_op, get_raw=True)(_formula)

@@ -21,7 +21,7 @@ import yaml
 from . import config as cfg
 from .config import UserError
 from .report import figures, tables
-from .runs import guard, write_text
+from .runs import guard, keep_memory, write_text
 
 FOLDER = Path(__file__).parent / "campaigns"
 STEPS = ("prepare", "tag", "sft", "reward", "guided", "explore", "evaluate", "report")
@@ -110,4 +110,5 @@ def everything(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     main()

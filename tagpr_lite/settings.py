@@ -209,8 +209,12 @@ class GRPO:
     min_tags: int = 3
     """Distinct tags a chain needs for the full tag reward."""
     layout: str = "two_phase"
-    """How prompt and completions meet in training: two_phase, recompute, packed or classic (engine/prefix.py). All are
-    exact; two_phase is the fastest, recompute and packed need less memory, classic is for comparison."""
+    """How prompt and completions meet in training: two_phase, kept, recompute, packed or classic (engine/prefix.py). All
+    are exact; two_phase is the fastest, kept spends checkpointing on the prompt alone, recompute and packed need less
+    memory, classic is for comparison."""
+    once: bool = False
+    """Forward a prompt once for sampling and training together: a prompt forward less, for what its backward needs being
+    held from one to the other, for all of a step's prompts. A memory budget switches it off."""
     micro: int = 8
     """Completions in one training forward; the gradient does not depend on it. Halved when memory runs out. Where there
     is a memory budget, the plan decides this, `layout`, `logp_chunk`, `decode_rows` and `model.checkpointing`."""

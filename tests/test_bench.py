@@ -80,7 +80,8 @@ def test_every_figure_is_there_and_the_ratios_are_of_these_figures(found):
 
 def test_both_hold_the_same_weights_and_trl_takes_more_beside_them(found):
     ours, trl = found["ours"], found["trl"]
-    assert ours["peak_mb"]["held"] == trl["peak_mb"]["held"] < ours["peak_mb"]["rollout"] < ours["peak_mb"]["update"]
+    assert ours["peak_mb"]["held"] == trl["peak_mb"]["held"]
+    assert all(ours["peak_mb"]["held"] < ours["peak_mb"][p] <= ours["peak_mb"]["step"] for p in ("rollout", "update"))
     assert trl["peak_mb"]["update"] > ours["peak_mb"]["update"]
     assert trl["gflop"]["update"] > ours["gflop"]["update"] > 0 < ours["gflop"]["rollout"]
 

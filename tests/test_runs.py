@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tagpr_lite import config, runs
 from tagpr_lite.config import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -145,3 +148,13 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path):
     assert got.returncode == 2 and got.stderr.count("\n") == 1 and got.stderr.startswith("error: ")
     assert "Traceback" in run(f"results={tmp_path}", "--debug").stderr
     assert json.dumps(os.listdir(tmp_path)) == "[]"
+
+
+def test_a_command_run_by_hand_has_the_memory_settings_of_run_all(tmp_path):
+    said = next(line for line in (ROOT / "run_all.sh").read_text().splitlines() if "GLIBC_TUNABLES=" in line)
+    assert said == f"export GLIBC_TUNABLES={runs.MALLOC}"
+    code = "from tagpr_lite import runs; runs.keep_memory(); import os; print(os.environ.get('GLIBC_TUNABLES'))"
+    bare = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    for env, want in ((bare, runs.MALLOC if sys.platform == "linux" else "None"), (bare | {"GLIBC_TUNABLES": "x=1"}, "x=1")):
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        assert done.stdout.strip() == want

@@ -66,11 +66,12 @@ class Counter(TorchDispatchMode):
         self.static = self.peak = self.live
 
     def follow(self, t: Tensor) -> None:
-        storage = t.untyped_storage()
-        key = storage._cdata
+        # a weight in oneDNN's layout (engine/fold.py) has no storage to ask, and no views: its tensor stands for it
+        storage = t.untyped_storage() if t.layout == torch.strided else t
+        key, size = (storage._cdata, storage.nbytes()) if storage is not t else (id(t), t.numel() * t.element_size())
         if t.device.type == self.device and key not in self.sizes:
-            self.sizes[key] = storage.nbytes()
-            self.live += storage.nbytes()
+            self.sizes[key] = size
+            self.live += size
             weakref.finalize(storage, self.end, key)
 
     def end(self, key: int) -> None:

@@ -1,14 +1,16 @@
 """Log-probs of chosen tokens without ever holding a [tokens, vocabulary] tensor for all of them.
 
-Logits are made for `chunk` tokens at a time and recomputed in backward. The head is frozen, so a checkpoint around
-each chunk is exact and enough; no kernel is needed.
+The head is frozen and a log-prob is one number, so all that a backward will ever want of a token's row of logits is one
+vector, d log p(token) / d hidden, as wide as the hidden state. It is taken while the row exists, `chunk` rows at a time:
+logits are made once, die in the forward, and backward is a product with a number. No kernel is needed.
 """
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from ..config import UserError
 from .prefix import base_of
 
 
@@ -28,20 +30,29 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 class Chosen(torch.autograd.Function):
-    """(log-probs [N] of tokens [N], entropies [N]) of softmax(logits [N, V]). By hand for memory: neither way holds more
-    than one table beside the logits. d log p(token) / d logits = [is the token] - p; entropies carry no gradient."""
+    """(log-probs [N] of tokens [N], entropies [N]) after hidden states [N, H]: softmax(W hidden / temperature), W [V, H].
+
+    d log p(token) / d hidden = (e_token - p) W / temperature. Entropies carry no gradient.
+    """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, tokens: Tensor):
+    def forward(ctx, hidden: Tensor, tokens: Tensor, weight: Tensor, temperature: float):
+        logits = F.linear(hidden, weight)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).div_(temperature)
         total = logits.logsumexp(-1, keepdim=True)
-        ctx.save_for_backward(logits, total, tokens[:, None])
-        ctx.mark_non_differentiable(entropy := total[:, 0] - (logits - total).exp_().mul_(logits).sum(-1))
-        return (logits.gather(-1, tokens[:, None]) - total)[:, 0], entropy
+        logps, p = (logits.gather(-1, tokens[:, None]) - total)[:, 0], (logits - total).exp_()
+        entropy = total[:, 0] - logits.mul_(p).sum(-1)  # in place: no third table; a dot product would round far worse
+        ctx.mark_non_differentiable(entropy)
+        if ctx.needs_input_grad[0]:
+            del logits
+            p.neg_().scatter_add_(-1, tokens[:, None], torch.ones_like(p[:, :1]))
+            ctx.save_for_backward((p.to(weight.dtype) @ weight).div_(temperature))
+        return logps, entropy
 
     @staticmethod
     def backward(ctx, grad: Tensor, _):
-        logits, total, tokens = ctx.saved_tensors
-        return (logits - total).exp_().mul_(-grad[:, None]).scatter_add_(-1, tokens, grad[:, None]), None
+        slope, = ctx.saved_tensors
+        return grad[:, None].to(slope.dtype) * slope, None, None, None
 
 
 def token_logps(model: nn.Module, hidden: Tensor, ids: Tensor, mask: Tensor, temperature: float = 1.0,
@@ -51,13 +62,10 @@ def token_logps(model: nn.Module, hidden: Tensor, ids: Tensor, mask: Tensor, tem
     hidden [m, R, H] predicts ids [m, R].
     """
     head = base_of(model).lm_head
-
-    def score(h: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return Chosen.apply(head(h).float() / temperature, tokens)
-
-    flat_hidden, flat_ids = hidden[mask], ids[mask]
-    parts = [checkpoint(score, h, t, use_reentrant=False) if torch.is_grad_enabled() else score(h, t)
-             for h, t in zip(flat_hidden.split(chunk), flat_ids.split(chunk))]
+    if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
+        raise UserError("log-probs need a frozen, plain lm_head: leave it out of model.lora_targets")
+    parts = [Chosen.apply(h, t, head.weight, temperature)
+             for h, t in zip(hidden[mask].split(chunk), ids[mask].split(chunk))]
     logps, entropies = (torch.zeros(ids.shape, device=ids.device) for _ in range(2))
     index = mask.nonzero(as_tuple=True)
     return (logps.index_put(index, torch.cat([p for p, _ in parts])),

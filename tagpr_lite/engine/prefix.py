@@ -15,6 +15,8 @@ with G. A forward without `shared` raises: a mask that silently failed to arrive
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -29,6 +31,7 @@ from ..config import UserError
 
 NAME = "shared_prefix"
 TESTED = ("qwen3", "qwen2", "llama", "mistral", "phi3")
+SHARES_HEADS = ("cpu",)  # whose kernel does that by itself; of a card's, only flash does, and not under a mask
 KV = list[tuple[Tensor, Tensor]]  # per layer: keys and values, each [B, Hkv, P, D]
 
 
@@ -53,6 +56,8 @@ AttentionInterface.register(NAME, attention)
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, **how) -> Tensor:
     n = q.shape[1] // k.shape[1]  # grouped-query attention: n query heads read one key head
+    if q.device.type in SHARES_HEADS:
+        return F.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=True, **how)
     return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1), scale=scaling, **how)
 
 
@@ -143,18 +148,33 @@ def forward(model: nn.Module, shared, *, ids: Tensor | None = None, embeds: Tens
                                 shared=shared).last_hidden_state
 
 
+@contextmanager
+def unchecked(model: nn.Module) -> Iterator[None]:
+    """Activation checkpointing is off within the block; what was forwarded before it is still recomputed."""
+    layers = [m for m in base_of(model).modules() if getattr(m, "gradient_checkpointing", False)]
+    for m in layers:
+        m.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for m in layers:
+            m.gradient_checkpointing = True
+
+
 class SharedPrefix:
-    """A prompt forwarded once, for any number of completions: the layouts `two_phase` and `recompute`.
+    """A prompt forwarded once, for any number of completions: the layouts `two_phase`, `kept` and `recompute`.
 
     with `grad`: `predict` or `suffix` as often as wanted, each followed by a backward of its own loss, then `backward`
     once for the prompt. Without: only the first part, for scoring. `recompute` forwards the prompt without a graph
     first and again before its backward, so that prompt and completions never hold activations at the same time.
+    `keep`: where activations are checkpointed, those of the completions are not. The prompt's have to wait for every
+    micro-batch and are worth computing twice; a micro-batch's are used at once.
     """
 
     def __init__(self, model: nn.Module, ids: Tensor | None = None, embeds: Tensor | None = None, grad: bool = False,
-                 recompute: bool = False):
+                 recompute: bool = False, keep: bool = False):
         """ids [P], or embeds [P, H] (soft tokens and prompt)."""
-        self.model, self._recompute = model, recompute
+        self.model, self._recompute, self._keep = model, recompute, keep
         self._prompt = {"ids": None if ids is None else ids[None], "embeds": None if embeds is None else embeds[None]}
         with torch.set_grad_enabled(grad and not recompute):
             self._leaves = [t.detach().requires_grad_(grad) for t in self._forward()]
@@ -173,7 +193,8 @@ class SharedPrefix:
 
     def suffix(self, ids: Tensor) -> Tensor:
         """Hidden states [m, R, H] at the tokens of completions ids [m, R]."""
-        return forward(self.model, Suffix(self.kv), ids=ids, start=self.length)
+        with unchecked(self.model) if self._keep else nullcontext():
+            return forward(self.model, Suffix(self.kv), ids=ids, start=self.length)
 
     def predict(self, ids: Tensor) -> Tensor:
         """Hidden states [m, R, H] that predict each token of ids [m, R]."""
@@ -234,5 +255,6 @@ class ClassicPrompt:
 
 
 LAYOUTS = {"two_phase": lambda model, ids: SharedPrefix(model, ids, grad=True),
+           "kept": lambda model, ids: SharedPrefix(model, ids, grad=True, keep=True),
            "recompute": lambda model, ids: SharedPrefix(model, ids, grad=True, recompute=True),
            "packed": PackedPrompt, "classic": ClassicPrompt}

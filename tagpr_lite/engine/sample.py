@@ -2,7 +2,8 @@
 
 The linear layers take all rows at a time, attention goes prompt by prompt through engine.prefix.Decode. The log-probs
 that come back are those of the distribution sampled from, temperature included, with no top-k and no top-p, so they
-are the old log-probs of GRPO at no cost. Every row draws from a stream of its own seed: batching changes nothing.
+are the old log-probs of GRPO at no cost. Every row draws from a stream of its own seed: batching changes nothing. On a
+CPU the layers are folded for it (engine/fold.py).
 """
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .fold import folded
 from .logps import log_softmax
-from .prefix import Decode, Prefill, base_of, forward
+from .prefix import Decode, Prefill, SharedPrefix, base_of, forward
 
 
 @dataclass
@@ -31,11 +33,13 @@ def end_tokens(model: nn.Module, tokenizer) -> set[int]:
     return {i for i in [tokenizer.eos_token_id, *more] if i is not None}
 
 
-def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None] = lambda: None):
-    """(kv per layer [B, Hkv, P, D] right-padded, lengths [B], last hidden states [B, H]); prompts go one by one."""
+def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None] = lambda: None,
+            prefixes: list[SharedPrefix] | None = None):
+    """(kv per layer [B, Hkv, P, D] right-padded, lengths [B], last hidden states [B, H]); prompts go one by one, or have
+    gone as `prefixes`."""
     device = base_of(model).device
-    kvs, last = [], []
-    for ids in prompts:
+    kvs, last = [dict(enumerate(at.kv)) for at in prefixes or ()], [at.last for at in prefixes or ()]
+    for ids in prompts if prefixes is None else ():
         mode = Prefill()
         last.append(forward(model, mode, ids=torch.tensor(ids, device=device)[None])[:, -1].clone())  # not a view of all
         kvs.append(mode.kv)
@@ -53,35 +57,37 @@ def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None]
 
 @torch.inference_mode()
 def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, ends: set[int], *,
-           temperature: float = 1.0, seeds: list[list[int]] | None = None,
+           temperature: float = 1.0, seeds: list[list[int]] | None = None, prefixes: list[SharedPrefix] | None = None,
            tick: Callable[[], None] = lambda: None) -> list[list[Sample]]:
-    """[B][G] completions of at most `room` tokens. temperature 0 is greedy; otherwise seeds [B][G] are needed."""
-    kv, lengths, hidden = prefill(model, prompts, tick)
-    rows = [[Sample([], [], False) for _ in range(group)] for _ in prompts]
-    state, live = Decode(kv, lengths, group, room), list(range(len(prompts)))
-    del kv
-    uniform = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B, G, room]
-    hidden = hidden[:, None].expand(-1, group, -1).reshape(len(prompts) * group, -1)
-    for t in range(room):
-        chosen, logps = choose(model, hidden, temperature, None if uniform is None else uniform[live, :, t].reshape(-1))
-        for i, (token, lp) in enumerate(zip(chosen.tolist(), logps.tolist())):
-            row = rows[live[i // group]][i % group]
-            if not row.ended:
-                row.ids.append(token)
-                row.logps.append(lp)
-                row.ended = token in ends
-        tick()
-        alive = [not all(r.ended for r in rows[b]) for b in live]
-        if t == room - 1 or not any(alive):
-            break
-        if not all(alive):
-            keep = torch.tensor(alive, device=lengths.device)
-            state.keep(keep)
-            chosen = chosen.view(-1, group)[keep].reshape(-1)
-            live = [b for b, a in zip(live, alive) if a]
-        state.t = t
-        start = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
-        hidden = forward(model, state, ids=chosen[:, None], start=start)[:, 0]
+    """[B][G] completions of at most `room` tokens. temperature 0 is greedy; otherwise seeds [B][G] are needed. `prefixes`
+    [B]: the prompts where they are forwarded already."""
+    with folded(model):
+        kv, lengths, hidden = prefill(model, prompts, tick, prefixes)
+        rows = [[Sample([], [], False) for _ in range(group)] for _ in prompts]
+        state, live = Decode(kv, lengths, group, room), list(range(len(prompts)))
+        del kv
+        uniform = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B, G, room]
+        hidden = hidden[:, None].expand(-1, group, -1).reshape(len(prompts) * group, -1)
+        for t in range(room):
+            chosen, logps = choose(model, hidden, temperature, None if uniform is None else uniform[live, :, t].reshape(-1))
+            for i, (token, lp) in enumerate(zip(chosen.tolist(), logps.tolist())):
+                row = rows[live[i // group]][i % group]
+                if not row.ended:
+                    row.ids.append(token)
+                    row.logps.append(lp)
+                    row.ended = token in ends
+            tick()
+            alive = [not all(r.ended for r in rows[b]) for b in live]
+            if t == room - 1 or not any(alive):
+                break
+            if not all(alive):
+                keep = torch.tensor(alive, device=lengths.device)
+                state.keep(keep)
+                chosen = chosen.view(-1, group)[keep].reshape(-1)
+                live = [b for b, a in zip(live, alive) if a]
+            state.t = t
+            start = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
+            hidden = forward(model, state, ids=chosen[:, None], start=start)[:, 0]
     return rows
 
 

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -43,6 +44,7 @@ class Group:
     terms: list[Terms] = field(default_factory=list)
     rewards: Tensor | None = None  # [G]
     advantages: Tensor | None = None  # [G]
+    at: SharedPrefix | None = None  # grpo.once: the prompt as sampling left it, ready to be trained on
 
 
 @dataclass
@@ -130,9 +132,21 @@ def rollout(config: Config, name: str, model, tokenizer, questions: list[Questio
     ends, at_once, groups = end_tokens(model, tokenizer), max(1, g.decode_rows // g.group), []
     for i in range(0, len(questions), at_once):
         part = slice(i, i + at_once)
-        rows = sample(model, prompts[part], g.group, g.completion, ends, temperature=g.temperature, seeds=seeds[part])
-        groups += [Group(q, ids, r) for q, ids, r in zip(questions[part], prompts[part], rows)]
+        at = [opened(config, model, ids) for ids in prompts[part]] if g.once else None
+        rows = sample(model, prompts[part], g.group, g.completion, ends, temperature=g.temperature, seeds=seeds[part],
+                      prefixes=at)
+        groups += [Group(q, ids, r, at=a) for q, ids, r, a in zip(questions[part], prompts[part], rows, at or repeat(None))]
     return groups
+
+
+def opened(config: Config, model, ids: list[int]):
+    """The prompt forwarded for training, in the layout."""
+    if config.grpo.layout in ("packed", "classic"):
+        raise UserError(f"grpo.once needs a layout that forwards the prompt by itself, not {config.grpo.layout}")
+    model.train()  # activation checkpointing works in train mode only; dropout is 0
+    at = LAYOUTS[config.grpo.layout](model, torch.tensor(ids, device=base_of(model).device))
+    model.eval()
+    return at
 
 
 def reward(config: Config, stage: Stage, group: Group, tokenizer, tags: tuple[str, ...]) -> None:
@@ -146,6 +160,8 @@ def reward(config: Config, stage: Stage, group: Group, tokenizer, tags: tuple[st
     group.rewards = torch.tensor([t.total(stage.alpha, stage.beta, stage.gamma) for t in group.terms]) \
         - losses.overlong(lengths, config.grpo.completion, config.grpo.overlong)
     group.advantages = losses.advantages(group.rewards[None], config.grpo.std_floor)[0]
+    if not losses.has_signal(group.rewards):
+        group.at = None  # it will not be trained on
 
 
 def summary(groups: list[Group]) -> dict:
@@ -187,7 +203,7 @@ def update(config: Config, model, groups: list[Group], optimizer, params: dict) 
         return {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}
     weights = losses.token_weights(g.loss, torch.tensor([len(s.ids) for x in live for s in x.samples]), g.completion)
     totals: dict[str, float] = {}
-    model.train()  # activation checkpointing works in train mode only; dropout is 0
+    model.train()
     for x, w in zip(live, weights.split(g.group)):
         for key, value in replayed(config, model, x, w, params).items():
             totals[key] = totals.get(key, 0.0) + value
@@ -226,7 +242,8 @@ def update_group(config: Config, model, group: Group, weights: Tensor) -> dict[s
     """Adds the group's gradient: prompt forward, completions in micro-batches, one prompt backward. weights [G]."""
     g, device = config.grpo, base_of(model).device
     prompt = torch.tensor(group.prompt, device=device)
-    at, ref = LAYOUTS[g.layout](model, prompt), None
+    at, ref = group.at or LAYOUTS[g.layout](model, prompt), None
+    group.at = None  # a prefix goes back once; a replay forwards the prompt again
     if g.beta:
         with torch.no_grad(), using(model, REF):
             ref = SharedPrefix(model, prompt)

@@ -119,7 +119,7 @@ def make_plan(config: Config) -> dict:
                       max(1, g.decode_rows // g.group), bool(g.beta)), room * GIB)
     return plan | {"layout": best.layout, "micro-batch": best.micro, "activation checkpointing": best.checkpointing,
                    "peak GiB": round(best.peak / GIB, 2), "reserve GiB": round(best.reserve / GIB, 2),
-                   "grpo": {"layout": best.layout, "micro": best.micro, "logp_chunk": best.logp_chunk,
+                   "grpo": {"layout": best.layout, "once": False, "micro": best.micro, "logp_chunk": best.logp_chunk,
                             "decode_rows": best.rollout_prompts * g.group}}
 
 

@@ -68,7 +68,7 @@ def shared(model, prompt, completions, weights, micro, layout="two_phase"):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("layout, micro", [("two_phase", 1), ("two_phase", 3), ("recompute", 3), ("packed", 3), ("classic", 4)])
+@pytest.mark.parametrize("layout, micro", [("two_phase", 1), ("two_phase", 3), ("kept", 3), ("recompute", 3), ("packed", 3), ("classic", 4)])
 def test_every_layout_is_exact(family, checkpointing, layout, micro):
     model = build(family).train()
     if checkpointing:
@@ -80,6 +80,27 @@ def test_every_layout_is_exact(family, checkpointing, layout, micro):
     assert want_grad.keys() == got_grad.keys() and len(got_grad) > 0
     for n in want_grad:
         assert (want_grad[n] - got_grad[n]).abs().max() <= 1e-4 * want_grad[n].abs().max() + 1e-7, n
+
+
+@pytest.mark.parametrize("layout", prefix.LAYOUTS)
+def test_shared_and_repeated_key_heads_are_the_same(layout, monkeypatch):
+    runs = [shared(build("llama").train(), *group(), 3, layout)]
+    monkeypatch.setattr(prefix, "SHARES_HEADS", ())  # as on a card
+    runs.append(shared(build("llama").train(), *group(), 3, layout))
+    (a, a_grad), (b, b_grad) = runs
+    assert all((x - y).abs().max() < 1e-5 for x, y in zip(a, b))
+    assert all((a_grad[n] - g).abs().max() <= 1e-4 * g.abs().max() + 1e-7 for n, g in b_grad.items())
+
+
+def test_kept_checkpoints_the_prompt_alone():
+    """A layer's forward runs twice for the prompt, once for each micro-batch; `two_phase` runs all of them twice."""
+    for layout, want in (("kept", 2 + 2), ("two_phase", 2 + 2 * 2)):
+        model, seen = build("llama").train(), []
+        model.get_base_model().activation_checkpointing_enable()
+        model.get_base_model().model.layers[1].mlp.register_forward_hook(lambda *_: seen.append(1))
+        shared(model, *group(), 2, layout)
+        assert len(seen) == want
+        assert all(layer.gradient_checkpointing for layer in model.get_base_model().model.layers)
 
 
 def test_the_gradient_does_not_depend_on_the_micro_batch():

@@ -185,6 +185,46 @@ def test_every_layout_gives_the_loop_the_same_gradient(conf, questions, tmp_path
         assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-4 * scale for n in want)
 
 
+@pytest.mark.parametrize("layout", ["two_phase", "kept", "recompute"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, questions, tmp_path, layout, checkpointing):
+    conf.grpo.layout = layout
+    model, tokenizer = policy(conf, tmp_path)
+    if checkpointing:
+        model.get_base_model().activation_checkpointing_enable()
+    seen, found = [], {}
+    model.get_base_model().model.embed_tokens.register_forward_hook(lambda _, args, out: seen.append(args[0].shape[1]))
+    for conf.grpo.once in (False, True):
+        seen.clear()
+        groups = loop.rollout(conf, "guided", model, tokenizer, questions[:2], index=0)
+        for g in groups:
+            g.advantages = loop.losses.advantages(torch.tensor([[0.0, 1.0, 0.5, 0.2]]), 0.05)[0]
+        grads, _ = gradient(conf, model, groups)
+        assert all(g.at is None for g in groups)
+        found[conf.grpo.once] = [[s.ids for s in g.samples] for g in groups], grads, sum(n > 60 for n in seen)
+    (ids, want, whole), (ids_once, got, fewer) = found[False], found[True]
+    scale = max(g.abs().max() for g in want.values())
+    assert ids == ids_once and scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-4 * scale for n in want)
+    assert whole - fewer == len(groups)  # one prompt forward less for each
+
+
+def test_a_prompt_of_no_use_is_let_go(conf, questions, tmp_path):
+    conf.grpo.once = True
+    model, tokenizer = policy(conf, tmp_path)
+    group = loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    assert group.at is not None
+    group.samples = [group.samples[0]] * 4  # equal completions, equal rewards
+    loop.reward(conf, loop.Stage("guided", 3, 1.0, 0.2, 0.0), group, tokenizer, PRIMARY)
+    assert group.at is None
+
+
+def test_a_prompt_forwarded_once_needs_a_layout_of_its_own(conf, questions, tmp_path):
+    conf.grpo.once, conf.grpo.layout = True, "classic"
+    model, tokenizer = policy(conf, tmp_path)
+    with pytest.raises(UserError, match="grpo.once"):
+        loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)
+
+
 def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions, tmp_path, monkeypatch, capsys):
     model, tokenizer = policy(conf, tmp_path)
     groups = groups_of(conf, model, tokenizer, questions)
