@@ -10,6 +10,7 @@ in bf16, whose 8 bits would round a young adapter away, and has no memory for a 
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+SHARE = 0.25  # of the machine's memory, at most, for the copy; all of it, not what is free: a rerun must decide the same
 ROWS = 8  # oneDNN picks its blocks for this many; more rows run well on them too
 
 
@@ -39,7 +41,7 @@ def with_adapters(layer: nn.Module) -> Tensor:
 
 def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     """x -> x W^T + bias."""
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+    if weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return lambda x: F.linear(x, weight, bias)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)  # what torch.compile does with frozen weights
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
@@ -48,12 +50,11 @@ def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
 @contextmanager
 def folded(model: nn.Module) -> Iterator[None]:
     """Within the block the model's linear layers, lm_head among them, compute by their folded copies. Inference only."""
-    if next(model.parameters()).device.type != "cpu":
+    layers = _linear_layers(model)
+    size, memory = sum(4 * m.in_features * m.out_features for m in layers), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if next(model.parameters()).device.type != "cpu" or size > SHARE * memory:
         yield
         return
-    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and isinstance(m.get_base_layer(), nn.Linear)]
-    inner = {id(part) for m in layers for part in m.modules()}
-    layers += [m for m in model.modules() if isinstance(m, nn.Linear) and id(m) not in inner]
     before = [m.__dict__.get("forward") for m in layers]
     with torch.no_grad():
         copies = [product(with_adapters(m), m.bias) for m in layers]
@@ -66,3 +67,10 @@ def folded(model: nn.Module) -> Iterator[None]:
             del m.forward
             if own is not None:
                 m.forward = own
+
+
+def _linear_layers(model: nn.Module) -> list[nn.Module]:
+    """Every linear layer once: with its adapters where it has any, else by itself."""
+    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and isinstance(m.get_base_layer(), nn.Linear)]
+    inner = {id(part) for m in layers for part in m.modules()}
+    return layers + [m for m in model.modules() if isinstance(m, nn.Linear) and id(m) not in inner]

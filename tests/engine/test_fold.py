@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from tagpr_lite.config import Model
-from tagpr_lite.engine import model as engine
+from tagpr_lite.engine import fold, model as engine
 from tagpr_lite.engine.fold import folded, with_adapters
 from tagpr_lite.engine.prefix import SharedPrefix, base_of
 
@@ -48,6 +48,12 @@ def test_every_layer_is_folded_and_none_twice(policy):
     with folded(policy), pytest.MonkeyPatch.context() as patch:
         patch.setattr(F, "linear", forbidden)
         logits(policy)
+
+
+def test_a_model_too_large_for_a_copy_samples_without(policy, monkeypatch):
+    monkeypatch.setattr(fold, "SHARE", 0)
+    with folded(policy):
+        assert not any("forward" in m.__dict__ for m in policy.modules())
 
 
 def test_a_copy_follows_the_adapter(policy):

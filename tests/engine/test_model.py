@@ -45,6 +45,18 @@ def test_unpacked_weights_give_the_same_numbers(loaded):
     assert torch.equal(hidden(dense), hidden(loaded[0]))
 
 
+def test_nf4_computes_in_the_same_type_on_every_cpu():
+    """bitsandbytes repacks weights for bf16 products in the first forward of eval mode, where a CPU has instructions for
+    it: sampling and scoring would then round to 8 bits what training computes in fp32."""
+    model, _ = engine.load(TINY)
+    layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear4bit)]
+    before = [layer.weight.data.clone() for layer in layers]
+    in_eval = hidden(model.eval())
+    assert not any(getattr(layer.weight.quant_state, "packing_format_for_cpu", False) for layer in layers)
+    assert all(torch.equal(layer.weight.data, was) for layer, was in zip(layers, before))
+    assert torch.equal(in_eval, hidden(model.train()))
+
+
 def test_tokenizer_round_trip_and_chat_template(loaded):
     _, tokenizer = loaded
     text = 'Ünïcode "quotes" <think>\n日本 \U0001f600'
