@@ -51,7 +51,8 @@ def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
 def folded(model: nn.Module) -> Iterator[None]:
     """Within the block the model's linear layers, lm_head among them, compute by their folded copies. Inference only."""
     layers = _linear_layers(model)
-    size, memory = sum(4 * m.in_features * m.out_features for m in layers), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    size = sum(4 * m.in_features * m.out_features for m in layers)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if next(model.parameters()).device.type != "cpu" or size > SHARE * memory:
         yield
         return
