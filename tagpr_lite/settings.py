@@ -181,6 +181,8 @@ class GRPO:
     """Optimiser steps of stage 2 (task alone)."""
     lr: float = 5e-5
     """Learning rate, constant after a short warm-up."""
+    explore_lr: float = 0.0
+    """Stage 2's own; 0: `lr`. Without the tag term its reward holds the form less firmly: large steps lose it."""
     temperature: float = 1.0
     """Sampling temperature; log-probs are of exactly this distribution."""
     completion: int = 128

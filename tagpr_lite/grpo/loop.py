@@ -49,20 +49,21 @@ class Group:
 
 @dataclass
 class Stage:
-    """What differs between the stages: a name, a length, the reward's weights, and who gives the PRMU term."""
+    """What differs between the stages: a name, a length, the reward's weights, who gives the PRMU term, a learning rate."""
     name: str
     steps: int
     alpha: float
     beta: float
     gamma: float
     rate: Callable[[Question, list[list[int]]], Tensor] | None = None  # -> [G] in [0, 1]
+    lr: float = 0.0  # 0: grpo.lr
     from_ref: bool = False  # starts where the frozen reference is, so that the first KL must be 0
 
 
 def train(config: Config, folder: Path, stage: Stage, model, tokenizer, questions: list[Question], tags: tuple[str, ...]):
     """Runs a stage to its end, from its last saved state if there is one, and writes the adapter."""
-    g, params = config.grpo, adapter_parameters(model, POLICY)
-    optimizer = torch.optim.AdamW(params.values(), lr=g.lr, weight_decay=0.0)
+    g, params, lr = config.grpo, adapter_parameters(model, POLICY), stage.lr or config.grpo.lr
+    optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=0.0)
     state = folder / stage.name / "state.safetensors"
     done = load_training_state(state, params, optimizer)
     drop_metrics(folder, stage.name, from_index=done)
@@ -71,7 +72,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     for index in range(done, stage.steps):
         started = time.time()
         for group in optimizer.param_groups:
-            group["lr"] = g.lr * min(1.0, (index + 1) / 3)  # three steps of warm-up: AdamW's first moments are wild
+            group["lr"] = lr * min(1.0, (index + 1) / 3)  # three steps of warm-up: AdamW's first moments are wild
         groups = experience(config, stage, model, tokenizer, questions, tags, index)
         if index == done and g.self_check:
             check(config, model, params, groups)

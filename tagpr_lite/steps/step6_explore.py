@@ -14,7 +14,8 @@ def main(config: Config) -> None:
 def work(config: Config, folder: Path) -> None:
     from ..grpo.loop import Stage, train
     model, tokenizer, questions, tags = begin(config, folder, start="guided")
-    stage = Stage("explore", config.grpo.explore_steps, config.grpo.alpha_task, beta=0.0, gamma=0.0)
+    stage = Stage("explore", config.grpo.explore_steps, config.grpo.alpha_task, beta=0.0, gamma=0.0,
+                  lr=config.grpo.explore_lr)
     train(config, folder, stage, model, tokenizer, questions, tags)
 
 

@@ -137,6 +137,18 @@ def test_tasks_take_turns_and_every_question_of_a_task_comes_once_a_pass(questio
     assert got != pick(1)
 
 
+def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    seen = []
+    monkeypatch.setattr(loop, "experience", lambda *_: [])
+    monkeypatch.setattr(loop, "summary", lambda _: {"reward": 0.0, "task": 0.0})
+    monkeypatch.setattr(loop, "update", lambda c, m, g, optimizer, p: seen.append(optimizer.param_groups[0]["lr"]) or {"kl": 0.0})
+    conf.grpo.self_check = False
+    for lr in (0.0, 3e-4):
+        loop.train(conf, tmp_path, loop.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr), model, tokenizer, questions, PRIMARY)
+    assert seen == pytest.approx([r * n / 3 for r in (conf.grpo.lr, 3e-4) for n in (1, 2, 3, 3)])
+
+
 def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
     """4 steps in one go equal 2 steps, a kill during the third, and 2 more: adapter and metrics alike."""
     conf.grpo.save_every = 2
