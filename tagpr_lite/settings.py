@@ -182,8 +182,7 @@ class GRPO:
     lr: float = 5e-5
     """Learning rate, constant after a short warm-up."""
     explore_lr: float = 0.0
-    """Stage 2's own; 0: `lr`. Nothing but the format gate holds its chains together: on the built-in benchmark 2e-4 lost
-    the form after six steps, 1e-4 kept it."""
+    """Stage 2's own; 0: `lr`. Nothing but the format gate holds its chains together, so it wants smaller steps."""
     temperature: float = 1.0
     """Sampling temperature; log-probs are of exactly this distribution."""
     completion: int = 128

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tagpr_lite.config import Model
-from tagpr_lite.engine import count, model as engine
+from tagpr_lite.engine import count, model as engine, prefix
 from tagpr_lite.engine.prefix import LAYOUTS
 from tagpr_lite.engine.shapes import SHAPES, Shape, shape_of
 
@@ -102,6 +102,7 @@ def plain_attention(q, k, v, attn_mask=None, is_causal=False, scale=None, **_):
 def test_meta_counts_what_real_tensors_count(layout, monkeypatch, one_thread):
     """The tiny model, loaded and quantised, against its shape alone: to the byte."""
     monkeypatch.setattr(count, "cuda_sdpa", plain_attention)
+    monkeypatch.setattr(prefix, "SHARES_HEADS", ())  # the real tensors too go the way of a card
     real, _ = engine.load(TINY)
     real = engine.add_adapter(real, TINY, "policy")
     real.get_base_model().activation_checkpointing_enable()

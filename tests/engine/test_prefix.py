@@ -97,7 +97,7 @@ def test_kept_checkpoints_the_prompt_alone():
     for layout, want in (("kept", 2 + 2), ("two_phase", 2 + 2 * 2)):
         model, seen = build("llama").train(), []
         model.get_base_model().activation_checkpointing_enable()
-        model.get_base_model().model.layers[1].mlp.register_forward_hook(lambda *_: seen.append(1))
+        model.get_base_model().model.layers[1].mlp.register_forward_pre_hook(lambda *_: seen.append(1))
         shared(model, *group(), 2, layout)
         assert len(seen) == want
         assert all(layer.gradient_checkpointing for layer in model.get_base_model().model.layers)
