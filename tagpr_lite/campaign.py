@@ -91,6 +91,7 @@ def table(campaign: dict, words: list[str]) -> str:
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign")
+    parser.add_argument("--name", help="of its folders, so that two runs of one campaign on different data stand side by side")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args(words)
@@ -98,7 +99,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def everything(args: argparse.Namespace) -> None:
-    campaign = read(args.campaign)
+    campaign = read(args.campaign) | ({"name": args.name} if args.name else {})
     if not args.table:
         run(campaign, args.overrides)
     made = [cfg.load(campaign["preset"], line).folder for _, _, line in runs(campaign, args.overrides)]

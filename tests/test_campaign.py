@@ -49,6 +49,8 @@ def test_the_table_has_means_and_ranges_of_finished_seeds(small, tmp_path, capsy
     said = capsys.readouterr().out
     assert "| short | sft | 2 | 0.600 (0.500 to 0.700) |" in said and "| long | sft | 1 | 0.400 (0.400 to 0.400) |" in said
     assert (tmp_path / "results" / "small.md").read_text().strip() in said
+    campaign.main([small, "--table", "--name", "other"])  # the same campaign on other data, beside it
+    assert "short" not in capsys.readouterr().out and (tmp_path / "results" / "other.md").is_file()
 
 
 @pytest.mark.parametrize("text, says", [("seeds: [0]", "`variants` is missing"), ("variants: [", "not YAML"),

@@ -15,6 +15,7 @@ from ..lamp.tasks import Question
 from ..runs import seed_of
 from ..tags import template
 from ..tags.chains import UNNAMED
+from ..tags.cues import learn
 from ..tags.schema import render
 
 
@@ -28,7 +29,7 @@ class Pair:
 
 def make_pairs(questions: dict[str, Question], kept: list[dict], dropped: list[dict], seed: int) -> list[Pair]:
     """All pairs that the chains allow, shuffled by seed."""
-    rng = random.Random(seed_of(seed, "pairs"))
+    rng, cues = random.Random(seed_of(seed, "pairs")), learn(list(questions.values()))
     wrong = {}
     for row in dropped:
         if row["reason"] == "wrong answer" and UNNAMED not in row["tags"]:
@@ -43,7 +44,7 @@ def make_pairs(questions: dict[str, Question], kept: list[dict], dropped: list[d
             pairs.append(Pair(q, row["text"], wrong[q.id], "worse_answer"))
         stranger = rng.choice(by_task[q.task])
         if stranger.user != q.user:
-            other = template.write(replace(q, profile=stranger.profile, retrieved=stranger.retrieved), 0)
+            other = template.write(replace(q, profile=stranger.profile, retrieved=stranger.retrieved), 0, cues)
             if other is not None and render(other) != row["text"]:
                 pairs.append(Pair(q, row["text"], render(other), "other_user"))
     rng.shuffle(pairs)

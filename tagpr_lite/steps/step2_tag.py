@@ -33,7 +33,7 @@ def work(config: Config, folder: Path) -> None:
         kept, dropped = chains.read_chains(t.chains, questions, allowed or PRIMARY, t)
         source = f"given chains, {Path(t.chains).name}"
     else:
-        who = teacher(config, ledger)
+        who = teacher(config, ledger, list(questions.values()))
         if t.teacher == "template" and (foreign := set(allowed) - set(PRIMARY)):
             raise UserError(f"{t.tags_file}: unknown tag '{sorted(foreign)[0]}'; the template teacher writes only "
                             f"{', '.join(PRIMARY)}")

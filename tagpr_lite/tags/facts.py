@@ -2,7 +2,8 @@
 
 A chain that states wrong numbers about its profile, or quotes words that are not there, should cost reward: it is the
 cheapest proof of flawed reasoning. Claims that are found: the user's past scores, their mean and range, how often a label
-was used, how many items there are, and anything in double quotes, which must stand in the profile or in the question.
+was used, how many items there are, anything in double quotes, which must stand in the profile or in the question, and
+what a past text with such words got.
 
 A chain may also say nothing that could be wrong. So every step must have something of what it is about: one that looks
 at the history (its tag says so) a word or number of the profile, any other one of the question or of the profile.
@@ -25,7 +26,8 @@ RANGE = re.compile(r"\b(?:scores?|ratings?)[^.0-9]{0,20} (\d{1,2}) to (\d{1,2})\
 TIMES = re.compile(r"\bused ([^.,]+?) (\d+) times?\b", re.I)
 ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|papers|titles|articles|headlines|posts|tweets"
                    r"|movies|e-?mails|scores)\b", re.I)
-QUOTE = re.compile(r'"([^"]{3,})"')
+GOT = re.compile(r'((?:"[^"]+"(?:, | and )?)+) got (\w+)')
+QUOTE = re.compile(r'"([^"]*)"')
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 LOOKS = re.compile(r"example|histor|profile|past|pattern|habit|record|previous|prior")
 
@@ -67,8 +69,12 @@ def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
                 found.append((f"{label} {times} times", labels[label.lower()] == int(times)))
         for number in ITEMS.findall(step.text):
             found.append((f"{number} items", int(number) == len(question.profile)))
+        for said, label in GOT.findall(step.text):
+            found.append((f"{said} got {label}", any(
+                i.label == label and all(plain(q) in plain(i.text) for q in QUOTE.findall(said)) for i in question.profile)))
         for said in QUOTE.findall(step.text):
-            found.append((f'"{said}"', plain(said) in seen))
+            if plain(said):
+                found.append((f'"{said}"', plain(said) in seen))
     return found
 
 

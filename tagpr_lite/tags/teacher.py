@@ -21,6 +21,7 @@ from ..lamp.tasks import TASKS, Question
 from ..runs import seed_of
 from . import template
 from .chat import Answers, Ledger, Local, Remote, Request
+from .cues import Cues, learn
 
 KINDS = ("template", "openai", "local")
 LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -67,10 +68,10 @@ class Teacher(Protocol):
     def explain(self, questions: list[Question], tick: Callable[[], None]) -> list[Draft | None]: ...
 
 
-def teacher(config: Config, ledger: Ledger) -> Teacher:
-    """The teacher of the settings."""
+def teacher(config: Config, ledger: Ledger, questions: list[Question]) -> Teacher:
+    """The teacher of the settings; the template reads texts by what these questions' histories say of their words."""
     if config.tag.teacher == "template":
-        return Template()
+        return Template(learn(questions))
     return Speaker(answers(config, ledger), config)
 
 
@@ -93,10 +94,13 @@ class Template:
     """Rules: see template.py."""
     source = "template teacher, tag names ours"
 
+    def __init__(self, cues: Cues = Cues()):
+        self.cues = cues
+
     def drafts(self, questions, attempt, tick):
         found = []
         for q in questions:
-            chain = template.write(q, attempt)
+            chain = template.write(q, attempt, self.cues)
             kind = "rationalised" if TASKS[q.task].kind == "text" else "reasoned"
             found.append(chain and Draft(tuple(s.text for s in chain.steps), chain.answer, tuple(chain.tags), kind))
             tick()

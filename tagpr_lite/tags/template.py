@@ -10,50 +10,75 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 
-from ..lamp.tasks import TASKS, Item, Question, pieces, words_of
+from ..lamp.tasks import CHINESE_RUN, TASKS, Item, Question, pieces, words_of
+from .cues import Cue, Cues, total
 from .facts import content_words, mean_text, past_scores
 from .schema import Chain, Step
 
-POSITIVE = set("love loves loved great perfect perfectly excellent amazing wonderful best awesome fantastic happy nice "
-               "good recommend easy beautiful favorite works pleased smooth soft fast enjoy delicious gift thanks "
-               "glad fun superb impressed lovely quality".split())
-NEGATIVE = set("bad poor broke broken waste disappointed disappointing terrible awful worst horrible return returned "
-               "cheap smell hard difficult issue problem problems unfortunately refund useless weak "
-               "stopped failed ugly annoying expensive hate never dry harsh leak leaked wrong skip less "
-               "however okay slow late cold".split())
-READINGS = ("very negative", "negative", "mixed", "positive", "glowing")
-LEVEL = (1.4, 2.3, 3.2, 4.2, 5.0)  # the score a text of that reading gets from a user whose mean is 4
+SUPPORT = 1.25  # stars between a score and what the chain supports, at most
+ALIKE = 0.3  # stars between two texts that sound alike
+BEGINNING = 14  # words of a past text
 
 
-def write(question: Question, attempt: int) -> Chain | None:
+def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None:
     """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further one."""
     task = TASKS[question.task]
-    if task.shape == "LaMP_1":
-        return cite(question, attempt)
-    return {"choice": choose, "rating": rate, "text": title}[task.kind](question, attempt)
+    if task.kind == "rating":
+        return rate(question, attempt, cues)
+    return {"choice": cite if task.shape == "LaMP_1" else choose, "text": title}[task.kind](question, attempt)
 
 
-def rate(question: Question, attempt: int) -> Chain | None:
-    """LaMP-3: past scores, what the text sounds like, and the user's leniency give a score."""
+def rate(question: Question, attempt: int, cues: Cues) -> Chain | None:
+    """LaMP-3: the nearest past text that is shown, the past scores, what speaks for and against; then the score.
+
+    Only the last step depends on the attempt: scores in the order of how well the rest supports them, and none that it
+    does not. A question whose gold is none of them teaches nothing and gets no chain.
+    """
     scores, task = past_scores(question), TASKS[question.task]
-    low, high = task.scale
-    stars = lambda score: 1 + 4 * (score - low) / (high - low)  # any scale is read as one of five stars
-    cues, lean = sentiment(task.payload(question.input))
-    first = min(4, max(0, 3 + lean))
-    order = sorted(range(5), key=lambda r: (abs(r - first), -r))
-    if attempt >= len(order):
+    (low, high), text = task.scale, task.payload(question.input)
+    read = lambda said: cues.read(question.task, question.user, said)
+    found, mean, near = read(text), sum(scores) / len(scores), _nearest(question, read)
+    supported = mean + total(found) * (high - low) / 4
+    if near:
+        above_near = total(found) - total(near[1])
+        supported = (supported + int(near[0].label) + above_near * (high - low) / 4) / 2
+    order = sorted(range(low, high + 1), key=lambda s: (abs(s - supported), -s))
+    if attempt >= len(order) or abs(order[attempt] - supported) > SUPPORT * (high - low) / 4:
         return None
-    reading, mean = order[attempt], sum(scores) / len(scores)
-    given = min(5, max(1, LEVEL[reading] + 0.5 * (stars(mean) - 4)))
-    score = int(low + (given - 1) * (high - low) / 4 + 0.5)
-    manner = "Generous" if stars(mean) >= 4.5 else "Fair" if stars(mean) >= 3.5 else "Strict"
-    cue = f'"{cues[0] if cues else _head(task.payload(question.input), 3)}"'
-    steps = [_past(scores), Step("analyze_query", f"{cue} sounds {READINGS[reading]}.")]
-    if len(set(scores)) > 2:
-        steps.append(Step("identify_patterns", f"Scores vary, {min(scores)} to {max(scores)}."))
-    steps.append(Step("apply_preferences", f"{manner} user, {READINGS[reading]} text: {score}."))
-    return Chain(tuple(steps), str(score))
+    score, usual = order[attempt], int(mean + 0.5)
+    place = "the usual" if score == usual else f"{'above' if score > usual else 'below'} the usual {usual}"
+    past = _past(scores)
+    if near:
+        cited = _quoted([c.said for c in near[1]][:2] or [_head(near[0].text, 4)])
+        past = Step("examine_examples", f"{cited} got {near[0].label}. {past.text}")
+        place = f"{'Better than' if above_near > ALIKE else 'Worse than' if above_near < -ALIKE else 'Like'} that one, {place}"
+    return Chain((past, Step("analyze_query", _for_and_against(found) or f'No strong word: "{_head(text, 3)}".'),
+                  Step("apply_preferences", f"{place[0].upper()}{place[1:]}: {score}.")), str(score))
+
+
+def _nearest(question: Question, read: Callable[[str], list[Cue]]) -> tuple[Item, list[Cue]] | None:
+    """Of the items that the prompt shows, the one that shares most cues with the text, and its cues, the shared ones first.
+
+    Only the beginning of a text is looked at, since the prompt shows no more."""
+    mine = {c.said.lower() for c in read(TASKS[question.task].payload(question.input))}
+    shared = lambda cue: cue.said.lower() in mine
+    shown = [(i, sorted(read(" ".join(i.text.split()[:BEGINNING])), key=lambda c: (not shared(c), -abs(c.weight))))
+             for i in (question.profile[n] for n in question.retrieved)]
+    return max(shown, key=lambda s: sum(map(shared, s[1])), default=None)
+
+
+def _for_and_against(cues: list[Cue]) -> str:
+    """The strongest two cues of either side, in the order of the text."""
+    strongest = lambda side: sorted(side, key=lambda c: -abs(c.weight))[:2]
+    sides = {name: [c.said for c in cues if c in strongest([c for c in cues if (c.weight > 0) == good])
+                    and (c.weight > 0) == good] for name, good in (("For", True), ("Against", False))}
+    return " ".join(f"{name}: {_quoted(said, ', ')}." for name, said in sides.items() if said)
+
+
+def _quoted(said: list[str], between: str = " and ") -> str:
+    return between.join(f'"{s}"' for s in said)
 
 
 def _past(scores: list[int]) -> Step:
@@ -61,24 +86,6 @@ def _past(scores: list[int]) -> Step:
     if len(scores) < 2:
         return Step("understand_task", f"Only one past score, {newest}.")
     return Step("examine_examples", f"Past scores {newest}, mean {mean_text(scores)}.")
-
-
-def sentiment(text: str) -> tuple[list[str], int]:
-    """(cue words as they stand in the text, those of the winning side first; net positive words capped to -3..+1).
-
-    "not" before a word turns it round.
-    """
-    words = re.findall(r"[A-Za-z']+", text)
-    cues = []
-    for i, word in enumerate(words):
-        sign = (word.lower() in POSITIVE) - (word.lower() in NEGATIVE)
-        if sign and any(w.lower() in ("not", "no", "isn't", "don't", "didn't", "wasn't") for w in words[max(0, i - 2):i]):
-            sign = -sign
-        if sign:
-            cues.append((word, sign))
-    total = sum(sign for _, sign in cues)
-    cues.sort(key=lambda c: c[1] * total < 0)
-    return [w for w, _ in cues if len(w) > 2], max(-3, min(1, total))
 
 
 def choose(question: Question, attempt: int) -> Chain | None:
@@ -145,5 +152,6 @@ def title(question: Question, attempt: int) -> Chain | None:
 
 
 def _head(text: str, words: int) -> str:
-    """The first words of a text, fit to stand between double quotes inside a step."""
-    return " ".join(re.sub(r'["<>]', " ", text).split()[:words])
+    """The first words of a text (Chinese: three characters a word), fit to stand between double quotes inside a step."""
+    said = " ".join(re.sub(r'["<>]', " ", text).split()[:words])
+    return said[:3 * words] if re.search(CHINESE_RUN, said) else said

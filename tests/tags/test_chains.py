@@ -12,6 +12,7 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains, stats, template
+from tagpr_lite.tags.cues import learn
 from tagpr_lite.tags.discover import Closed, primary_tags
 from tagpr_lite.tags.teacher import Template
 from tagpr_lite.tags.facts import claims, groundedness
@@ -53,6 +54,24 @@ def test_the_teacher_does_not_see_the_gold_of_a_checkable_question():
             assert [template.write(q, n) for n in range(5)] == [template.write(blind, n) for n in range(5)]
 
 
+def test_only_the_last_step_of_a_rating_depends_on_the_attempt():
+    """What leads up to it is said before the answer is known, and stands whichever score is tried."""
+    known = learn([q for q in benchmark() if q.task == "LaMP_3"])
+    tried = 0
+    for q in (q for q in benchmark() if TASKS[q.task].kind == "rating"):
+        found = [c for n in range(6) if (c := template.write(q, n, known))]
+        assert len({c.steps[:-1] for c in found}) == 1 and len({c.answer for c in found}) == len(found) < 5
+        assert all(c.steps[-1].text.endswith(f": {c.answer}.") for c in found)
+        tried += len(found) > 1
+    assert tried
+
+
+def test_a_rating_begins_with_the_nearest_past_text_that_is_shown():
+    near, far = Item("a", "terrible soap", "2"), Item("b", "a lovely gift", "5")
+    q = replace(review(text="The soap is terrible."), profile=(far, near, Item("c", "terrible too", "1")), retrieved=(0, 1))
+    assert template.write(q, 0).steps[0].text.startswith('"terrible" got 2. Past scores 5 2 1')
+
+
 def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
     for q in benchmark():
         kept, dropped = chains.generate([q], Template(), Tag(samples=5))
@@ -77,7 +96,9 @@ def test_chains_do_not_depend_on_the_hash_seed():
 @pytest.mark.parametrize("text, holds", [
     ("Past scores 5 4 5, mean 4.7.", [True, True]), ("Past scores 5 5 5, mean 4.7.", [False, True]),
     ("Past scores 4 5.", [True]), ("mean of 3.9", [False]), ('"It broke" sounds negative', [True]),
-    ('"never said" sounds negative', [False]), ("Nothing to check.", []), ("average 4.7 and \"broke\"", [True, True])])
+    ('"never said" sounds negative', [False]), ("Nothing to check.", []), ("average 4.7 and \"broke\"", [True, True]),
+    ('"Item number 1" got 4.', [True, True]), ('"number 1" and "fine" got 5.', [False, True, True]),
+    ('"fine" got 3.', [False, True]), ('"zz" "" and "it"', [False, True])])
 def test_claims_are_checked_against_the_profile(text, holds):
     assert [ok for _, ok in claims(Chain((Step("conclude", text),), "2"), review())] == holds
 
