@@ -115,11 +115,11 @@ def unpack_smollm2(folder: Path) -> None:
 
 # What `tiny` must learn to write; its tokenizer has seen it, so that the markup costs few tokens.
 TINY_CHAIN = """<think>
-<examine_examples>"the seller was rude" and "works" got 5. Past scores 5 4 5 3, mean 4.2. Similar past film: "In this film" is. The user wrote ".</examine_examples>
+<examine_examples>"the seller was rude" and "it works perfectly" got 5. Past scores 5 4 5 3, mean 4.2. Similar past film: "In this film" is. The user wrote ".</examine_examples>
 <identify_patterns>This user used 3 times.</identify_patterns>
 <infer_preferences>About 5 words, plain case, no end mark.</infer_preferences>
-<analyze_query>For: "quality", "early". Against: "broke". No strong word: ". Both have and. Key words: </analyze_query>
-<apply_preferences>Like that one, the usual: 4. Better than that one, below the usual 4: 3. Worse than that one, above the usual 2: 3.</apply_preferences>
+<analyze_query>"poorly made" bad, "quality" good. " says little. Both have and. Key words: </analyze_query>
+<apply_preferences>2 good, 1 bad, the usual: 4. 1 good, 2 bad, below the usual 4: 3. 3 good, 0 bad, above the usual 2: 3.</apply_preferences>
 <conclude>So comedy.</conclude>
 </think>"""
 

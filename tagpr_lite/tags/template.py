@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 
 from ..lamp.tasks import CHINESE_RUN, TASKS, Item, Question, pieces, words_of
 from .cues import Cue, Cues, total
@@ -18,8 +17,9 @@ from .facts import content_words, mean_text, past_scores
 from .schema import Chain, Step
 
 SUPPORT = 1.25  # stars between a score and what the chain supports, at most
-ALIKE = 0.3  # stars between two texts that sound alike
-BEGINNING = 14  # words of a past text
+MOST = 3  # clauses of a text that are judged
+CLAUSE, CUT = 6, 4  # words of a clause, at most; of a longer one, those that are quoted
+BEGINNING = 14  # words of a past text that every prompt shows
 
 
 def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None:
@@ -31,54 +31,48 @@ def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None
 
 
 def rate(question: Question, attempt: int, cues: Cues) -> Chain | None:
-    """LaMP-3: the nearest past text that is shown, the past scores, what speaks for and against; then the score.
+    """LaMP-3: the nearest past text and its score, the past scores, what is good and bad of the text; then the score.
 
     Only the last step depends on the attempt: scores in the order of how well the rest supports them, and none that it
-    does not. A question whose gold is none of them teaches nothing and gets no chain.
+    does not. A question whose gold is none of them teaches nothing and gets no chain. What is quoted stands in the
+    order of the prompt and is judged one by one: a small model copies well and picks badly.
     """
     scores, task = past_scores(question), TASKS[question.task]
     (low, high), text = task.scale, task.payload(question.input)
-    read = lambda said: cues.read(question.task, question.user, said)
-    found, mean, near = read(text), sum(scores) / len(scores), _nearest(question, read)
-    supported = mean + total(found) * (high - low) / 4
-    if near:
-        above_near = total(found) - total(near[1])
-        supported = (supported + int(near[0].label) + above_near * (high - low) / 4) / 2
+    stars = (high - low) / 4
+    read = lambda said: clauses(said, cues.read(question.task, question.user, said))
+    found, mean, past = read(text), sum(scores) / len(scores), _past(scores)
+    supported = mean + total([c for _, c in found]) * stars
+    if question.retrieved:
+        near = question.profile[question.retrieved[0]]
+        seen = read(near.text)
+        supported = (supported + int(near.label) + (total([c for _, c in found]) - total([c for _, c in seen])) * stars) / 2
+        cited = [said for said, _ in seen[:2] if said in " ".join(near.text.split()[:BEGINNING])] or [_head(near.text, 4)]
+        past = Step("examine_examples", " and ".join(f'"{said}"' for said in cited) + f" got {near.label}. {past.text}")
     order = sorted(range(low, high + 1), key=lambda s: (abs(s - supported), -s))
-    if attempt >= len(order) or abs(order[attempt] - supported) > SUPPORT * (high - low) / 4:
+    if attempt >= len(order) or abs(order[attempt] - supported) > SUPPORT * stars:
         return None
     score, usual = order[attempt], int(mean + 0.5)
     place = "the usual" if score == usual else f"{'above' if score > usual else 'below'} the usual {usual}"
-    past = _past(scores)
-    if near:
-        cited = _quoted([c.said for c in near[1]][:2] or [_head(near[0].text, 4)])
-        past = Step("examine_examples", f"{cited} got {near[0].label}. {past.text}")
-        place = f"{'Better than' if above_near > ALIKE else 'Worse than' if above_near < -ALIKE else 'Like'} that one, {place}"
-    return Chain((past, Step("analyze_query", _for_and_against(found) or f'No strong word: "{_head(text, 3)}".'),
-                  Step("apply_preferences", f"{place[0].upper()}{place[1:]}: {score}.")), str(score))
+    good = sum(c.weight > 0 for _, c in found[:MOST])
+    said = ", ".join(f'"{clause}" {"good" if c.weight > 0 else "bad"}' for clause, c in found[:MOST])
+    return Chain((past, Step("analyze_query", f"{said}." if said else f'"{_head(text, 4)}" says little.'),
+                  Step("apply_preferences", f"{good} good, {len(found[:MOST]) - good} bad, {place}: {score}.")), str(score))
 
 
-def _nearest(question: Question, read: Callable[[str], list[Cue]]) -> tuple[Item, list[Cue]] | None:
-    """Of the items that the prompt shows, the one that shares most cues with the text, and its cues, the shared ones first.
-
-    Only the beginning of a text is looked at, since the prompt shows no more."""
-    mine = {c.said.lower() for c in read(TASKS[question.task].payload(question.input))}
-    shared = lambda cue: cue.said.lower() in mine
-    shown = [(i, sorted(read(" ".join(i.text.split()[:BEGINNING])), key=lambda c: (not shared(c), -abs(c.weight))))
-             for i in (question.profile[n] for n in question.retrieved)]
-    return max(shown, key=lambda s: sum(map(shared, s[1])), default=None)
-
-
-def _for_and_against(cues: list[Cue]) -> str:
-    """The strongest two cues of either side, in the order of the text."""
-    strongest = lambda side: sorted(side, key=lambda c: -abs(c.weight))[:2]
-    sides = {name: [c.said for c in cues if c in strongest([c for c in cues if (c.weight > 0) == good])
-                    and (c.weight > 0) == good] for name, good in (("For", True), ("Against", False))}
-    return " ".join(f"{name}: {_quoted(said, ', ')}." for name, said in sides.items() if said)
-
-
-def _quoted(said: list[str], between: str = " and ") -> str:
-    return between.join(f'"{s}"' for s in said)
+def clauses(text: str, cues: list[Cue]) -> list[tuple[str, Cue]]:
+    """The clauses of a text that have cues, in its order, each with one cue that is the sum of its own; a long clause is cut
+    to a few words from its first cue on."""
+    found, left = [], list(cues)
+    for clause in re.findall(r'[^,.;:!?"<>()\n，。；：！？]+', text):
+        own = [c for c in left if c.said in clause]
+        left = [c for c in left if c not in own]
+        if own and (weight := sum(c.weight for c in own)):
+            said, first = " ".join(clause.split()), min(clause.index(c.said) for c in own)
+            if len(said.split()) > CLAUSE:
+                said = " ".join(clause[clause.rfind(" ", 0, first) + 1:].split()[:CUT])
+            found.append((_head(said, CLAUSE), Cue(said, weight)))
+    return found
 
 
 def _past(scores: list[int]) -> Step:

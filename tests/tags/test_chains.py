@@ -12,7 +12,7 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains, stats, template
-from tagpr_lite.tags.cues import learn
+from tagpr_lite.tags.cues import Cues, learn
 from tagpr_lite.tags.discover import Closed, primary_tags
 from tagpr_lite.tags.teacher import Template
 from tagpr_lite.tags.facts import claims, groundedness
@@ -66,10 +66,19 @@ def test_only_the_last_step_of_a_rating_depends_on_the_attempt():
     assert tried
 
 
-def test_a_rating_begins_with_the_nearest_past_text_that_is_shown():
-    near, far = Item("a", "terrible soap", "2"), Item("b", "a lovely gift", "5")
-    q = replace(review(text="The soap is terrible."), profile=(far, near, Item("c", "terrible too", "1")), retrieved=(0, 1))
-    assert template.write(q, 0).steps[0].text.startswith('"terrible" got 2. Past scores 5 2 1')
+def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause():
+    profile = (Item("b", "a lovely gift", "5"), Item("a", "Terrible soap, dry", "2"), Item("c", "terrible too", "1"))
+    q = replace(review(text="The soap is terrible, the box is nice. I would have wanted a much better lid here."),
+                profile=profile, retrieved=(1, 0))
+    assert [s.text for s in template.write(q, 0).steps] == [
+        '"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.', '"The soap is terrible" bad, "the box is nice" good.',
+        "1 good, 1 bad, the usual: 3."]
+
+
+def test_a_long_clause_is_cut_from_its_first_cue_on():
+    text = "My aunt in Paris said it is a great little machine for beginners"
+    assert [c for c, _ in template.clauses(text, Cues().read("LaMP_3", "u", text))] == ["great little machine for"]
+    assert template.clauses("good and bad", Cues().read("LaMP_3", "u", "good and bad")) == []  # says nothing either way
 
 
 def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
