@@ -1,9 +1,9 @@
 """What can be checked of a chain against the profile it claims to have looked at.
 
 A chain that states wrong numbers about its profile, or quotes words that are not there, should cost reward: it is the
-cheapest proof of flawed reasoning. Claims that are found: the user's past scores, their mean and range, how often a label
-was used, how many items there are, anything in double quotes, which must stand in the profile or in the question, and
-what a past text with such words got.
+cheapest proof of flawed reasoning. Claims that are found: the user's past scores, their mean (also rounded) and range,
+how often a label was used, how many items there are, anything in double quotes, which must stand in the profile or in
+the question, and what a past text with such words got.
 
 A chain may also say nothing that could be wrong. So every step must have something of what it is about: one that looks
 at the history (its tag says so) a word or number of the profile, any other one of the question or of the profile.
@@ -22,6 +22,7 @@ STOP = set("this that with from have they them their there about would could sho
            "these those because being after before between through during against under again here both same".split())
 SCORES = re.compile(r"\b(?:scores?|ratings?)(?: (?:are|were|of|was))?:? (\d{1,2}(?:(?:[ ,]+|,? and )\d{1,2})+)", re.I)
 MEAN = re.compile(r"\b(?:mean|average)(?: score| rating)?(?: of| is|:)? (\d+(?:\.\d+)?)", re.I)
+USUAL = re.compile(r"\busually (\d+)", re.I)
 RANGE = re.compile(r"\b(?:scores?|ratings?)[^.0-9]{0,20} (\d{1,2}) to (\d{1,2})\b", re.I)
 TIMES = re.compile(r"\bused ([^.,]+?) (\d+) times?\b", re.I)
 ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|papers|titles|articles|headlines|posts|tweets"
@@ -84,6 +85,8 @@ def _of_scores(text: str, scores: list[int]) -> list[tuple[str, bool]]:
         found.append((said.strip(), _is_run([int(d) for d in re.findall(r"\d+", said)], scores)))
     for said in MEAN.findall(text):
         found.append((f"mean {said}", abs(float(said) - sum(scores) / len(scores)) <= 0.051))
+    for said in USUAL.findall(text):
+        found.append((f"usually {said}", int(said) == int(sum(scores) / len(scores) + 0.5)))
     for low, high in RANGE.findall(text):
         found.append((f"{low} to {high}", (int(low), int(high)) == (min(scores), max(scores))))
     return found

@@ -12,11 +12,10 @@ import re
 from collections import Counter
 
 from ..lamp.tasks import CHINESE_RUN, TASKS, Item, Question, pieces, words_of
-from .cues import Cue, Cues, total
+from .cues import Cue, Cues
 from .facts import content_words, mean_text, past_scores
 from .schema import Chain, Step
 
-SUPPORT = 1.25  # stars between a score and what the chain supports, at most
 MOST = 3  # clauses of a text that are judged
 CLAUSE, CUT = 6, 4  # words of a clause, at most; of a longer one, those that are quoted
 BEGINNING = 14  # words of a past text that every prompt shows
@@ -31,33 +30,34 @@ def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None
 
 
 def rate(question: Question, attempt: int, cues: Cues) -> Chain | None:
-    """LaMP-3: the nearest past text and its score, the past scores, what is good and bad of the text; then the score.
+    """LaMP-3: the nearest past text and its score, the past scores; from the usual score, one star up or down with every clause
+    that is good or bad; then the score.
 
-    Only the last step depends on the attempt: scores in the order of how well the rest supports them, and none that it
-    does not. A question whose gold is none of them teaches nothing and gets no chain. What is quoted stands in the
-    order of the prompt and is judged one by one: a small model copies well and picks badly.
+    Only the last step depends on the attempt: where the steps end, or one star beside it. A question whose gold is neither
+    teaches nothing and gets no chain. Written for a small model, which copies well but neither picks nor counts: what
+    is quoted stands in the order of the prompt, and the count is carried along.
     """
     scores, task = past_scores(question), TASKS[question.task]
     (low, high), text = task.scale, task.payload(question.input)
-    stars = (high - low) / 4
     read = lambda said: clauses(said, cues.read(question.task, question.user, said))
-    found, mean, past = read(text), sum(scores) / len(scores), _past(scores)
-    supported = mean + total([c for _, c in found]) * stars
+    past, usual = _past(scores), int(sum(scores) / len(scores) + 0.5)
     if question.retrieved:
         near = question.profile[question.retrieved[0]]
-        seen = read(near.text)
-        supported = (supported + int(near.label) + (total([c for _, c in found]) - total([c for _, c in seen])) * stars) / 2
-        cited = [said for said, _ in seen[:2] if said in " ".join(near.text.split()[:BEGINNING])] or [_head(near.text, 4)]
-        past = Step("examine_examples", " and ".join(f'"{said}"' for said in cited) + f" got {near.label}. {past.text}")
-    order = sorted(range(low, high + 1), key=lambda s: (abs(s - supported), -s))
-    if attempt >= len(order) or abs(order[attempt] - supported) > SUPPORT * stars:
+        cited = [said for said, _ in read(near.text)[:2] if said in " ".join(near.text.split()[:BEGINNING])]
+        cited = " and ".join(f'"{said}"' for said in cited or [_head(near.text, 4)])
+        past = Step("examine_examples", f"{cited} got {near.label}. {past.text}")
+    at, said = usual, []
+    for clause, cue in read(text)[:MOST]:
+        at = min(high, max(low, at + (1 if cue.weight > 0 else -1)))
+        said.append(f'"{clause}" {"good" if cue.weight > 0 else "bad"} {at}')
+    tried = [at, *(s for s in sorted((at - 1, at + 1), key=lambda s: abs(s - usual)) if low <= s <= high)]
+    if attempt >= len(tried):
         return None
-    score, usual = order[attempt], int(mean + 0.5)
-    place = "the usual" if score == usual else f"{'above' if score > usual else 'below'} the usual {usual}"
-    good = sum(c.weight > 0 for _, c in found[:MOST])
-    said = ", ".join(f'"{clause}" {"good" if c.weight > 0 else "bad"}' for clause, c in found[:MOST])
-    return Chain((past, Step("analyze_query", f"{said}." if said else f'"{_head(text, 4)}" says little.'),
-                  Step("apply_preferences", f"{good} good, {len(found[:MOST]) - good} bad, {place}: {score}.")), str(score))
+    score = tried[attempt]
+    steps = ", ".join(said) or f'"{_head(text, 4)}" says little'
+    beside = "" if score == at else f", this user one {'more' if score > at else 'less'}"
+    return Chain((past, Step("analyze_query", f"Usually {usual}; {steps}."),
+                  Step("apply_preferences", f"Comes to {at}{beside}: {score}.")), str(score))
 
 
 def clauses(text: str, cues: list[Cue]) -> list[tuple[str, Cue]]:

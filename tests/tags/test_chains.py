@@ -60,7 +60,7 @@ def test_only_the_last_step_of_a_rating_depends_on_the_attempt():
     tried = 0
     for q in (q for q in benchmark() if TASKS[q.task].kind == "rating"):
         found = [c for n in range(6) if (c := template.write(q, n, known))]
-        assert len({c.steps[:-1] for c in found}) == 1 and len({c.answer for c in found}) == len(found) < 5
+        assert len({c.steps[:-1] for c in found}) == 1 and len({c.answer for c in found}) == len(found) <= 3
         assert all(c.steps[-1].text.endswith(f": {c.answer}.") for c in found)
         tried += len(found) > 1
     assert tried
@@ -71,8 +71,9 @@ def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause(
     q = replace(review(text="The soap is terrible, the box is nice. I would have wanted a much better lid here."),
                 profile=profile, retrieved=(1, 0))
     assert [s.text for s in template.write(q, 0).steps] == [
-        '"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.', '"The soap is terrible" bad, "the box is nice" good.',
-        "1 good, 1 bad, the usual: 3."]
+        '"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.', 'Usually 3; "The soap is terrible" bad 2, "the box is nice" good 3.',
+        "Comes to 3: 3."]
+    assert template.write(q, 1).steps[2].text == "Comes to 3, this user one less: 2." and template.write(q, 3) is None
 
 
 def test_a_long_clause_is_cut_from_its_first_cue_on():
@@ -104,7 +105,7 @@ def test_chains_do_not_depend_on_the_hash_seed():
 
 @pytest.mark.parametrize("text, holds", [
     ("Past scores 5 4 5, mean 4.7.", [True, True]), ("Past scores 5 5 5, mean 4.7.", [False, True]),
-    ("Past scores 4 5.", [True]), ("mean of 3.9", [False]), ('"It broke" sounds negative', [True]),
+    ("Past scores 4 5.", [True]), ("mean of 3.9", [False]), ("Usually 5; nice", [True]), ("usually 4", [False]), ('"It broke" sounds negative', [True]),
     ('"never said" sounds negative', [False]), ("Nothing to check.", []), ("average 4.7 and \"broke\"", [True, True]),
     ('"Item number 1" got 4.', [True, True]), ('"number 1" and "fine" got 5.', [False, True, True]),
     ('"fine" got 3.', [False, True]), ('"zz" "" and "it"', [False, True])])
