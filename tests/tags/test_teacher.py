@@ -137,4 +137,4 @@ def test_tasks_and_users_take_turns():
     ({"teacher": "openai", "model": "m"}, "needs tag.url")])
 def test_a_teacher_without_what_it_needs_is_one_line(settings, says):
     with pytest.raises(UserError, match=says):
-        teacher.teacher(Config(tag=Tag(**settings)), Ledger())
+        teacher.teacher(Config(tag=Tag(**settings)), Ledger(), [])
