@@ -43,6 +43,11 @@ def mean_text(scores: list[int]) -> str:
     return f"{sum(scores) / len(scores):.1f}"
 
 
+def usual_score(scores: list[int]) -> int:
+    """Their mean, rounded."""
+    return int(sum(scores) / len(scores) + 0.5)
+
+
 def content_words(text: str) -> set[str]:
     """Lower-case words of four letters or more that are not function words; pairs of Chinese characters."""
     return {w for w in words_of(text.lower()) if w not in STOP}
@@ -86,7 +91,7 @@ def _of_scores(text: str, scores: list[int]) -> list[tuple[str, bool]]:
     for said in MEAN.findall(text):
         found.append((f"mean {said}", abs(float(said) - sum(scores) / len(scores)) <= 0.051))
     for said in USUAL.findall(text):
-        found.append((f"usually {said}", int(said) == int(sum(scores) / len(scores) + 0.5)))
+        found.append((f"usually {said}", int(said) == usual_score(scores)))
     for low, high in RANGE.findall(text):
         found.append((f"{low} to {high}", (int(low), int(high)) == (min(scores), max(scores))))
     return found
@@ -117,7 +122,8 @@ def substance(chain: Chain, question: Question) -> float:
         text, looks = plain(step.text), LOOKS.search(step.tag)
         return bool(_content(step.text) & (profile if looks else both) or any(label in text for label in labels)
                     or not looks and plain(chain.answer) in text
-                    or any(plain(q) in plain(past if looks else f"{past} {question.input}") for q in QUOTE.findall(step.text)))
+                    or any(len(plain(q)) > 2 and plain(q) in plain(past if looks else f"{past} {question.input}")
+                           for q in QUOTE.findall(step.text)))
 
     return sum(map(has, chain.steps)) / len(chain.steps)
 

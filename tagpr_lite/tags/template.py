@@ -13,7 +13,7 @@ from collections import Counter
 
 from ..lamp.tasks import CHINESE_RUN, TASKS, Item, Question, pieces, words_of
 from .cues import Cue, Cues
-from .facts import content_words, mean_text, past_scores
+from .facts import content_words, mean_text, past_scores, usual_score
 from .schema import Chain, Step
 
 MOST = 3  # clauses of a text that are judged
@@ -40,7 +40,7 @@ def rate(question: Question, attempt: int, cues: Cues) -> Chain | None:
     scores, task = past_scores(question), TASKS[question.task]
     (low, high), text = task.scale, task.payload(question.input)
     read = lambda said: clauses(said, cues.read(question.task, question.user, said))
-    past, usual = _past(scores), int(sum(scores) / len(scores) + 0.5)
+    past, usual = _past(scores), usual_score(scores)
     if question.retrieved:
         near = question.profile[question.retrieved[0]]
         cited = [said for said, _ in read(near.text)[:2] if said in " ".join(near.text.split()[:BEGINNING])]

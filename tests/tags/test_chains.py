@@ -15,7 +15,7 @@ from tagpr_lite.tags import chains, stats, template
 from tagpr_lite.tags.cues import Cues, learn
 from tagpr_lite.tags.discover import Closed, primary_tags
 from tagpr_lite.tags.teacher import Template
-from tagpr_lite.tags.facts import claims, groundedness
+from tagpr_lite.tags.facts import claims, groundedness, substance
 from tagpr_lite.tags.schema import PRIMARY, Chain, Step, parse, render
 
 
@@ -111,6 +111,11 @@ def test_chains_do_not_depend_on_the_hash_seed():
     ('"fine" got 3.', [False, True]), ('"zz" "" and "it"', [False, True])])
 def test_claims_are_checked_against_the_profile(text, holds):
     assert [ok for _, ok in claims(Chain((Step("conclude", text),), "2"), review())] == holds
+
+
+@pytest.mark.parametrize("text", ['"" -- ""', '"  "', '"a"'])
+def test_an_empty_quotation_is_about_nothing(text):
+    assert substance(Chain((Step("examine_examples", text),), "2"), review()) == 0.0
 
 
 def test_a_chain_that_contradicts_its_profile_is_dropped():

@@ -75,8 +75,7 @@ def test_neighbours_that_say_the_same_are_one_cue():
     assert Cues().read("LaMP_3", "u", "great smooth soap")[0].weight == 0.5
 
 
-def test_other_scales_and_languages():
-    from tagpr_lite.lamp.mini import build
-    train = build(0, 60, language="zh")["LaMP_3_zh"]["train"]
+def test_other_languages_and_tasks():
+    train = mini.build(0, 60, language="zh")["LaMP_3_zh"]["train"]
     assert total(learn(train).read("LaMP_3_zh", "new", "做工扎实")) > 0 > total(learn(train).read("LaMP_3_zh", "new", "做工粗糙"))
     assert learn([q for q in mini.build(0, 4)["LaMP_2"]["train"]]) == Cues()
