@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,14 +22,14 @@ import yaml
 from . import config as cfg
 from .config import UserError
 from .report import figures, tables
-from .runs import guard, keep_memory, write_text
+from .runs import guard, keep_memory, whole_folder, write_text
 
 FOLDER = Path(__file__).parent / "campaigns"
 STEPS = ("prepare", "tag", "sft", "reward", "guided", "explore", "evaluate", "report")
 
 
 def read(name: str) -> dict:
-    """{name, preset, seeds, steps, settings, variants} of a campaign's file."""
+    """{name, preset, seeds, steps, share, settings, variants} of a campaign's file."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise UserError(f"no campaign '{name}'; known: {', '.join(sorted(p.stem for p in FOLDER.glob('*.yaml')))}, or a file")
@@ -38,7 +39,7 @@ def read(name: str) -> dict:
         raise UserError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
     if not isinstance(found, dict) or not isinstance(found.get("variants"), dict):
         raise UserError(f"{path}: `variants` is missing, a map from a name to its settings")
-    found = {"preset": "cpu", "seeds": [0], "steps": list(STEPS), "settings": {}} | found | {"name": path.stem}
+    found = {"preset": "cpu", "seeds": [0], "steps": list(STEPS), "share": False, "settings": {}} | found | {"name": path.stem}
     if unknown := set(found["steps"]) - set(STEPS):
         raise UserError(f"{path}: unknown step '{sorted(unknown)[0]}'; known: {', '.join(STEPS)}")
     return found
@@ -61,12 +62,27 @@ def run(campaign: dict, words: list[str]) -> None:
         cfg.load(campaign["preset"], line)  # a wrong key is said before anything is computed
     for n, (variant, seed, line) in enumerate(todo, 1):
         print(f"[{campaign['name']}] run {n} of {len(todo)}: {variant}, seed {seed}", flush=True)
+        if campaign["share"]:
+            begin_with(*(cfg.load(campaign["preset"], words).folder for words in (first_of(todo, seed), line)))
         for step in campaign["steps"]:
             script = f"tagpr_lite.steps.step{1 + STEPS.index(step)}_{step}"
             code = subprocess.run([sys.executable, "-m", script, "--preset", campaign["preset"], *line],
                                   env={**os.environ, "PYTHONWARNINGS": "ignore"}).returncode
             if code:
                 raise SystemExit(code)
+
+
+def first_of(todo: list, seed: int) -> list[str]:
+    """The command line of the seed's first run."""
+    return next(line for _, s, line in todo if s == seed)
+
+
+def begin_with(first: Path, folder: Path) -> None:
+    """A run begins as a copy of its seed's first one: every step that its settings do not touch is up to date, by its
+    manifest, and the others are made again."""
+    if not folder.exists():
+        with whole_folder(folder) as beside:
+            shutil.copytree(first, beside, dirs_exist_ok=True)
 
 
 def table(campaign: dict, words: list[str]) -> str:
@@ -94,7 +110,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--name", help="of its folders, so that two runs of one campaign on different data stand side by side")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    args = parser.parse_args(words)
+    args = parser.parse_intermixed_args(words)  # key=value may stand after an option
     guard(lambda: everything(args))
 
 

@@ -69,3 +69,14 @@ def test_a_wrong_setting_is_said_before_anything_runs(small, tmp_path, capsys):
     assert not (tmp_path / "results").exists()
     with pytest.raises(UserError, match="known: learning, tags"):
         campaign.read("nothing")
+
+
+def test_variants_share_what_their_settings_do_not_touch(small, tmp_path, capfd):
+    found = campaign.read(small) | {"seeds": [0], "share": True}
+    found["steps"] = ["prepare", "tag"]
+    found["variants"] = {"short": {}, "long": {"tag": {"words": 299}}}
+    campaign.run(found, [])
+    said = capfd.readouterr().out.partition("run 2 of 2")[2]
+    assert "[prepare] up to date, skipped" in said and "[tag] done" in said
+    (tmp_path / "results" / "small-long-0" / "data" / "train.jsonl").write_text("")  # its own folder: not the first one's
+    assert (tmp_path / "results" / "small-short-0" / "data" / "train.jsonl").stat().st_size

@@ -118,8 +118,8 @@ TINY_CHAIN = """<think>
 <examine_examples>"the seller was rude" and "it works perfectly" got 5. Past scores 5 4 5 3, mean 4.2. Similar past film: "In this film" is. The user wrote ".</examine_examples>
 <identify_patterns>This user used 3 times.</identify_patterns>
 <infer_preferences>About 5 words, plain case, no end mark.</infer_preferences>
-<analyze_query>Usually 4; "poorly made" bad 3, "quality" good 4. " says little. Both have and. Key words: </analyze_query>
-<apply_preferences>Comes to 4: 4. Comes to 3, this user one less: 2. Comes to 2, this user one more: 3.</apply_preferences>
+<analyze_query>Usually 4; "poorly made" bad 4 to 3, "quality" good 3 to 4. " says little. Both have and. Key words: </analyze_query>
+<apply_preferences>Comes to 4.</apply_preferences>
 <conclude>So comedy.</conclude>
 </think>"""
 

@@ -18,7 +18,7 @@ from ..config import Prompt, UserError
 from .tasks import TASKS, Item, Question, pieces, words_of
 
 REASON = "Think in short tagged steps inside <think></think>, then write only the answer on the last line."
-SHOWN_SCORES = 12  # of a long history; mean and mode are still over all of it
+SHOWN_SCORES = 12  # of a long history; the mean is still over all of it
 
 
 # ---------------------------------------------------------------- facts of a profile
@@ -33,9 +33,9 @@ def facts(question: Question) -> str:
     if task.kind == "choice":
         return f"Past {task.noun}: " + _counts(Counter(i.label for i in items).most_common())
     if task.kind == "rating":
-        scores, mean, mode = rating_stats(items)
+        scores, mean, usual = rating_stats(items)
         last = f" (last {SHOWN_SCORES} of {len(scores)})" if len(scores) > SHOWN_SCORES else ""
-        return f"Past {task.noun}{last}: {' '.join(map(str, scores[-SHOWN_SCORES:]))} (mean {mean:.1f}, most often {mode})"
+        return f"Past {task.noun}{last}: {' '.join(map(str, scores[-SHOWN_SCORES:]))} (mean {mean:.1f}, usually {usual})"
     style = style_stats([i.label if task.label_key else i.text for i in items], task.language)
     unit = "words" if task.language == "en" else "characters"
     shares = ", ".join(f"{key} {share:.0%}" for key, share in style.items()
@@ -44,9 +44,10 @@ def facts(question: Question) -> str:
 
 
 def rating_stats(profile: tuple[Item, ...]) -> tuple[list[int], float, int]:
-    """(scores in profile order, their mean, the most frequent one; of equally frequent ones the newest)."""
+    """(scores in profile order, their mean, the same rounded: a small model can copy it, and rounds badly)."""
     scores = [int(i.label) for i in profile]
-    return scores, sum(scores) / len(scores), Counter(reversed(scores)).most_common(1)[0][0]
+    mean = sum(scores) / len(scores)
+    return scores, mean, int(mean + 0.5)
 
 
 def style_stats(labels: list[str], language: str = "en") -> dict[str, float]:

@@ -33,21 +33,6 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 LOOKS = re.compile(r"example|histor|profile|past|pattern|habit|record|previous|prior")
 
 
-def past_scores(question: Question) -> list[int]:
-    """The past ratings of a rating question, oldest first; [] for the other kinds."""
-    return rating_stats(question.profile)[0] if TASKS[question.task].kind == "rating" else []
-
-
-def mean_text(scores: list[int]) -> str:
-    """A mean with one decimal, as prompts and chains write it."""
-    return f"{sum(scores) / len(scores):.1f}"
-
-
-def usual_score(scores: list[int]) -> int:
-    """Their mean, rounded."""
-    return int(sum(scores) / len(scores) + 0.5)
-
-
 def content_words(text: str) -> set[str]:
     """Lower-case words of four letters or more that are not function words; pairs of Chinese characters."""
     return {w for w in words_of(text.lower()) if w not in STOP}
@@ -63,13 +48,13 @@ def distinct_triples(words: list[str]) -> float:
 
 def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
     """(claim, whether it holds) for every checkable statement of the chain's steps."""
-    scores = past_scores(question)
+    scores, mean, usual = rating_stats(question.profile) if TASKS[question.task].kind == "rating" else ([], 0.0, 0)
     labels = Counter(i.label.lower() for i in question.profile)
     seen = plain(" ".join([question.input, *(f"{i.text} {i.label}" for i in question.profile)]))
     found = []
     for step in chain.steps:
         if scores:
-            found += _of_scores(step.text, scores)
+            found += _of_scores(step.text, scores, mean, usual)
         for label, times in TIMES.findall(step.text):
             if label.lower() in labels:
                 found.append((f"{label} {times} times", labels[label.lower()] == int(times)))
@@ -84,14 +69,14 @@ def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
     return found
 
 
-def _of_scores(text: str, scores: list[int]) -> list[tuple[str, bool]]:
+def _of_scores(text: str, scores: list[int], mean: float, usual: int) -> list[tuple[str, bool]]:
     found = []
     for said in SCORES.findall(text):
         found.append((said.strip(), _is_run([int(d) for d in re.findall(r"\d+", said)], scores)))
     for said in MEAN.findall(text):
-        found.append((f"mean {said}", abs(float(said) - sum(scores) / len(scores)) <= 0.051))
+        found.append((f"mean {said}", abs(float(said) - mean) <= 0.051))
     for said in USUAL.findall(text):
-        found.append((f"usually {said}", int(said) == usual_score(scores)))
+        found.append((f"usually {said}", int(said) == usual))
     for low, high in RANGE.findall(text):
         found.append((f"{low} to {high}", (int(low), int(high)) == (min(scores), max(scores))))
     return found

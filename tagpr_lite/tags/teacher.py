@@ -35,7 +35,7 @@ TOLD = """
 
 (The user's own answer was: {gold}. Reason towards it from the history as if you did not know it, and never mention that
 you were told.)"""
-EXAMPLE = ("""Past scores: 4 2 4 (mean 3.3, most often 4)
+EXAMPLE = ("""Past scores: 4 2 4 (mean 3.3, usually 3)
 - "Torn cover, still a fine read" -> 4
 - "Dull from start to end" -> 2
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from ..lamp.prompts import rating_stats
 from ..lamp.tasks import CHINESE_RUN, TASKS, Item, Question, pieces, words_of
 from .cues import Cue, Cues
-from .facts import content_words, mean_text, past_scores, usual_score
+from .facts import content_words
 from .schema import Chain, Step
 
 MOST = 3  # clauses of a text that are judged
@@ -25,22 +26,22 @@ def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None
     """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further one."""
     task = TASKS[question.task]
     if task.kind == "rating":
-        return rate(question, attempt, cues)
+        return None if attempt else rate(question, cues)
     return {"choice": cite if task.shape == "LaMP_1" else choose, "text": title}[task.kind](question, attempt)
 
 
-def rate(question: Question, attempt: int, cues: Cues) -> Chain | None:
+def rate(question: Question, cues: Cues) -> Chain:
     """LaMP-3: the nearest past text and its score, the past scores; from the usual score, one star up or down with every clause
-    that is good or bad; then the score.
+    that is good or bad; what it comes to.
 
-    Only the last step depends on the attempt: where the steps end, or one star beside it. A question whose gold is neither
-    teaches nothing and gets no chain. Written for a small model, which copies well but neither picks nor counts: what
-    is quoted stands in the order of the prompt, and the count is carried along.
+    There is one reading, and where it is wrong there is no chain: a chain that ends beside its own sum teaches a small
+    model not to add. Such a model copies well but neither picks nor counts nor rounds, so what is quoted stands in the
+    order of the prompt, the usual score is the prompt's, and every step of the count says from where to where it goes.
     """
-    scores, task = past_scores(question), TASKS[question.task]
+    task, (scores, mean, usual) = TASKS[question.task], rating_stats(question.profile)
     (low, high), text = task.scale, task.payload(question.input)
     read = lambda said: clauses(said, cues.read(question.task, question.user, said))
-    past, usual = _past(scores), usual_score(scores)
+    past = _past(scores, mean)
     if question.retrieved:
         near = question.profile[question.retrieved[0]]
         cited = [said for said, _ in read(near.text)[:2] if said in " ".join(near.text.split()[:BEGINNING])]
@@ -48,16 +49,11 @@ def rate(question: Question, attempt: int, cues: Cues) -> Chain | None:
         past = Step("examine_examples", f"{cited} got {near.label}. {past.text}")
     at, said = usual, []
     for clause, cue in read(text)[:MOST]:
-        at = min(high, max(low, at + (1 if cue.weight > 0 else -1)))
-        said.append(f'"{clause}" {"good" if cue.weight > 0 else "bad"} {at}')
-    tried = [at, *(s for s in sorted((at - 1, at + 1), key=lambda s: abs(s - usual)) if low <= s <= high)]
-    if attempt >= len(tried):
-        return None
-    score = tried[attempt]
+        before, at = at, min(high, max(low, at + (1 if cue.weight > 0 else -1)))
+        said.append(f'"{clause}" {"good" if cue.weight > 0 else "bad"} {before} to {at}')
     steps = ", ".join(said) or f'"{_head(text, 4)}" says little'
-    beside = "" if score == at else f", this user one {'more' if score > at else 'less'}"
     return Chain((past, Step("analyze_query", f"Usually {usual}; {steps}."),
-                  Step("apply_preferences", f"Comes to {at}{beside}: {score}.")), str(score))
+                  Step("apply_preferences", f"Comes to {at}.")), str(at))
 
 
 def clauses(text: str, cues: list[Cue]) -> list[tuple[str, Cue]]:
@@ -75,11 +71,11 @@ def clauses(text: str, cues: list[Cue]) -> list[tuple[str, Cue]]:
     return found
 
 
-def _past(scores: list[int]) -> Step:
+def _past(scores: list[int], mean: float) -> Step:
     newest = " ".join(map(str, scores[-4:]))
     if len(scores) < 2:
         return Step("understand_task", f"Only one past score, {newest}.")
-    return Step("examine_examples", f"Past scores {newest}, mean {mean_text(scores)}.")
+    return Step("examine_examples", f"Past scores {newest}, mean {mean:.1f}.")
 
 
 def choose(question: Question, attempt: int) -> Chain | None:

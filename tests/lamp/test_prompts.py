@@ -43,7 +43,7 @@ ITEMS = [Item("0", "good " * 30, "5"), Item("1", "bad\nthing", "1"), Item("2", "
 def test_the_message_is_facts_items_question_and_request():
     q = review(ITEMS, retrieved=(1, 2))
     text = message(q, ITEMS[1:], "chat", with_profile=True, reason=True)
-    assert text.split("\n") == ["Past scores: 5 1 5 (mean 3.7, most often 5)", '- "bad thing" -> 1',
+    assert text.split("\n") == ["Past scores: 5 1 5 (mean 3.7, usually 4)", '- "bad thing" -> 1',
                                 '- "also good" -> 5', "", q.input, REASON]
     assert message(q, ITEMS, "chat", with_profile=False, reason=False) == q.input
 
@@ -92,7 +92,7 @@ def test_facts_of_citations_count_the_papers_that_share_a_word():
 
 def test_long_histories_show_the_last_scores_and_count_all():
     line = facts(review([Item("0", "", "1")] * 88 + [Item("0", "", "5")] * 12))
-    assert line == "Past scores (last 12 of 100): " + "5 " * 12 + "(mean 1.5, most often 1)"
+    assert line == "Past scores (last 12 of 100): " + "5 " * 12 + "(mean 1.5, usually 1)"
 
 
 def test_stats():

@@ -1,5 +1,6 @@
 """The teacher is honest, the filter filters, the nine most frequent tags win."""
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +10,7 @@ import pytest
 
 from tagpr_lite.config import Tag, UserError
 from tagpr_lite.lamp import mini
+from tagpr_lite.lamp.prompts import rating_stats
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains, stats, template
@@ -54,16 +56,20 @@ def test_the_teacher_does_not_see_the_gold_of_a_checkable_question():
             assert [template.write(q, n) for n in range(5)] == [template.write(blind, n) for n in range(5)]
 
 
-def test_only_the_last_step_of_a_rating_depends_on_the_attempt():
-    """What leads up to it is said before the answer is known, and stands whichever score is tried."""
+def test_a_rating_is_the_sum_of_its_own_steps():
+    """From the usual score one star at a time, within the scale; no second reading ends beside the sum."""
     known = learn([q for q in benchmark() if q.task == "LaMP_3"])
-    tried = 0
+    moved = 0
     for q in (q for q in benchmark() if TASKS[q.task].kind == "rating"):
-        found = [c for n in range(6) if (c := template.write(q, n, known))]
-        assert len({c.steps[:-1] for c in found}) == 1 and len({c.answer for c in found}) == len(found) <= 3
-        assert all(c.steps[-1].text.endswith(f": {c.answer}.") for c in found)
-        tried += len(found) > 1
-    assert tried
+        chain = template.write(q, 0, known)
+        at, said = rating_stats(q.profile)[2], chain.steps[1].text
+        for side, before, after in re.findall(r'" (good|bad) (\d) to (\d)', said):
+            assert int(before) == at
+            at = min(5, max(1, at + (1 if side == "good" else -1)))
+            assert int(after) == at
+            moved += 1
+        assert chain.answer == str(at) and chain.steps[-1].text == f"Comes to {at}." and template.write(q, 1, known) is None
+    assert moved > 20
 
 
 def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause():
@@ -71,9 +77,8 @@ def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause(
     q = replace(review(text="The soap is terrible, the box is nice. I would have wanted a much better lid here."),
                 profile=profile, retrieved=(1, 0))
     assert [s.text for s in template.write(q, 0).steps] == [
-        '"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.', 'Usually 3; "The soap is terrible" bad 2, "the box is nice" good 3.',
-        "Comes to 3: 3."]
-    assert template.write(q, 1).steps[2].text == "Comes to 3, this user one less: 2." and template.write(q, 3) is None
+        '"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.', 'Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.',
+        "Comes to 3."]
 
 
 def test_a_long_clause_is_cut_from_its_first_cue_on():
