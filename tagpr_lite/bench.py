@@ -3,6 +3,7 @@
     python -m tagpr_lite.bench convert [--mb 400]                           the streaming converter against json.load
     python -m tagpr_lite.bench grpo --model smollm2 --against trl --json    a GRPO step against TRL's GRPOTrainer
     python -m tagpr_lite.bench grpo --model smollm2 --curve                 our step as the group and the prompt grow
+    python -m tagpr_lite.bench prmu --model smollm2                         what the reward model costs
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare processes.
 """
@@ -30,6 +31,15 @@ def main(words: list[str] | None = None) -> None:
     command.set_defaults(run=lambda args: measure(args.work, args.folder))
     add_grpo(commands.add_parser("grpo", help="rollout and update of one prompt, against TRL",
                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+    command = commands.add_parser("prmu", help="a group scored against one completion, bytes, a user's new item",
+                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    for flag, default, about in (("--prompt", 1024, "tokens of the prompt, user tokens included (P)"), ("--group", 8, "completions (G)"),
+                                 ("--completion", 64, "tokens of every completion (R)"), ("--repeat", 5, "timed turns"),
+                                 ("--bits", 4, "4: NF4; 32: the base as it is"), ("--threads", os.cpu_count(), "CPU threads")):
+        command.add_argument(flag, type=int, default=default, help=about)
+    command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
+    command.add_argument("--unpack", action="store_true", help="NF4 layers keep a dense copy of their values")
+    command.set_defaults(run=prmu)
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
 
@@ -56,6 +66,15 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     command.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     command.set_defaults(run=grpo)
+
+
+def prmu(args: argparse.Namespace) -> None:
+    from .bench_prmu import bench_prmu
+    config = Config()
+    config.model.name, config.model.bits, config.model.unpack, config.model.threads = args.model, args.bits, args.unpack, args.threads
+    config.prompt.max_tokens, config.grpo.group, config.grpo.completion = args.prompt, args.group, args.completion
+    config.grpo.micro = args.group
+    print(json.dumps(bench_prmu(config, args.repeat), indent=1))
 
 
 def grpo(args: argparse.Namespace) -> None:

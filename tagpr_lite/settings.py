@@ -163,10 +163,29 @@ class Reward:
     """Pairs in an optimiser step."""
     tokens: int = 4
     """Soft user tokens."""
-    heldout: float = 0.25
-    """Share of users kept out of training, to measure pairwise accuracy on."""
+    heldout: float = 0.15
+    """Share of training users that PRMU is not trained on, to stop and to calibrate on. The report is on dev users."""
+    reported: int = 200
+    """Most pairs of users that nothing was trained on, to report on."""
     history: int = 8
     """Most profile items the history encoder reads."""
+    strangers: int = 2
+    """Other users whose chains a question's good chain is compared with."""
+    rollouts: int = 0
+    """Questions for which the SFT policy writes chains, with the profile, without one and with another user's; more kinds
+    of pairs come from them."""
+    margin: float = 0.5
+    """A pair has to be apart by this much times its difference in task score, on top."""
+    generic: float = 0.15
+    """Share of the cases that are scored under e_0, the user nobody knows, in the place of their own."""
+    table: bool = False
+    """Give every training user a learned row on top of what the history says. Others have none."""
+    checks: int = 5
+    """How often held-out users are looked at; the parameters that did best are kept."""
+    patience: int = 2
+    """Training stops after so many checks without a better one."""
+    blind: bool = False
+    """Train and ask without user embeddings, under e_0 alone: a reward model that knows nobody, for comparison."""
 
 
 @dataclass
@@ -204,6 +223,14 @@ class GRPO:
     """Weight of the tag term; stage 2 sets it to 0."""
     alpha_prmu: float = 0.2
     """Weight of the PRMU term; stage 2 sets it to 0."""
+    prmu_scale: str = "sigmoid"
+    """How PRMU's score becomes a reward in [0, 1]: sigmoid (calibrated) or group (standardised within the group)."""
+    prmu_users: str = "own"
+    """Whose embedding PRMU is asked with: the user's `own`, or another user's (`shuffled`), for comparison."""
+    guard_accuracy: float = 0.55
+    """The PRMU term is dropped where its accuracy on held-out users is below this, and lowered up to 0.1 above it."""
+    guard_agreement: float = -0.1
+    """The same for its correlation with the task term within groups, over the last eight steps."""
     overlong: int = 0
     """Tokens before the limit over which the reward falls by up to 1 (DAPO's soft over-long punishment); 0: off."""
     resample: int = 0

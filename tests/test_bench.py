@@ -175,3 +175,10 @@ def test_settings_that_cannot_be_measured_are_refused_in_one_line(words, says, c
     with pytest.raises(SystemExit) as stop:
         bench.main(["grpo", "--model", "tiny", "--threads", str(torch.get_num_threads()), *words])
     assert stop.value.code == 2 and says in capsys.readouterr().err
+
+
+def test_the_prmu_benchmark_counts_the_base_once(capsys):
+    bench.main("prmu --model tiny --prompt 40 --group 4 --completion 8 --repeat 1".split())
+    found = json.loads(capsys.readouterr().out)
+    assert found["base_copies"] == 1.0 and found["rate"]["token_ratio"] == round((40 + 4 * 8) / (40 + 8), 3)
+    assert found["megabytes"]["their adapters"] > 0 and found["new_item_ms"]["user_tokens"] > 0 and found["rate"]["ratio"] > 0

@@ -27,8 +27,9 @@ from ..engine.prefix import LAYOUTS, SharedPrefix, base_of
 from ..engine.sample import Sample, end_tokens, sample
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
-from ..runs import drop_metrics, log_metrics, progress, seed_of, whole_folder
+from ..runs import drop_metrics, log_metrics, progress, read_metrics, seed_of, whole_folder
 from . import losses
+from .guard import Guard, correlation
 from .rewards import Terms, terms
 
 POLICY, REF = "policy", "ref"
@@ -56,6 +57,7 @@ class Stage:
     beta: float
     gamma: float
     rate: Callable[[Question, list[list[int]]], Tensor] | None = None  # -> [G] in [0, 1]
+    guard: Guard | None = None  # of the PRMU term
     lr: float = 0.0  # 0: grpo.lr
     from_ref: bool = False  # starts where the frozen reference is, so that the first KL must be 0
 
@@ -67,6 +69,8 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     state = folder / stage.name / "state.safetensors"
     done = load_training_state(state, params, optimizer)
     drop_metrics(folder, stage.name, from_index=done)
+    for line in read_metrics(folder, stage.name) if stage.guard else ():
+        stage.guard.see(line["agreement"])
     bar = progress(stage.steps, stage.name, "step")
     bar.update(done)
     for index in range(done, stage.steps):
@@ -79,6 +83,8 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         stats = update(config, model, groups, optimizer, params)
         if index == 0 and stage.from_ref and stats["kl"] > 1e-6:
             raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not the SFT adapter")
+        if stage.guard:
+            stats |= watch(stage.guard, groups)
         stats |= summary(groups) | {"seconds": round(time.time() - started, 2), "peak_gib": round(peak_memory(), 3)}
         log_metrics(folder, stage.name, index=index, **stats)
         bar.set_postfix(reward=f"{stats['reward']:.3f}", task=f"{stats['task']:.3f}", refresh=False)
@@ -89,6 +95,14 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     with whole_folder(folder / stage.name / "adapter") as beside:
         save_adapter(model, POLICY, beside)
     state.unlink(missing_ok=True)
+
+
+def watch(guard: Guard, groups: list[Group]) -> dict:
+    """Tells the guard how PRMU and the task term agreed in this step; what a resumed run tells it again."""
+    agreed = correlation([([t.prmu for t in g.terms], [t.task for t in g.terms]) for g in groups])
+    trust = guard.trust
+    guard.see(agreed)
+    return {"trust": trust, "agreement": agreed}
 
 
 def pick(questions: list[Question], seed: int, stage: str, index: int, count: int) -> list[Question]:
@@ -154,11 +168,12 @@ def reward(config: Config, stage: Stage, group: Group, tokenizer, tags: tuple[st
     """Fills in terms, rewards and advantages."""
     texts = [tokenizer.decode(s.ids, skip_special_tokens=True) for s in group.samples]
     group.terms = [terms(t, s.ended, group.question, tags, config.grpo.min_tags) for t, s in zip(texts, group.samples)]
-    if stage.rate is not None:
+    if stage.rate is not None and (not stage.guard or stage.guard.trust):
         for t, score in zip(group.terms, stage.rate(group.question, [s.ids for s in group.samples]).tolist()):
             t.prmu = score
+    gamma = stage.gamma * (stage.guard.trust if stage.guard else 1.0)
     lengths = torch.tensor([len(s.ids) for s in group.samples])
-    group.rewards = torch.tensor([t.total(stage.alpha, stage.beta, stage.gamma) for t in group.terms]) \
+    group.rewards = torch.tensor([t.total(stage.alpha, stage.beta, gamma) for t in group.terms]) \
         - losses.overlong(lengths, config.grpo.completion, config.grpo.overlong)
     group.advantages = losses.advantages(group.rewards[None], config.grpo.std_floor)[0]
     if not losses.has_signal(group.rewards):

@@ -251,10 +251,15 @@ TEMPLATE = """<!doctype html>
 <div class="grid2"><figure><figcaption><b>Pairwise accuracy</b><span>dashed: chance</span></figcaption>
 {{ prmu_bars }}</figure>
 {% if prmu.by_kind %}<div class="scroll"><table><thead><tr><th scope="col">Kind of pair</th><th scope="col">Pairs</th>
-<th scope="col">Accuracy</th><th scope="col">Shuffled</th></tr></thead><tbody>
+<th scope="col">Own user</th><th scope="col">Another's</th><th scope="col">None</th></tr></thead><tbody>
 {% for k, v in prmu.by_kind.items() %}
-<tr><th scope="row">{{ k }}</th><td>{{ v.n }}</td><td>{{ tables.percent(tables.number(v.accuracy)) }}</td>
-<td>{{ tables.percent(tables.number(v.shuffled)) }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}</div>
+<tr><th scope="row">{{ k }}</th><td>{{ v.n }}</td>{% for way in ("accuracy", "shuffled", "generic") %}
+<td>{{ tables.percent(tables.number(v[way])) }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>{% endif %}</div>
+{% if prmu.calibration %}<p class="soft">{{ tables.prmu_manners(prmu) }}</p>{% endif %}
+{% if prmu.agreement %}<div class="scroll"><table><thead><tr><th scope="col">Kendall's τ with the hidden rule</th>
+{% for task in prmu.agreement %}<th scope="col">{{ task }}</th>{% endfor %}</tr></thead><tbody><tr><th scope="row">mean ± error</th>
+{% for v in prmu.agreement.values() %}<td>{{ tables.decimal(v.tau, 2) }} ± {{ tables.decimal(v.error, 2) }}</td>{% endfor %}
+</tr></tbody></table></div>{% endif %}
 {% else %}<p class="soft">Not run.</p>{% endif %}</section>
 
 <section><h2>The tags</h2>{% if primary %}<p>{{ kept }} chains kept, {{ dropped }} dropped. Where the tags are from:

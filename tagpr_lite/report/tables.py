@@ -165,6 +165,23 @@ def prmu_sentence(report: dict) -> str:
     return f"{said}, and {percent(other)} with another user's history in the place of their own: {verdict}."
 
 
+def prmu_manners(report: dict) -> str:
+    """Where only the user differs, calibration, and what a reward model should not care about."""
+    said, only = [], report.get("user_only") or {}
+    if only.get("n"):
+        said.append(f"Where only the user differs ({only['n']} pairs): {percent(number(only.get('accuracy')))} with the own "
+                    f"embedding, {percent(number(only.get('shuffled')))} with another's, {percent(number(only.get('generic')))} "
+                    "with none.")
+    c, b = report["calibration"], report.get("bias") or {}
+    said.append(f"Calibration error {decimal(c['ece'], 2)} at temperature {decimal(c['temperature'], 2)}.")
+    if "length_rho" in b:
+        said.append(f"Score and length: Spearman's ρ {decimal(b['length_rho'], 2)}.")
+    if "over_untagged" in b:
+        said.append(f"A chain scores above itself without tags in {percent(b['over_untagged'])} of cases, without an end of "
+                    f"thinking in {percent(b['over_unclosed'])}.")
+    return " ".join(said)
+
+
 # ---------------------------------------------------------------- printing
 
 def signed(change: float | None) -> str:
@@ -236,4 +253,5 @@ def markdown(folder: Path) -> str:
         parts += ["Evaluation: not run."]
     parts += ["## Reward model (PRMU)"]
     parts += [prmu_sentence(prmu) if prmu else "Not run."]
+    parts += [prmu_manners(prmu)] if "calibration" in prmu else []
     return "\n\n".join(parts) + "\n"

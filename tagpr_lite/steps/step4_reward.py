@@ -1,117 +1,121 @@
-"""Step 4, reward: PRMU is trained on preference pairs, and must show that it listens to the user embedding."""
-import random
-from collections.abc import Callable
+"""Step 4, reward: PRMU is trained on preference pairs, and must show on users it has not seen that the user matters to it."""
 from pathlib import Path
 
 from ..config import Config, UserError
+from ..lamp import mini
 from ..lamp.rows import read_questions
-from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, seed_of
+from ..lamp.tasks import TASKS, Question
+from ..prmu.pairs import Pair, Rules, Written, cases, make_pairs, side_of, spread
+from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
+from ..tags import chains, discover
+from ..tags.cues import Cues, learn
+from ..tags.teacher import Template
 
 
 def main(config: Config) -> None:
-    run_step(config, "reward", inputs=["data/train.jsonl", "data/tasks.json", "chains/kept.jsonl", "chains/dropped.jsonl", "plan.json"],
-             settings=["seed", "prompt", "model", "reward"], outputs=["prmu"], work=work)
+    run_step(config, "reward", inputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "chains/kept.jsonl", "sft/adapter",
+                                       "plan.json"],
+             settings=["seed", "lamp", "prompt", "model", "reward"], work=work,
+             outputs=["prmu", "chains/pairs.jsonl", "?chains/rollouts.jsonl"])
 
 
 def work(config: Config, folder: Path) -> None:
     import torch
 
     from ..engine import model as engine
+    from ..prmu.examine import agreement, examine
     from ..prmu.model import ADAPTER, PRMU
-    from ..prmu.pairs import make_pairs, split_users
-    from ..prmu.users import ItemEmbeddings, history, items_file
-    r = config.reward
-    questions = {q.id: q for q in read_questions(folder, "train")}
-    pairs = make_pairs(questions, read_jsonl(folder / "chains" / "kept.jsonl"),
-                       read_jsonl(folder / "chains" / "dropped.jsonl"), config.seed)
-    train, held = split_users(pairs, r.heldout, config.seed)
-    train, held = train[:r.pairs], held[:max(8, r.pairs // 4)]
-    if not train or not held:
-        raise UserError(f"too few preference pairs ({len(train)} to train on, {len(held)} held out); use more questions")
-    base, tokenizer = engine.load(config.model)
-    model = engine.add_adapter(base, config.model, ADAPTER, config.seed)
+    from ..prmu.train import train
+    from ..prmu.users import TextEmbeddings, texts_file
+    r, questions = config.reward, read_questions(folder, "train")
+    rules, cues, sides = known_rules(config), learn(questions), divided(config, questions, read_questions(folder, "dev"))
+    kept = {row["id"]: row["text"] for row in reversed(read_jsonl(folder / "chains" / "kept.jsonl"))}
+    kept |= good_chains([q for q in sides["held"] if q.id not in kept], config, cues)
+    model, tokenizer = engine.load(config.model)
+    model = engine.load_adapter(model, folder / "sft" / "adapter", ADAPTER, trainable=True)
+    rollouts = own_chains(config, folder, model, tokenizer, sides) if r.rollouts else []
+    pairs = chosen(config, {side: make_pairs(qs, kept, rollouts, rules, cues, config.seed, r.strangers)
+                            for side, qs in sides.items()})
+    write_jsonl(folder / "chains" / "pairs.jsonl", (row(side, p) for side, found in pairs.items() for p in found))
+
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
-    items = ItemEmbeddings(model, tokenizer, items_file(folder))
-    read = {i for p in train + held for i in history(p.question, r.history)}
-    bar = progress(len(read), "embedding profiles", "item")
-    items.add(list(read), bar.update)
-    bar.close()
-
+    texts = TextEmbeddings(model, tokenizer, texts_file(folder))
+    with progress(0, "embedding profiles", "text") as bar:
+        texts.add([p.question for found in pairs.values() for p in found] + (sides["held"] if rules else []),
+                  r.history, bar.update)
     torch.manual_seed(config.seed)
-    prmu = PRMU(model, tokenizer, r, config.prompt, items)
-    params = prmu.trainable()
-    optimizer = torch.optim.AdamW(params.values(), lr=r.lr, weight_decay=0.01)
-    order = [p for epoch in range(r.epochs) for p in random.Random(seed_of(config.seed, "epoch", epoch)).sample(train, len(train))]
-    batches = [order[i:i + r.batch] for i in range(0, len(order), r.batch)]
-    state = folder / "prmu" / "state.safetensors"
-    done = engine.load_training_state(state, params, optimizer)
-    drop_metrics(folder, "reward", from_index=done)
-    bar = progress(len(batches), "reward", "step")
-    bar.update(done)
-    model.train()
-    for index in range(done, len(batches)):
-        stats = train_batch(prmu, batches[index], optimizer, params)
-        log_metrics(folder, "reward", index=index, **stats)
-        bar.set_postfix(accuracy=f"{stats['accuracy']:.2f}", refresh=False)
-        bar.update()
-        if (index + 1) % 10 == 0:
-            engine.save_training_state(state, index + 1, params, optimizer)
-    bar.close()
-    model.eval()
-    report = examine(prmu, held, config.seed) | {"pairs": len(train), "heldout_pairs": len(held)}
+    known = tuple(sorted({p.question.user for p in pairs["train"]})) if r.table else ()
+    prmu = PRMU(model, tokenizer, r, config.prompt, texts, known)
+    prmu.fit([p.question for p in pairs["train"]], [t for p in pairs["train"] for t in (p.chosen, p.rejected)])
+    trained = train(prmu, pairs["train"], pairs["tune"], config.seed, folder)
+    with progress(sum(len(cases(pairs[side])) for side in ("held", "tune")), "held-out users", "case") as bar:
+        report = examine(prmu, pairs["held"], pairs["tune"], config.seed, bar.update)
+    report |= {"pairs": len(pairs["train"]), "trained": trained,
+               "agreement": agreement(prmu, sides["held"], kept, rules, cues, config.seed)}
     prmu.save(folder / "prmu", report)
-    print(f"  pairwise accuracy on {len(held)} pairs of held-out users: {report['accuracy']:.3f}; "
-          f"with another user's embedding {report['shuffled']:.3f}; with none {report['generic']:.3f}")
+    say(report)
 
 
-def train_batch(prmu, pairs: list, optimizer, params: dict) -> dict:
-    """One step on -log sigmoid(r_chosen - r_rejected) (Bradley-Terry), plus a small pull of r towards 0."""
-    import torch
-    import torch.nn.functional as F
-    loss_sum = right = 0.0
-    for p in pairs:
-        at = prmu.prefix(p.question, prmu.user(p.question), grad=True)
-        chosen, rejected = prmu.scores(at, [token_ids(prmu, p.chosen), token_ids(prmu, p.rejected)])
-        # Bradley-Terry fixes differences only; the pull keeps sigmoid(r) away from its flat ends
-        loss = (-F.logsigmoid(chosen - rejected) + 0.01 * (chosen + rejected) ** 2) / len(pairs)
-        loss.backward()
-        at.backward()
-        loss_sum, right = loss_sum + float(loss), right + float(chosen > rejected)
-    torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {"loss": round(loss_sum, 5), "accuracy": right / len(pairs)}
+def known_rules(config: Config) -> Rules:
+    """The hidden rules of the built-in benchmark; other data have none."""
+    lamp = config.lamp
+    return mini.rules_of(config.seed, lamp.mini_users, lamp.tasks, lamp.mini_language, lamp.mini_people) \
+        if lamp.source == "mini" else {}
 
 
-def token_ids(prmu, text: str) -> list[int]:
-    """A chain as the policy writes it: its tokens and the end token."""
-    return prmu.tokenizer.encode(text, add_special_tokens=False) + [prmu.tokenizer.eos_token_id]
+def divided(config: Config, train: list[Question], dev: list[Question]) -> dict[str, list[Question]]:
+    """train and tune (to stop and to calibrate on) are training users. held, to report on, are the dev users that nothing has
+    been trained on, SFT included; where every dev user is a training user, those of `tune`."""
+    sides = {side: [q for q in train if side_of(q.user, config.reward.heldout, config.seed) == side] for side in ("train", "tune")}
+    seen = {q.user for q in train}
+    unseen = [q for q in dev if q.user not in seen and TASKS[q.task].shape in {TASKS[t.task].shape for t in train}]
+    if not unseen:
+        print("  every dev user is a training user: the report is on those that PRMU alone is not trained on")
+    return sides | {"held": unseen or sides["tune"]}
 
 
-def examine(prmu, held: list, seed: int) -> dict:
-    """Pairwise accuracy on held-out users: under their own embedding, another user's of the same task, and e_0."""
-    rng = random.Random(seed_of(seed, "shuffle"))
+def good_chains(questions: list[Question], config: Config, cues: Cues) -> dict[str, str]:
+    """{question id: the template's chain, if it has a right one}: for users whom the teacher was not asked about."""
+    found, _ = chains.generate(questions, Template(cues), config.tag)
+    return {row["id"]: discover.tagged(row, row["tags"])["text"] for row in found}
 
-    def stranger(p):
-        others = [x.question for x in held if x.question.task == p.question.task and x.question.user != p.question.user]
-        return prmu.user(rng.choice(others)) if others else prmu.generic()
 
-    ways: dict[str, Callable] = {"accuracy": lambda p: None, "shuffled": stranger, "generic": lambda p: prmu.generic()}
-    bar = progress(len(held) * len(ways), "held-out users", "pair")
-    hits: dict[str, list[float]] = {w: [] for w in ways}
-    for p in held:
-        both = [token_ids(prmu, p.chosen), token_ids(prmu, p.rejected)]
-        for way, user in ways.items():
-            chosen, rejected = prmu.rate(p.question, both, user(p)).tolist()
-            hits[way].append(float(chosen > rejected))
-            bar.update()
-    bar.close()
-    kinds = sorted({p.kind for p in held})
-    mean = lambda values: round(sum(values) / len(values), 4)
-    by_kind = {k: {"n": sum(p.kind == k for p in held),
-                   **{w: mean([h for h, p in zip(hits[w], held) if p.kind == k]) for w in ways}} for k in kinds}
-    return {w: mean(h) for w, h in hits.items()} | {"by_kind": by_kind}
+def own_chains(config: Config, folder: Path, model, tokenizer, sides: dict[str, list[Question]]) -> list[Written]:
+    """The SFT policy's chains, which PRMU's adapter still is, for `reward.rollouts` questions, in turns from sides and tasks."""
+    from ..prmu.rollouts import roll
+    found: list[Written] = []
+    for side, qs in sides.items():
+        some = spread(qs, round(config.reward.rollouts * len(qs) / sum(map(len, sides.values()))), lambda q: q.task)
+        with progress(len(some), f"rollouts, {side}", "question") as bar:
+            found += roll(config, folder / "chains" / "rollouts.jsonl", model, tokenizer, some, bar.update)
+    return found
+
+
+def chosen(config: Config, pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
+    """As many of a side's pairs as the settings ask for, kinds and tasks in turns."""
+    most = {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 8), "held": config.reward.reported}
+    pairs = {side: spread(found, most[side], lambda p: (p.question.task, p.kind)) for side, found in pairs.items()}
+    if not all(pairs.values()):
+        raise UserError(f"too few preference pairs ({', '.join(f'{len(p)} {side}' for side, p in pairs.items())}): use more "
+                        "questions and users, or another reward.heldout")
+    return pairs
+
+
+def row(side: str, p: Pair) -> dict:
+    return {"side": side, "id": p.question.id, "user": p.question.user, "kind": p.kind, "gap": round(p.gap, 4), "source": p.source,
+            "mirrored": p.mirrored, "chosen": p.chosen, "rejected": p.rejected}
+
+
+def say(report: dict) -> None:
+    three = lambda of: "own {accuracy:.3f}, another's {shuffled:.3f}, none {generic:.3f}".format(**of)
+    print(f"  pairs of held-out users told apart ({report['heldout_pairs']}), by whose embedding: {three(report)}")
+    if report["user_only"]["n"]:
+        print(f"  where only the user differs ({report['user_only']['n']}): {three(report['user_only'])}")
+    c, b = report["calibration"], report["bias"]
+    print(f"  calibration error {c['ece']:.3f} (before the temperature {c['ece_before']:.3f}); length: rho {b['length_rho']:.2f}")
+    for task, found in report["agreement"].items():
+        print(f"  {task}: Kendall's tau with the hidden rule {found['tau']:.2f} +- {found['error']:.2f} ({found['n']} questions)")
 
 
 if __name__ == "__main__":

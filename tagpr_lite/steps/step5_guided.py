@@ -3,10 +3,10 @@ from pathlib import Path
 
 from ..config import Config, UserError
 from ..lamp.rows import read_questions
-from ..runs import cli, read_json, read_jsonl, run_step
+from ..runs import cli, read_json, run_step
 
+SCALES, WHOSE = ("sigmoid", "group"), ("own", "shuffled")
 SETTINGS = ["seed", "prompt", "model", "reward", "grpo"]
-GUARD = 0.55  # PRMU's term is dropped when its accuracy on held-out users is below: a coin gives 0.5
 
 
 def main(config: Config) -> None:
@@ -15,25 +15,40 @@ def main(config: Config) -> None:
 
 
 def work(config: Config, folder: Path) -> None:
+    from ..grpo.guard import Guard
     from ..prmu.model import load_prmu
-    from ..prmu.users import ItemEmbeddings, history, items_file
+    from ..prmu.users import TextEmbeddings, texts_file
     model, tokenizer, questions, tags = begin(config, folder, start="sft")
-    items = ItemEmbeddings(model, tokenizer, items_file(folder))
-    model, prmu, report = load_prmu(folder / "prmu", model, tokenizer, config.reward, config.prompt, items)
-    gamma = config.grpo.alpha_prmu
-    if report["accuracy"] < GUARD:
-        print(f"  PRMU's held-out accuracy is {report['accuracy']:.3f}, below {GUARD}: its term is dropped")
-        gamma = 0.0
+    texts = TextEmbeddings(model, tokenizer, texts_file(folder))
+    model, prmu, report = load_prmu(folder / "prmu", model, tokenizer, config.reward, config.prompt, texts)
+    whose = strangers(questions, config.seed) if config.grpo.prmu_users == "shuffled" else {}
 
     def rate(question, completions):
-        items.add(history(question, config.reward.history))
-        return prmu.rate(question, completions, micro=config.grpo.micro).sigmoid()
+        by = whose.get(question.id, question)
+        texts.add([by], config.reward.history)
+        scores = prmu.rate(question, completions, prmu.user(by), micro=config.grpo.micro)
+        return as_reward(scores, config.grpo.prmu_scale, report["calibration"]["temperature"])
 
     from ..grpo.loop import POLICY, Stage, train
+    gamma = config.grpo.alpha_prmu
+    guard = Guard(report["accuracy"], config.grpo) if gamma else None
     model.set_adapter(POLICY)
     stage = Stage("guided", config.grpo.guided_steps, config.grpo.alpha_task, config.grpo.alpha_tag, gamma,
-                  rate if gamma else None, from_ref=True)
+                  rate if gamma else None, guard, from_ref=True)
     train(config, folder, stage, model, tokenizer, questions, tags)
+
+
+def as_reward(scores, scale: str, temperature: float):
+    """[G] scores as rewards in [0, 1]: the calibrated sigmoid, or standardised within the group, two deviations a side."""
+    if scale == "sigmoid":
+        return (scores / temperature).sigmoid()
+    return ((scores - scores.mean()) / scores.std(correction=0).clamp(min=1e-6) / 4 + 0.5).clamp(0, 1)
+
+
+def strangers(questions, seed: int) -> dict:
+    """{question id: a question of another user of the task}, for the ablation with shuffled user embeddings."""
+    from ..prmu.rollouts import stranger
+    return {q.id: stranger(q, questions, seed) or q for q in questions}
 
 
 def begin(config: Config, folder: Path, start: str):
@@ -42,7 +57,8 @@ def begin(config: Config, folder: Path, start: str):
     from ..engine.prefix import LAYOUTS
     from ..grpo.loop import POLICY, REF
     from ..grpo.losses import KINDS
-    for key, value, known in (("loss", config.grpo.loss, KINDS), ("layout", config.grpo.layout, LAYOUTS)):
+    for key, value, known in (("loss", config.grpo.loss, KINDS), ("layout", config.grpo.layout, LAYOUTS),
+                              ("prmu_scale", config.grpo.prmu_scale, SCALES), ("prmu_users", config.grpo.prmu_users, WHOSE)):
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
     if config.sft.form != "tagged":

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from tagpr_lite import config, runs
-from tagpr_lite.config import UserError
+from tagpr_lite.config import GRPO, UserError
 from tagpr_lite.engine import model as engine, prefix
 from tagpr_lite.grpo import loop
+from tagpr_lite.grpo.guard import Guard
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.tags.schema import PRIMARY
@@ -161,7 +162,7 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
             if fail_at is not None and len(calls) > fail_at:
                 raise KeyboardInterrupt
             return torch.linspace(0, 1, len(completions))
-        return loop.Stage("guided", 4, 1.0, 0.2, 0.5, rate)
+        return loop.Stage("guided", 4, 1.0, 0.2, 0.5, rate, Guard(0.9, GRPO()))
 
     def run(folder, fail_at=None):
         model, tokenizer = policy(conf, folder)
@@ -218,6 +219,25 @@ def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, quest
     scale = max(g.abs().max() for g in want.values())
     assert ids == ids_once and scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-4 * scale for n in want)
     assert whole - fewer == len(groups)  # one prompt forward less for each
+
+
+def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path):
+    """PRMU's scores run against the task's; the guard sees it step by step, and in the end nobody asks PRMU any more."""
+    model, tokenizer = policy(conf, tmp_path)
+    group = loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    asked = []
+    guard = Guard(0.6, GRPO(), lambda _: None)
+    stage = loop.Stage("guided", 3, 1.0, 0.0, 0.4, lambda q, c: asked.append(q) or torch.linspace(0, 1, len(c)), guard)
+    loop.reward(conf, stage, group, tokenizer, PRIMARY)
+    task = [t.task * t.format for t in group.terms]
+    assert group.rewards.tolist() == pytest.approx([t + 0.4 * 0.5 * i / 3 for i, t in enumerate(task)], abs=1e-6)
+    for t, value in zip(group.terms, (0.9, 0.6, 0.4, 0.1)):
+        t.task = value
+    for _ in range(4):
+        stats = loop.watch(guard, [group])
+    assert stats["agreement"] < -0.9 and guard.trust == 0.0
+    loop.reward(conf, stage, group, tokenizer, PRIMARY)
+    assert len(asked) == 1 and all(t.prmu == 0 for t in group.terms)
 
 
 def test_a_prompt_of_no_use_is_let_go(conf, questions, tmp_path):

@@ -60,8 +60,12 @@ def make_run(folder) -> None:
     write_jsonl(folder / "metrics.jsonl", curves(rng))
     write_json(folder / "prmu/report.json", {
         "accuracy": 0.81, "shuffled": 0.55, "generic": 0.58, "pairs": 360, "heldout_pairs": 120,
-        "by_kind": {"other_user": {"n": 60, "accuracy": 0.84, "shuffled": 0.52},
-                    "wrong_answer": {"n": 60, "accuracy": 0.78, "shuffled": 0.58}}})
+        "by_kind": {"other_user": {"n": 60, "accuracy": 0.84, "shuffled": 0.52, "generic": 0.5},
+                    "worse_answer": {"n": 60, "accuracy": 0.78, "shuffled": 0.58, "generic": 0.6}},
+        "user_only": {"n": 60, "accuracy": 0.84, "shuffled": 0.52, "generic": 0.5},
+        "calibration": {"temperature": 1.3, "ece": 0.04, "ece_before": 0.11},
+        "bias": {"length_rho": -0.02, "over_untagged": 0.97, "over_unclosed": 1.0},
+        "agreement": {"LaMP_2": {"tau": 0.61, "error": 0.07, "n": 24}}})
     for system, values in SCORES.items():
         for (task, names), pair in zip(METRICS.items(), values):
             lenient = dict(zip(names, pair))
