@@ -80,7 +80,7 @@ def first_of(todo: list, seed: int) -> list[str]:
 def begin_with(first: Path, folder: Path) -> None:
     """A run begins as a copy of its seed's first one: every step that its settings do not touch is up to date, by its
     manifest, and the others are made again."""
-    if not folder.exists():
+    if folder != first and not folder.exists():
         with whole_folder(folder) as beside:
             shutil.copytree(first, beside, dirs_exist_ok=True)
 

@@ -56,9 +56,17 @@ class Pair:
     mirrored: bool = False
 
 
-def side_of(user: str, heldout: float, seed: int) -> str:
-    """train, or tune (for early stopping and calibration): by the hash of the user alone, whatever the task."""
-    return "tune" if seed_of(seed, "heldout", user) % 1000 < heldout * 1000 else "train"
+def tune_users(questions: list[Question], share: float, seed: int) -> set[str]:
+    """The users to stop and to calibrate on: of every task this share, at least two where there are four (a stranger must be
+    among them), by the hash of the user alone. Whoever is drawn for one task is left out of the training of all."""
+    users: dict[str, set[str]] = {}
+    for q in questions:
+        users.setdefault(q.task, set()).add(q.user)
+    drawn: set[str] = set()
+    for of_task in users.values():
+        order = sorted(of_task, key=lambda user: seed_of(seed, "heldout", user))
+        drawn.update(order[:max(2, round(share * len(order)))] if len(order) >= 4 else ())
+    return drawn
 
 
 def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[Written], rules: Rules, cues: Cues, seed: int,

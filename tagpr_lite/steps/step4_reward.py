@@ -5,7 +5,7 @@ from ..config import Config, UserError
 from ..lamp import mini
 from ..lamp.rows import read_questions
 from ..lamp.tasks import TASKS, Question
-from ..prmu.pairs import Pair, Rules, Written, cases, make_pairs, side_of, spread
+from ..prmu.pairs import Pair, Rules, Written, cases, make_pairs, spread, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
 from ..tags.cues import Cues, learn
@@ -67,7 +67,8 @@ def known_rules(config: Config) -> Rules:
 def divided(config: Config, train: list[Question], dev: list[Question]) -> dict[str, list[Question]]:
     """train and tune (to stop and to calibrate on) are training users. held, to report on, are the dev users that nothing has
     been trained on, SFT included; where every dev user is a training user, those of `tune`."""
-    sides = {side: [q for q in train if side_of(q.user, config.reward.heldout, config.seed) == side] for side in ("train", "tune")}
+    tune = tune_users(train, config.reward.heldout, config.seed)
+    sides = {side: [q for q in train if (q.user in tune) == (side == "tune")] for side in ("train", "tune")}
     seen = {q.user for q in train}
     unseen = [q for q in dev if q.user not in seen and TASKS[q.task].shape in {TASKS[t.task].shape for t in train}]
     if not unseen:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tagpr_lite.config import Reward
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.prmu import examine as ex
-from tagpr_lite.prmu.pairs import Pair, chain_of, make_pairs, side_of
+from tagpr_lite.prmu.pairs import Pair, chain_of, make_pairs, tune_users
 
 
 class Judge:
@@ -34,7 +34,7 @@ class Judge:
 @pytest.fixture(scope="module")
 def held(questions, known):
     kept, rules, cues = known
-    found = make_pairs([q for q in questions if side_of(q.user, 0.5, 0) != "train"], kept, [], rules, cues, 0)
+    found = make_pairs([q for q in questions if q.user in tune_users(questions, 0.5, 0)], kept, [], rules, cues, 0)
     return [p for p in found if p.kind in ("other_user", "others_answer")]
 
 

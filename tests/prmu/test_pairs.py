@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.prmu import pairs as made
-from tagpr_lite.prmu.pairs import KINDS, Pair, Written, balanced, cases, chain_of, make_pairs, side_of, spread
+from tagpr_lite.prmu.pairs import KINDS, Pair, Written, balanced, cases, chain_of, make_pairs, spread, tune_users
 from tagpr_lite.tags.facts import groundedness
 
 
 @pytest.fixture(scope="module")
 def sides(questions, known):
     kept, rules, cues = known
-    return {side: make_pairs([q for q in questions if side_of(q.user, 0.4, 0) == side], kept, [], rules, cues, 0) for side in ("train", "tune")}
+    tune = tune_users(questions, 0.4, 0)
+    return {side: make_pairs([q for q in questions if (q.user in tune) == (side == "tune")], kept, [], rules, cues, 0)
+            for side in ("train", "tune")}
 
 
 def test_the_kinds_that_need_no_policy_come_up_in_every_task(sides):
@@ -32,8 +34,9 @@ def test_no_user_is_on_two_sides_not_even_as_the_stranger(sides, questions):
     assert all(users.values())
     assert not users["train"] & users["tune"]
     profile = {i.id: q.user for q in questions for i in q.profile}
+    tune = tune_users(questions, 0.4, 0)
     for side, found in sides.items():
-        assert all(side_of(profile[i.id], 0.4, 0) == side for p in found for i in p.question.profile)
+        assert all((profile[i.id] in tune) == (side == "tune") for p in found for i in p.question.profile)
 
 
 def test_a_chain_is_right_for_the_user_it_is_chosen_for(sides, known):
@@ -60,7 +63,7 @@ def test_chains_alone_cannot_tell_mirrored_pairs_apart(sides):
 
 def test_pairs_are_the_same_every_time(sides, questions, known):
     kept, rules, cues = known
-    train = [q for q in questions if side_of(q.user, 0.4, 0) == "train"]
+    train = [q for q in questions if q.user not in tune_users(questions, 0.4, 0)]
     assert make_pairs(train, kept, [], rules, cues, 0) == sides["train"] != make_pairs(train, kept, [], rules, cues, 1)
 
 
@@ -120,3 +123,11 @@ def test_cases_share_a_question_and_a_chosen_chain(rows):
 def test_kinds_take_turns():
     rows = [("a", n) for n in range(5)] + [("b", 0), ("c", 0), ("c", 1)]
     assert spread(rows, 6, lambda r: r[0]) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
+
+
+def test_whoever_is_held_out_of_one_task_is_held_out_of_all():
+    of = lambda task, users: [replace(QUESTION, task=task, user=u) for u in users]
+    questions = of("LaMP_3", "abcdefghij") + of("LaMP_2", "abc") + of("LaMP_4", "wxyz")
+    drawn = tune_users(questions, 0.3, 0)
+    assert len(drawn & set("abcdefghij")) == 3 and len(drawn & set("wxyz")) == 2  # at least two of four; none of three
+    assert tune_users(questions[::-1], 0.3, 0) == drawn and tune_users(questions, 0.3, 1) != drawn

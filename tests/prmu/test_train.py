@@ -8,7 +8,7 @@ import torch
 
 from tagpr_lite.config import Reward
 from tagpr_lite.prmu import train as training
-from tagpr_lite.prmu.pairs import Pair, cases, make_pairs, side_of
+from tagpr_lite.prmu.pairs import Pair, cases, make_pairs, tune_users
 from tagpr_lite.prmu.train import batched, pair_loss, train, tune_loss
 from tagpr_lite.runs import read_metrics
 
@@ -21,8 +21,9 @@ def test_the_loss_by_hand(questions):
 
 def some(questions, known, tasks=("LaMP_2",), most=16):
     kept, rules, cues = known
-    train_side = [q for q in questions if q.task in tasks and side_of(q.user, 0.3, 0) == "train"]
-    other = [q for q in questions if q.task in tasks and side_of(q.user, 0.3, 0) != "train"]
+    tune = tune_users(questions, 0.3, 0)
+    train_side = [q for q in questions if q.task in tasks and q.user not in tune]
+    other = [q for q in questions if q.task in tasks and q.user in tune]
     only = lambda qs: [p for p in make_pairs(qs, kept, [], rules, cues, 0) if p.kind == "other_user"]
     return only(train_side)[:most], only(other)[:most]
 
