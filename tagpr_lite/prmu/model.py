@@ -25,7 +25,7 @@ from ..runs import read_json, whole_folder, write_json
 from .users import INNER, TextEmbeddings, UserTokens
 
 ADAPTER = "prmu"
-MATCH = 5.0  # at the start, learned; cosines of two chains differ by some tenths
+MATCH = 10.0  # at the start, learned; cosines of two chains differ by some tenths
 
 
 class PRMU(nn.Module):
@@ -40,6 +40,7 @@ class PRMU(nn.Module):
         hidden = table.shape[1]
         self.users = UserTokens(hidden, settings.tokens, float(table.float().norm(dim=-1).mean()), users)
         self.head = nn.Sequential(nn.LayerNorm(hidden), nn.Flatten(), nn.Linear(2 * hidden, 1))
+        nn.init.zeros_(self.head[2].weight)  # training begins at the match alone
         self.match = nn.Parameter(torch.tensor(MATCH))
         self.weigh = nn.Parameter(torch.zeros(hidden))
         self.say = nn.Sequential(nn.Linear(2 * hidden, INNER), nn.GELU(), nn.Linear(INNER, hidden))

@@ -26,7 +26,7 @@ def roll(config: Config, path: Path, model, tokenizer, questions: list[Question]
     done = {row["id"]: row for row in read_jsonl(path, partial=True)}
     write_jsonl(path, done.values())  # without a line that was cut
     todo, ends = [q for q in questions if q.id not in done], end_tokens(model, tokenizer)
-    tick(len(done))
+    tick(len(questions) - len(todo))
     for i in range(0, len(todo), AT_ONCE):
         part = todo[i:i + AT_ONCE]
         asked = [view for q in part for view in views(q, stranger(q, questions, config.seed))]

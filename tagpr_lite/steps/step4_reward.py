@@ -95,7 +95,7 @@ def own_chains(config: Config, folder: Path, model, tokenizer, sides: dict[str, 
 
 def chosen(config: Config, pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
     """As many of a side's pairs as the settings ask for, kinds and tasks in turns."""
-    most = {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 8), "held": config.reward.reported}
+    most = {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 4), "held": config.reward.reported}
     pairs = {side: spread(found, most[side], lambda p: (p.question.task, p.kind)) for side, found in pairs.items()}
     if not all(pairs.values()):
         raise UserError(f"too few preference pairs ({', '.join(f'{len(p)} {side}' for side, p in pairs.items())}): use more "
