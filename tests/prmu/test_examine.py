@@ -91,6 +91,11 @@ def test_the_temperature_makes_a_sure_model_honest():
     assert found == pytest.approx(4, rel=0.06) and ex.ece(list(apart), found) < 0.02 < 0.1 < ex.ece(list(apart), 1.0)
 
 
+def test_a_few_pairs_that_are_all_right_do_not_make_it_certain():
+    assert ex.fit_temperature([1.0] * 9) == pytest.approx(1 / np.log(9), rel=0.06)  # 9 of 10: log odds of log 9 at distance 1
+    assert ex.fit_temperature([]) == 1.0
+
+
 def test_agreement_is_one_for_the_rule_itself_and_minus_one_against_it(questions, known):
     kept, rules, cues = known
     with_rule, against = (ex.agreement(Judge(lambda q, t, u, s=s: s * oracle(known)(q, t, u)), questions, kept, rules, cues, 0)

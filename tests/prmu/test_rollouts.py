@@ -1,10 +1,12 @@
 """The policy's own chains: every view, by seed, and a cut file goes on."""
 from pathlib import Path
 
-from tagpr_lite.config import GRPO, Config, Prompt
+from tagpr_lite.config import GRPO, Config, Model, Prompt
 from tagpr_lite.engine import model as engine
 from tagpr_lite.prmu.rollouts import SAMPLES, roll, stranger
-from conftest import TINY
+
+
+TINY = Model(name="tiny", lora_r=4)
 
 
 def test_rollouts_have_every_view_and_go_on_where_they_were_cut(questions, tmp_path, monkeypatch):

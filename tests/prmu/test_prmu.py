@@ -4,13 +4,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tagpr_lite.config import Prompt, Reward
+from tagpr_lite.config import Model, Prompt, Reward
 from tagpr_lite.engine import model as engine
 from tagpr_lite.engine.prefix import Prefill, base_of, forward
 from tagpr_lite.lamp.prompts import build
 from tagpr_lite.prmu.model import load_prmu
-from conftest import TINY
 
+
+TINY = Model(name="tiny", lora_r=4)
 GROUP = [[5, 6, 7, 8], [9, 10], [5, 6, 7, 11, 12, 13]]
 
 
