@@ -8,7 +8,6 @@ a gigabyte on a 4B model, and nothing here needs it.
 from __future__ import annotations
 
 import hashlib
-import os
 import resource
 import subprocess
 import sys

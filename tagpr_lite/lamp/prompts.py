@@ -9,7 +9,6 @@ items are cut first, then dropped from the worst retrieved up, the question neve
 """
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import replace
 from typing import Any

@@ -47,9 +47,8 @@ def examine(prmu: PRMU, held: list[Pair], tune: list[Pair], seed: int, tick: Cal
 
 def margins(prmu: PRMU, pairs: list[Pair], seed: int, tick: Callable[[], None], ways: tuple[str, ...] = WAYS) -> dict[str, list[float]]:
     """{way: [pairs] r(chosen) - r(rejected)}. A stranger is another held-out user of the same task."""
-    rng, place, found = random.Random(seed_of(seed, "shuffle")), {}, {w: [0.0] * len(pairs) for w in ways}
-    for n, p in enumerate(pairs):
-        place.setdefault((p.question.id, p.chosen, p.rejected), []).append(n)
+    rng, found = random.Random(seed_of(seed, "shuffle")), {w: [0.0] * len(pairs) for w in ways}
+    place = {id(p): n for n, p in enumerate(pairs)}
     for case in cases(pairs):
         q = case[0].question
         others = [p.question for p in pairs if p.question.task == q.task and p.question.user != q.user]
@@ -58,8 +57,7 @@ def margins(prmu: PRMU, pairs: list[Pair], seed: int, tick: Callable[[], None], 
         for way in ways:
             scores = prmu.rate(q, encoded(prmu, case), users[way]()).tolist()
             for p, r in zip(case, scores[1:]):
-                for n in place[q.id, p.chosen, p.rejected]:
-                    found[way][n] = scores[0] - r
+                found[way][place[id(p)]] = scores[0] - r
         tick()
     return found
 

@@ -32,7 +32,7 @@ from ..tags.schema import Chain, Fault, parse, render
 KINDS = ("other_user", "no_profile", "worse_answer", "others_answer", "contradiction")
 VIEWS = {"own": "worse_answer", "none": "no_profile", "other": "other_user"}  # of a rollout, and what its pairs are
 TRIED = 8  # strangers looked at for one whose answer differs
-ATTEMPTS = 4  # readings of the template for another user
+ATTEMPTS = 4  # readings of the template
 Rules = dict[str, tuple[int, tuple[str, ...]]]  # question id -> (its user's rule, the answer of each rule)
 
 
@@ -130,10 +130,15 @@ def written_for(other: Question, cues: Cues) -> Chain | None:
     where that is known; else its first. A free text cannot be written without their answer."""
     if TASKS[other.task].kind == "text":
         return template.write(other, 0, cues)
-    tried = [c for n in range(ATTEMPTS) if (c := template.write(other, n, cues))]
+    tried = readings(other, cues)
     if other.gold:
         tried = [c for c in tried if not why_not(c, other)]
     return tried[0] if tried else None
+
+
+def readings(q: Question, cues: Cues) -> list[Chain]:
+    """The template's chains for a question, most plausible first."""
+    return [c for n in range(ATTEMPTS) if (c := template.write(q, n, cues))]
 
 
 def contradicting(own: Chain, theirs: Chain | None, q: Question) -> Chain | None:
@@ -150,9 +155,8 @@ def _worse(q: Question, own: Chain, cues: Cues) -> list[Pair]:
     """The template's wrong readings from the right profile."""
     if TASKS[q.task].kind == "text":
         return []
-    tried = [c for n in range(ATTEMPTS) if (c := template.write(q, n, cues))]
     return [Pair(q, render(own), render(c), "worse_answer", _gap(q, own.answer, c.answer), "template")
-            for c in tried if _differ(own.answer, c.answer)][:2]
+            for c in readings(q, cues) if _differ(own.answer, c.answer)][:2]
 
 
 def _of_rollouts(q: Question, own: Chain | None, rows: list[Written]) -> list[Pair]:

@@ -59,8 +59,9 @@ class TextEmbeddings:
         self.model, self.tokenizer, self.path = model, tokenizer, path
         self.known: dict[str, Tensor] = load_file(path) if path.exists() else {}
 
-    def add(self, questions: list[Question], most: int, tick: Callable[[int], None] = lambda n: None) -> None:
-        """Embeds what these questions and their histories need and is not there yet, and saves."""
+    def add(self, questions: list[Question], most: int, tick: Callable[[int], None] = lambda n: None, keep: bool = True) -> None:
+        """Embeds what these questions and their histories need and is not there yet. keep: writes the file, all of it, so not
+        question by question."""
         texts = {t for q in questions for t in (about(q), *(t for i in history(q, most) for t in (i.text, said(i))))}
         new = {t: key for t in texts if (key := self.key(t)) not in self.known}
         if not new:
@@ -70,8 +71,9 @@ class TextEmbeddings:
         for text, key in new.items():
             ids = self.tokenizer(text, truncation=True, max_length=TEXT_TOKENS, add_special_tokens=False).input_ids or [0]
             self.known[key] = torch.stack([states[text], table[ids].detach().float().mean(0).cpu()])
-        with whole_file(self.path) as beside:
-            save_file(self.known, beside)
+        if keep:
+            with whole_file(self.path) as beside:
+                save_file(self.known, beside)
 
     def of(self, question: Question, most: int) -> tuple[Tensor, Tensor]:
         """(what the question is about [H], its history [n, 3, H]: what each item is about, what the user said to it, and

@@ -25,7 +25,7 @@ def work(config: Config, folder: Path) -> None:
 
     def rate(question, completions):
         by = whose.get(question.id, question)
-        texts.add([by], config.reward.history)
+        texts.add([by], config.reward.history, keep=False)
         scores = prmu.rate(question, completions, prmu.user(by), micro=config.grpo.micro)
         return as_reward(scores, config.grpo.prmu_scale, report["calibration"]["temperature"])
 

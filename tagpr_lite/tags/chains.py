@@ -10,7 +10,7 @@ ones are the natural "worse answer with the right profile" of PRMU's pairs.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 

@@ -7,7 +7,7 @@ import pytest
 from lamp_site import site  # noqa: F401 (a fixture)
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp import avocado, fetch
+from tagpr_lite.lamp import avocado
 from tagpr_lite.lamp.fetch import main
 from tagpr_lite.lamp.files import load_folder
 from tagpr_lite.lamp.store import open_store

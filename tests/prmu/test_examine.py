@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tagpr_lite.config import Reward
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.prmu import examine as ex
-from tagpr_lite.prmu.pairs import Pair, chain_of, make_pairs, tune_users
+from tagpr_lite.prmu.pairs import chain_of, make_pairs, tune_users
 
 
 class Judge:

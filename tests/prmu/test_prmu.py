@@ -1,6 +1,4 @@
 """PRMU: the user reaches the score, a group shares its prompt, the base is held once, a file gives the same scores."""
-from dataclasses import replace
-
 import pytest
 import torch
 

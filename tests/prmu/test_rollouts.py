@@ -1,6 +1,4 @@
 """The policy's own chains: every view, by seed, and a cut file goes on."""
-from pathlib import Path
-
 from tagpr_lite.config import GRPO, Config, Model, Prompt
 from tagpr_lite.engine import model as engine
 from tagpr_lite.prmu.rollouts import SAMPLES, roll, stranger

@@ -3,7 +3,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tagpr_lite.config import UserError
 from tagpr_lite.report import figures
 from tagpr_lite.runs import write_json
 
