@@ -39,7 +39,7 @@ def bench_prmu(config: Config, repeat: int) -> dict:
     prompt, group = draw(p - config.reward.tokens), [draw(g.completion) for _ in range(g.group)]
     table = base_of(base).get_input_embeddings()
     embeds = table(torch.tensor(prompt, device=table.weight.device)).detach()
-    prmu.prefix = lambda question, user: SharedPrefix(base, embeds=torch.cat([embeds[:1], user, embeds[1:]]))
+    prmu.prefix = lambda question, user: SharedPrefix(base, embeds=torch.cat([embeds[:1], user.to(embeds.dtype), embeds[1:]]))
     taken = {1: [], g.group: []}
     for turn in range(repeat + 1):
         for n, seconds in taken.items():

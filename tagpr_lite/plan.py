@@ -5,6 +5,7 @@ layout is shown with its fastest variant that fits, or, where none does, its sma
 reserve is for what no count sees. FLOPs are of one group: rollout, rewards and update.
 
     --verify   counts the chosen plan too: the real code on torch's meta device (about half a minute)
+    --card     runs it on this machine's CUDA card as well, bound to the budget, with zeros for weights: no download
     --grid     counts every layout over a grid of sizes, in shallow models, and says how far the formulas are off
                (about half an hour)
 """
@@ -45,10 +46,13 @@ def show(job: Job, plans: list[Plan], budget: float) -> None:
           "many are\ndecoded together; rollout, scoring, update and peak: GiB with what is held")
 
 
-def verify(job: Job, plan: Plan) -> dict[str, dict[str, int]]:
-    """{what: {"formula": bytes, "counted": bytes}} of what is held, and of each phase beside it."""
+def verify(job: Job, plan: Plan, card=None) -> dict[str, dict[str, int]]:
+    """{what: {"formula": bytes, "counted": bytes}} of what is held, and of each phase beside it; "counted" on a `card` is what
+    its allocator gave."""
     from .engine import count
     model = count.meta_model(job.shape, replace(job.settings, checkpointing=plan.checkpointing), ADAPTERS)
+    if card:
+        model = count.materialise(model, card)
     sizes = (job.prompt, job.group, job.completion)
     found = {"rollout": count.count_rollout(model, plan.rollout_prompts, *sizes),
              "scoring": count.count_scoring(model, job.prompt, job.completion, plan.micro),
@@ -75,6 +79,16 @@ def grid(layers: int) -> tuple[float, float]:
     return min(ratios), max(ratios)
 
 
+def the_card(budget: float):
+    """The CUDA card, bound to the budget as a run with --vram is."""
+    from .engine.model import bind, placement
+    device, _ = placement()
+    if device.type != "cuda":
+        raise UserError("--card runs the plan on a CUDA card, and there is none; --verify counts it without one")
+    bind(device, budget / GIB)
+    return device
+
+
 def main(args: argparse.Namespace) -> None:
     if args.grid:
         least, most = grid(args.layers)
@@ -94,7 +108,10 @@ def main(args: argparse.Namespace) -> None:
         show(job, plans, budget)
     if not chosen.fits:
         raise UserError(refusal(job, budget))
-    checked = verify(job, chosen) if args.verify else {}
+    checked = verify(job, chosen) if args.verify or args.card else {}
+    if args.card:
+        for name, row in verify(job, chosen, the_card(budget)).items():
+            checked[name]["measured"] = row["counted"]
     if args.json:
         told = {"job": asdict(job), "plan": asdict(chosen), "candidates": [asdict(p) | {"fits": p.fits} for p in plans]}
         print(json.dumps(told | ({"verified": checked} if checked else {}), indent=1))
@@ -103,7 +120,8 @@ def main(args: argparse.Namespace) -> None:
           f"{chosen.rollout_prompts} prompts decoded together, checkpointing {'on' if chosen.checkpointing else 'off'}")
     for name, row in checked.items():
         print(f"  {name:8s} formula {row['formula'] / GIB:7.3f} GiB, counted {row['counted'] / GIB:7.3f}, "
-              f"ratio {row['formula'] / row['counted']:.3f}")
+              f"ratio {row['formula'] / row['counted']:.3f}"
+              + (f", measured {row['measured'] / GIB:7.3f}" if "measured" in row else ""))
 
 
 if __name__ == "__main__":
@@ -117,6 +135,7 @@ if __name__ == "__main__":
     parser.add_argument("--lora-r", type=int, default=16, help="LoRA rank")
     parser.add_argument("--kl", action="store_true", help="with the KL term to the reference adapter")
     parser.add_argument("--verify", action="store_true", help="count the chosen plan as well")
+    parser.add_argument("--card", action="store_true", help="run the chosen plan on this machine's CUDA card as well")
     parser.add_argument("--grid", action="store_true", help="check the formulas over a grid of sizes")
     parser.add_argument("--layers", type=int, default=2, help="layers of the models of --grid")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")

@@ -157,8 +157,8 @@ class Reward:
     """Most preference pairs used for training."""
     epochs: int = 1
     """Passes over the pairs."""
-    lr: float = 3e-4
-    """Learning rate of the PRMU adapter, head and history encoder."""
+    lr: float = 1e-4
+    """Learning rate of the PRMU adapter, head and history encoder. The match knows most from the start: larger steps spoil it."""
     batch: int = 8
     """Pairs in an optimiser step."""
     tokens: int = 4

@@ -7,3 +7,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+import torch  # noqa: E402
+
+from tagpr_lite.engine import model as engine  # noqa: E402
+
+if torch.cuda.is_available():  # exactness is asked for in fp32; in bf16 goes what runs as a process of its own
+    engine.placement = lambda: (torch.device("cuda", 0), torch.float32)

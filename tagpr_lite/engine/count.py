@@ -147,7 +147,14 @@ def watched(model: nn.Module, optimizer=None) -> Iterator[Counter]:
 
 
 def count(work: Callable[[], object], model: nn.Module, optimizer=None) -> Count:
-    """Runs `work` with a CUDA card's kernels and reports what it took beside what `model` and `optimizer` hold."""
+    """Runs `work` with a CUDA card's kernels and reports what it took beside what `model` and `optimizer` hold. On a real
+    card nothing is counted: its allocator says what it gave (no FLOPs)."""
+    if next(model.parameters()).is_cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        static = torch.cuda.memory_allocated()
+        work()
+        return Count(static, torch.cuda.max_memory_allocated(), "the card", 0)
     with patch.object(F, "scaled_dot_product_attention", cuda_sdpa), watched(model, optimizer) as counter:
         work()
     return Count(counter.static, counter.peak, counter.at, counter.flops)
@@ -207,6 +214,25 @@ def _to_nf4(model: nn.Module, dtype: torch.dtype) -> None:
                                          quant_state=state, quant_type="nf4", bnb_quantized=True, module=layer)
         layer.quant_state, layer.bias = state, linear.bias
         model.set_submodule(name, layer)
+
+
+def materialise(model: nn.Module, device: torch.device) -> nn.Module:
+    """A meta model on a real device, all zeros: it takes the same bytes and does the same work as one with weights."""
+    zeros = lambda t: torch.zeros(t.shape, dtype=t.dtype, device=device)
+    made: dict[int, nn.Parameter] = {}  # by the identity of what it replaces: tied weights stay one
+    for layer in model.modules():
+        for name, p in layer._parameters.items():
+            if isinstance(p, bnb.nn.Params4bit):
+                state = p.quant_state
+                for part, key in ((state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2, "code")):
+                    setattr(part, key, zeros(getattr(part, key)))
+                layer._parameters[name] = bnb.nn.Params4bit(zeros(p), requires_grad=False, quant_state=state, quant_type="nf4",
+                                                            bnb_quantized=True, module=layer)
+            elif p is not None:
+                layer._parameters[name] = made.setdefault(id(p), nn.Parameter(zeros(p), requires_grad=p.requires_grad))
+        for name, b in layer._buffers.items():
+            layer._buffers[name] = None if b is None else zeros(b)
+    return model
 
 
 # ---------------------------------------------------------------- what is counted

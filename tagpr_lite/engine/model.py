@@ -54,6 +54,13 @@ def budget(settings: Model) -> float:
     return torch.cuda.mem_get_info()[0] / 2**30
 
 
+def bind(device: torch.device, gib: float) -> None:
+    """The budget is a bound, not a hope: this process gets no more of the card; 0: all of it."""
+    if device.type == "cuda" and gib:
+        share = gib * 2**30 / torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share))
+
+
 def peak_memory() -> float:
     """The most memory this process has held, in GiB: of the GPU, or of the machine where there is none."""
     if torch.cuda.is_available():
@@ -155,9 +162,7 @@ def load(settings: Model, attention: str = prefix.NAME):
     if settings.threads:
         torch.set_num_threads(settings.threads)
     where, (device, dtype) = find(settings), placement()
-    if device.type == "cuda" and settings.vram:  # the budget is a bound, not a hope
-        share = settings.vram * 2**30 / torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, share))
+    bind(device, settings.vram)
     if settings.bits not in (4, 32):
         raise UserError(f"model.bits={settings.bits}: 4 (NF4) or 32 (the base as it is)")
     if Path(where).is_dir():  # weights on disk load in a blink; the bar is for downloads

@@ -9,11 +9,13 @@ official one repeats items and has no seed. Queries and corpora are the official
 from __future__ import annotations
 
 import logging
+import os
 import random
 import re
 from collections.abc import Callable
 
-import bm25s
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # where JAX is installed bm25s wakes it, and it would take three quarters of a card
+import bm25s  # noqa: E402
 import numpy as np
 
 from ..config import UserError

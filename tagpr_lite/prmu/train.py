@@ -25,14 +25,13 @@ from .pairs import Pair, cases
 
 PULL = 0.01  # Bradley-Terry fixes differences only; the pull keeps r centred, and sigmoid(r) away from its flat ends
 WARMUP = 0.1  # of all steps; then cosine to a tenth
-NEW = 4.0  # the head and the history encoder begin at random and take larger steps than the adapter
 
 
 def train(prmu: PRMU, pairs: list[Pair], tune: list[Pair], seed: int, folder: Path) -> dict:
     """Trains to the end, or until `patience` checks brought nothing, and leaves the best parameters in. A run that was cut off
     goes on from its last check. {"steps": of all, "stopped_at", "untrained_loss", "tune_loss"}."""
     r, params, every, home = prmu.settings, prmu.trainable(), cases(pairs), folder / "prmu"
-    optimizer = make_optimizer(params, r.lr)
+    optimizer = torch.optim.AdamW(params.values(), lr=r.lr, weight_decay=0.01)
     order = [c for epoch in range(r.epochs) for c in random.Random(seed_of(seed, "epoch", epoch)).sample(every, len(every))]
     batches, state = batched(order, r.batch), home / "state.safetensors"
     marks = {max(1, round(len(batches) * n / r.checks)) for n in range(1, r.checks + 1)}
@@ -75,17 +74,10 @@ def check(prmu: PRMU, tune: list[Pair], tried: list[float], params: dict, home: 
     return tried[-1]
 
 
-def make_optimizer(params: dict, lr: float) -> torch.optim.AdamW:
-    """The adapter in one group, what begins at random in the other, which is `new`."""
-    adapter = [p for n, p in params.items() if "lora_" in n]
-    return torch.optim.AdamW([{"params": adapter, "new": 1.0},
-                              {"params": [p for n, p in params.items() if "lora_" not in n], "new": NEW}], lr=lr, weight_decay=0.01)
-
-
 def set_rate(optimizer, lr: float, share: float) -> None:
     """Warm-up, then cosine to a tenth, at this share of all steps."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["new"] * min(share / WARMUP, 0.55 + 0.45 * math.cos(math.pi * share))
+        group["lr"] = lr * min(share / WARMUP, 0.55 + 0.45 * math.cos(math.pi * share))
 
 
 def batched(order: list[list[Pair]], size: int) -> list[list[list[Pair]]]:

@@ -112,6 +112,19 @@ def test_meta_counts_what_real_tensors_count(layout, monkeypatch, one_thread):
     assert a.peak > 1.1 * a.static and a.flops > 0
 
 
+def test_a_materialised_model_holds_the_same_bytes_and_runs(monkeypatch):
+    """Tied weights stay one, NF4 layers stay NF4, the first adapter alone trains."""
+    made = [count.meta_model(SMALL, Model(), ("policy", "ref"), torch.float32) for _ in range(2)]
+    real = count.materialise(made[1], torch.device("cpu"))
+    assert not any(t.is_meta for t in count.held(real))
+    held = [count.Counter(d, count.held(m)).static for d, m in zip(("meta", "cpu"), made)]
+    assert held[0] == held[1] > 0
+    assert real.get_input_embeddings().weight is real.get_output_embeddings().weight
+    assert [n for n, p in real.named_parameters() if p.requires_grad] == list(engine.adapter_parameters(real, "policy"))
+    found = count.count_update(real, "two_phase", 20, 4, 6, 2, 16)
+    assert found.static > held[1] and found.flops > 0
+
+
 def test_checkpointing_lowers_what_a_layer_adds():
     """One more layer is one more input and its share of keys and values, not all of a layer's activations."""
     def peak(layers, checkpointing):

@@ -9,6 +9,7 @@ from tagpr_lite.engine.fold import folded, with_adapters
 from tagpr_lite.engine.prefix import SharedPrefix, base_of
 
 IDS = torch.arange(5, 45)
+on_a_cpu = pytest.mark.skipif(engine.placement()[0].type != "cpu", reason="a card's layers are not folded")
 
 
 @pytest.fixture(params=[4, 32], ids=["nf4", "fp32"])
@@ -20,14 +21,14 @@ def policy(request):
         model = engine.add_adapter(model, settings, name)
         for key, p in engine.adapter_parameters(model, name).items():
             if "lora_B" in key:
-                torch.nn.init.normal_(p, std=0.1, generator=torch.Generator().manual_seed(len(key)))
+                torch.nn.init.normal_(p, std=0.1, generator=torch.Generator(p.device).manual_seed(len(key)))
     model.set_adapter("policy")
     return model
 
 
 @torch.no_grad()
 def logits(model):
-    return base_of(model).lm_head(SharedPrefix(model, IDS).last)
+    return base_of(model).lm_head(SharedPrefix(model, IDS.to(model.device)).last)
 
 
 @pytest.mark.parametrize("adapter", ["policy", "other", None])
@@ -40,6 +41,7 @@ def test_folded_layers_compute_the_same(policy, adapter):
     assert (got - want).abs().max() < 1e-5 * want.abs().max()
 
 
+@on_a_cpu
 def test_every_layer_is_folded_and_none_twice(policy):
     """A linear layer's own product is never reached, neither through the adapters nor past them."""
     def forbidden(*_, **__):
@@ -77,5 +79,5 @@ def test_an_own_forward_comes_back(policy):
 
 def test_the_sum_is_the_base_and_its_adapters(policy):
     layer = policy.get_base_model().model.layers[0].mlp.up_proj
-    x = torch.randn(3, layer.in_features)
+    x = torch.randn(3, layer.in_features, device=policy.device)
     assert torch.allclose(F.linear(x, with_adapters(layer)), layer(x), atol=1e-5)

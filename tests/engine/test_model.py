@@ -22,7 +22,7 @@ def fresh():
 
 def hidden(model):
     with torch.no_grad():
-        return SharedPrefix(model, torch.arange(5, 40)).last
+        return SharedPrefix(model, torch.arange(5, 40, device=model.device)).last
 
 
 def shake(model, name):
@@ -97,8 +97,8 @@ def test_using_switches_and_puts_back(tmp_path):
 def test_training_state_resumes_bit_for_bit(tmp_path):
     def train(model, optimizer, steps):
         for s in steps:
-            at = SharedPrefix(model, torch.arange(s, s + 30), grad=True)
-            (at.predict(torch.tensor([[7, 8, 9]])) ** 2).sum().backward()
+            at = SharedPrefix(model, torch.arange(s, s + 30, device=model.device), grad=True)
+            (at.predict(torch.tensor([[7, 8, 9]], device=model.device)) ** 2).sum().backward()
             at.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -7,8 +7,10 @@ from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralF
 
 from tagpr_lite.config import UserError
 from tagpr_lite.engine import logps, prefix
+from tagpr_lite.engine.model import placement
 from tagpr_lite.engine.sample import prefill, sample
 
+DEVICE, _ = placement()
 SHAPE = dict(vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256)
 FAMILIES = {"qwen3": (Qwen3Config, Qwen3ForCausalLM, dict(head_dim=16)), "llama": (LlamaConfig, LlamaForCausalLM, {}),
@@ -29,13 +31,13 @@ def build(family, attention=prefix.NAME, seed=1):
     for name, p in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=0.1)
-    return model
+    return model.to(DEVICE)
 
 
 def group(seed=3, P=37, lengths=(9, 14, 5, 21)):
     g = torch.Generator().manual_seed(seed)
     draw = lambda n: torch.randint(1, 128, (n,), generator=g).tolist()
-    return draw(P), [draw(n) for n in lengths], [torch.randn(n, generator=g) for n in lengths]
+    return draw(P), [draw(n) for n in lengths], [torch.randn(n, generator=g).to(DEVICE) for n in lengths]
 
 
 def classic(model, prompt, completions, weights):
@@ -43,8 +45,8 @@ def classic(model, prompt, completions, weights):
     model.config._attn_implementation = model.get_base_model().config._attn_implementation = "sdpa"
     out = []
     for c, w in zip(completions, weights):
-        logits = model(input_ids=torch.tensor([prompt + c]), use_cache=False).logits[0, len(prompt) - 1:-1]
-        lp = torch.log_softmax(logits.float() / TEMPERATURE, -1).gather(-1, torch.tensor(c)[:, None])[:, 0]
+        logits = model(input_ids=torch.tensor([prompt + c], device=DEVICE), use_cache=False).logits[0, len(prompt) - 1:-1]
+        lp = torch.log_softmax(logits.float() / TEMPERATURE, -1).gather(-1, torch.tensor(c, device=DEVICE)[:, None])[:, 0]
         (lp * w).sum().backward()
         out.append(lp.detach())
     grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -54,10 +56,10 @@ def classic(model, prompt, completions, weights):
 
 
 def shared(model, prompt, completions, weights, micro, layout="two_phase"):
-    at = prefix.LAYOUTS[layout](model, torch.tensor(prompt))
+    at = prefix.LAYOUTS[layout](model, torch.tensor(prompt, device=DEVICE))
     out = []
     for i in range(0, len(completions), micro):
-        ids, mask = logps.padded(completions[i:i + micro], "cpu")
+        ids, mask = logps.padded(completions[i:i + micro], DEVICE)
         lp, _ = logps.token_logps(model, at.predict(ids), ids, mask, TEMPERATURE, chunk=8)
         w = torch.nn.utils.rnn.pad_sequence(weights[i:i + micro], batch_first=True)
         (lp * w).sum().backward()
@@ -121,7 +123,7 @@ def test_greedy_decoding_equals_generate(family):
     base = model.get_base_model()
     base.config._attn_implementation = "sdpa"
     for prompt, rows in zip(prompts, ours):
-        want = base.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), do_sample=False,
+        want = base.generate(torch.tensor([prompt], device=DEVICE), attention_mask=torch.ones(1, len(prompt), device=DEVICE), do_sample=False,
                              max_new_tokens=12, eos_token_id=None, pad_token_id=0)[0, len(prompt):].tolist()
         assert rows[0].ids == rows[1].ids == want
 
@@ -131,12 +133,12 @@ def test_sampled_logps_equal_teacher_forcing():
     prompts = [group(seed=s, P=P)[0] for s, P in ((3, 37), (4, 11))]
     rows = sample(model, prompts, 3, 15, {7, 9}, temperature=TEMPERATURE, seeds=[[1, 2, 3], [4, 5, 6]])
     for prompt, samples in zip(prompts, rows):
-        ids, mask = logps.padded([s.ids for s in samples], "cpu")
+        ids, mask = logps.padded([s.ids for s in samples], DEVICE)
         with torch.no_grad():
-            at = prefix.SharedPrefix(model, torch.tensor(prompt))
+            at = prefix.SharedPrefix(model, torch.tensor(prompt, device=DEVICE))
             got, _ = logps.token_logps(model, at.predict(ids), ids, mask, TEMPERATURE)
         for row, s, m in zip(got, samples, mask):
-            assert (row[m] - torch.tensor(s.logps)).abs().max() < 1e-5
+            assert (row[m] - torch.tensor(s.logps, device=DEVICE)).abs().max() < 1e-5
 
 
 def test_a_row_depends_on_its_seed_and_not_on_its_batch():
@@ -156,7 +158,7 @@ def test_samples_follow_the_distribution():
     with torch.no_grad():
         _, _, hidden = prefill(model, [prompt])
         p = torch.softmax(model.get_base_model().lm_head(hidden)[0], -1)
-    counts = torch.bincount(torch.tensor([r.ids[0] for r in rows]), minlength=128)
+    counts = torch.bincount(torch.tensor([r.ids[0] for r in rows]), minlength=128).to(DEVICE)
     chi2 = ((counts - 8000 * p) ** 2 / (8000 * p)).sum()
     assert chi2 < 127 + 5 * (2 * 127) ** 0.5
 
@@ -174,7 +176,7 @@ def test_every_end_token_ends_a_row_and_is_kept():
 def test_a_forward_without_state_raises():
     model = build("llama")
     with pytest.raises(RuntimeError, match="without its state"):
-        model(input_ids=torch.tensor([[1, 2, 3]]))
+        model(input_ids=torch.tensor([[1, 2, 3]], device=DEVICE))
 
 
 def test_sliding_windows_and_unknown_families_are_refused():
@@ -190,9 +192,9 @@ def test_sliding_windows_and_unknown_families_are_refused():
 def test_logps_do_not_depend_on_the_chunk():
     model = build("qwen3").eval()
     prompt, completions, _ = group()
-    ids, mask = logps.padded(completions, "cpu")
+    ids, mask = logps.padded(completions, DEVICE)
     with torch.no_grad():
-        hidden = prefix.SharedPrefix(model, torch.tensor(prompt)).predict(ids)
+        hidden = prefix.SharedPrefix(model, torch.tensor(prompt, device=DEVICE)).predict(ids)
         whole = logps.token_logps(model, hidden, ids, mask, chunk=10_000)
         small = logps.token_logps(model, hidden, ids, mask, chunk=3)
     for a, b in zip(whole, small):

@@ -89,9 +89,9 @@ def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
     def surrogate():
         total = 0.0
         for g in groups:
-            ids, mask = loop.padded([s.ids for s in g.samples], "cpu")
+            ids, mask = loop.padded([s.ids for s in g.samples], model.device)
             with torch.no_grad():
-                at = loop.SharedPrefix(model, torch.tensor(g.prompt))
+                at = loop.SharedPrefix(model, torch.tensor(g.prompt, device=model.device))
                 logps, _ = loop.token_logps(model, at.predict(ids), ids, mask, conf.grpo.temperature)
             total += float((logps.sum(1) * g.advantages).sum())
         return total

@@ -79,14 +79,15 @@ def test_the_score_is_the_head_and_the_match(make, questions):
     prmu, q = make(), questions[0]
     ids, _ = build(q, prmu.tokenizer, prmu.prompt, with_profile=False, reason=True)
     table = base_of(prmu.model).get_input_embeddings()
+    embed = lambda ids: table(torch.tensor(ids, device=table.weight.device))
     for user, matches in ((prmu.user(q), True), (prmu.users.nobody(), False)):
         want = []
         for c in GROUP:
-            row = torch.cat([table(torch.tensor(ids[:1])), user, table(torch.tensor(ids[1:] + c))])[None]
+            row = torch.cat([embed(ids[:1]), user, embed(ids[1:] + c)])[None]
             with torch.no_grad():
                 states = forward(prmu.model, Prefill(keep=False), embeds=row)[0]
                 head = float(prmu.head(torch.stack([states[-1], states[-len(c):].mean(0)])[None])[0, 0])
-                lean, phi = (user - prmu.users.nobody()).mean(0), table(torch.tensor(c)).mean(0) - prmu.spoken
+                lean, phi = (user - prmu.users.nobody()).mean(0), embed(c).mean(0) - prmu.spoken
             want.append(head + matches * float(prmu.match * torch.nn.functional.cosine_similarity(lean, phi, dim=0)))
         assert prmu.rate(q, GROUP, user).tolist() == pytest.approx(want, abs=2e-4)
 
