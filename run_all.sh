@@ -35,7 +35,7 @@ fi
 preset="" settings=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    test) shift; cd "$here"; exec "$python" -m pytest -q "$@" tests ;;
+    test) shift; cd "$here"; exec "$python" -m pytest -q -n 2 --dist loadfile "$@" tests ;;  # -n 0: one process
     --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("model.vram=$2"); shift 2 ;;
     --vram=*) settings+=("model.vram=${1#*=}"); shift ;;
     -h|--help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;

@@ -2,15 +2,24 @@
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch  # noqa: E402
+
+from tagpr_lite.config import Model  # noqa: E402
+from tagpr_lite.engine import model as engine  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
-import torch  # noqa: E402
-
-from tagpr_lite.engine import model as engine  # noqa: E402
-
 if torch.cuda.is_available():  # exactness is asked for in fp32; in bf16 goes what runs as a process of its own
     engine.placement = lambda: (torch.device("cuda", 0), torch.float32)
+
+
+def pytest_configure(config):
+    """The tiny model is made before there are workers, who would all make it."""
+    if not hasattr(config, "workerinput"):
+        engine.find(Model(name="tiny"))

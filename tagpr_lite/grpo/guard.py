@@ -46,5 +46,6 @@ class Guard:
 
 def correlation(groups: list[tuple[list[float], list[float]]]) -> float | None:
     """Mean Pearson correlation of (scores, task terms) within groups where both vary; None where none does."""
-    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in groups if np.ptp(a) > 1e-6 and np.ptp(b) > 1e-6]
+    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in groups
+             if len(a) > 1 and np.ptp(a) > 1e-6 and np.ptp(b) > 1e-6]
     return round(sum(found) / len(found), 4) if found else None

@@ -98,8 +98,10 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
 
 
 def watch(guard: Guard, groups: list[Group]) -> dict:
-    """Tells the guard how PRMU and the task term agreed in this step; what a resumed run tells it again."""
-    agreed = correlation([([t.prmu for t in g.terms], [t.task for t in g.terms]) for g in groups])
+    """Tells the guard how PRMU and the task term agreed in this step, on completions in form; what a resumed run tells it
+    again."""
+    formed = [[t for t in g.terms if t.format] for g in groups]
+    agreed = correlation([([t.prmu for t in of], [t.task for t in of]) for of in formed])
     trust = guard.trust
     guard.see(agreed)
     return {"trust": trust, "agreement": agreed}

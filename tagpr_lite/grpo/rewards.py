@@ -1,10 +1,11 @@
 """The composite reward, every term computed and logged by itself.
 
-    R = alpha * task * format + beta * tag + gamma * prmu          stage 1, guided
-    R = alpha * task * format                                      stage 2, exploratory
+    R = (alpha * task + gamma * prmu) * format + beta * tag          stage 1, guided
+    R = alpha * task * format                                        stage 2, exploratory
 
 That there are three weights, that the first term is itself composite and that stage 2 drops the other two is known
-of the paper (from its reviews); every definition and number below is our choice.
+of the paper (from its reviews); every definition and number below is our choice. PRMU was trained on whole chains: what
+it thinks of one that never ends means nothing, and where most of a group was such, it led the policy away from ending.
 """
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class Terms:
     prmu: float = 0.0
 
     def total(self, alpha: float, beta: float, gamma: float) -> float:
-        return alpha * self.task * self.format + beta * self.tag + gamma * self.prmu
+        return (alpha * self.task + gamma * self.prmu) * self.format + beta * self.tag
 
 
 def terms(text: str, ended: bool, question: Question, allowed: tuple[str, ...], min_tags: int) -> Terms:

@@ -229,10 +229,10 @@ def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path):
     guard = Guard(0.6, GRPO(), lambda _: None)
     stage = loop.Stage("guided", 3, 1.0, 0.0, 0.4, lambda q, c: asked.append(q) or torch.linspace(0, 1, len(c)), guard)
     loop.reward(conf, stage, group, tokenizer, PRIMARY)
-    task = [t.task * t.format for t in group.terms]
-    assert group.rewards.tolist() == pytest.approx([t + 0.4 * 0.5 * i / 3 for i, t in enumerate(task)], abs=1e-6)
+    assert group.rewards.tolist() == pytest.approx([(t.task + 0.4 * 0.5 * i / 3) * t.format for i, t in enumerate(group.terms)],
+                                                   abs=1e-6)
     for t, value in zip(group.terms, (0.9, 0.6, 0.4, 0.1)):
-        t.task = value
+        t.task, t.format = value, 1.0
     for _ in range(4):
         stats = loop.watch(guard, [group])
     assert stats["agreement"] < -0.9 and guard.trust == 0.0
