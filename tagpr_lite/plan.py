@@ -79,13 +79,13 @@ def grid(layers: int) -> tuple[float, float]:
     return min(ratios), max(ratios)
 
 
-def the_card(budget: float):
+def the_card(gib: float):
     """The CUDA card, bound to the budget as a run with --vram is."""
     from .engine.model import bind, placement
     device, _ = placement()
     if device.type != "cuda":
         raise UserError("--card runs the plan on a CUDA card, and there is none; --verify counts it without one")
-    bind(device, budget / GIB)
+    bind(device, gib)
     return device
 
 
@@ -99,6 +99,7 @@ def main(args: argparse.Namespace) -> None:
     for name in ("prompt", "group", "completion", "prompts", "lora_r"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number above 0 is needed")
+    card = the_card(args.vram) if args.card else None
     job = Job(shape_of(args.model), Model(lora_r=args.lora_r), args.prompt, args.group, args.completion, args.prompts,
               args.kl)
     budget = args.vram * GIB
@@ -108,9 +109,9 @@ def main(args: argparse.Namespace) -> None:
         show(job, plans, budget)
     if not chosen.fits:
         raise UserError(refusal(job, budget))
-    checked = verify(job, chosen) if args.verify or args.card else {}
-    if args.card:
-        for name, row in verify(job, chosen, the_card(budget)).items():
+    checked = verify(job, chosen) if args.verify or card else {}
+    if card:
+        for name, row in verify(job, chosen, card).items():
             checked[name]["measured"] = row["counted"]
     if args.json:
         told = {"job": asdict(job), "plan": asdict(chosen), "candidates": [asdict(p) | {"fits": p.fits} for p in plans]}

@@ -4,8 +4,8 @@
     R = alpha * task * format                                        stage 2, exploratory
 
 That there are three weights, that the first term is itself composite and that stage 2 drops the other two is known
-of the paper (from its reviews); every definition and number below is our choice. PRMU was trained on whole chains: what
-it thinks of one that never ends means nothing, and where most of a group was such, it led the policy away from ending.
+of the paper (from its reviews); every definition and number below is our choice. PRMU was trained on whole chains, so
+what it thinks of one that never ends means nothing and earns nothing.
 """
 from __future__ import annotations
 

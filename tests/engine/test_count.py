@@ -112,7 +112,7 @@ def test_meta_counts_what_real_tensors_count(layout, monkeypatch, one_thread):
     assert a.peak > 1.1 * a.static and a.flops > 0
 
 
-def test_a_materialised_model_holds_the_same_bytes_and_runs(monkeypatch):
+def test_a_materialised_model_holds_the_same_bytes_and_runs():
     """Tied weights stay one, NF4 layers stay NF4, the first adapter alone trains."""
     made = [count.meta_model(SMALL, Model(), ("policy", "ref"), torch.float32) for _ in range(2)]
     real = count.materialise(made[1], torch.device("cpu"))

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 from transformers import LlamaConfig, Phi3Config, Qwen3Config
 
@@ -213,6 +214,12 @@ def test_the_command_speaks_json():
 def test_the_command_refuses_in_one_line(args, says):
     done = run(*args)
     assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_without_a_card_none_is_measured():
+    done = run("--model", "Qwen3-1.7B", "--vram", "6", "--card")
+    assert done.returncode == 2 and "--verify" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_verify_counts_the_plan():

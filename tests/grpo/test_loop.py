@@ -10,6 +10,7 @@ from tagpr_lite.config import GRPO, UserError
 from tagpr_lite.engine import model as engine, prefix
 from tagpr_lite.grpo import loop
 from tagpr_lite.grpo.guard import Guard
+from tagpr_lite.grpo.rewards import Terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.tags.schema import PRIMARY
@@ -221,18 +222,18 @@ def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, quest
     assert whole - fewer == len(groups)  # one prompt forward less for each
 
 
-def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path):
+def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeypatch):
     """PRMU's scores run against the task's; the guard sees it step by step, and in the end nobody asks PRMU any more."""
     model, tokenizer = policy(conf, tmp_path)
     group = loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
     asked = []
     guard = Guard(0.6, GRPO(), lambda _: None)
     stage = loop.Stage("guided", 3, 1.0, 0.0, 0.4, lambda q, c: asked.append(q) or torch.linspace(0, 1, len(c)), guard)
+    made = iter([Terms(0.9, 1.0, 0.0), Terms(0.6, 0.0, 0.0), Terms(0.4, 1.0, 0.0), Terms(0.1, 1.0, 0.0)])
+    monkeypatch.setattr(loop, "terms", lambda *_: next(made))
     loop.reward(conf, stage, group, tokenizer, PRIMARY)
-    assert group.rewards.tolist() == pytest.approx([(t.task + 0.4 * 0.5 * i / 3) * t.format for i, t in enumerate(group.terms)],
-                                                   abs=1e-6)
-    for t, value in zip(group.terms, (0.9, 0.6, 0.4, 0.1)):
-        t.task, t.format = value, 1.0
+    assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 2 / 3, 0.1 + 0.2], abs=1e-6)  # trust is a half
+    monkeypatch.undo()
     for _ in range(4):
         stats = loop.watch(guard, [group])
     assert stats["agreement"] < -0.9 and guard.trust == 0.0
