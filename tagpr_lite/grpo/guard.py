@@ -45,7 +45,8 @@ class Guard:
 
 
 def correlation(groups: list[tuple[list[float], list[float]]]) -> float | None:
-    """Mean Pearson correlation of (scores, task terms) within groups where both vary; None where none does."""
+    """Mean Pearson correlation of (scores, task terms) within groups where both vary, of three or more: two points always
+    correlate. None where there is no such group."""
     found = [float(np.corrcoef(a, b)[0, 1]) for a, b in groups
-             if len(a) > 1 and np.ptp(a) > 1e-6 and np.ptp(b) > 1e-6]
+             if len(a) > 2 and np.ptp(a) > 1e-6 and np.ptp(b) > 1e-6]
     return round(sum(found) / len(found), 4) if found else None
