@@ -16,7 +16,7 @@ from torch import nn
 from .bench_measure import now
 from .config import Config
 from .engine import model as engine
-from .engine.prefix import SharedPrefix, base_of
+from .engine.prefix import base_of
 from .lamp.tasks import TASKS, Item, Question
 from .prmu.model import ADAPTER, PRMU
 from .prmu.users import TextEmbeddings
@@ -37,9 +37,7 @@ def bench_prmu(config: Config, repeat: int) -> dict:
     gen = torch.Generator().manual_seed(0)
     draw = lambda n: torch.randint(0, base_of(base).config.vocab_size, (n,), generator=gen).tolist()
     prompt, group = draw(p - config.reward.tokens), [draw(g.completion) for _ in range(g.group)]
-    table = base_of(base).get_input_embeddings()
-    embeds = table(torch.tensor(prompt, device=table.weight.device)).detach()
-    prmu.prefix = lambda question, user: SharedPrefix(base, embeds=torch.cat([embeds[:1], user.to(embeds.dtype), embeds[1:]]))
+    prmu.prefix = lambda question, user: prmu.opened(prompt, user)
     taken = {1: [], g.group: []}
     for turn in range(repeat + 1):
         for n, seconds in taken.items():

@@ -166,10 +166,14 @@ def held(model: nn.Module, optimizer=None) -> Iterator[Tensor]:
     yield from model.buffers()
     for layer in model.modules():
         if isinstance(layer, bnb.nn.Linear4bit):
-            state = layer.weight.quant_state
-            yield from (state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code)
+            yield from (getattr(part, key) for part, key in scales(layer.weight.quant_state))
     for state in optimizer.state.values() if optimizer else ():
         yield from (state["exp_avg"], state["exp_avg_sq"])  # the step count stays on the CPU
+
+
+def scales(state: QuantState) -> tuple[tuple[QuantState, str], ...]:
+    """Where an NF4 weight's scales and codes are: twice quantised."""
+    return (state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2, "code")
 
 
 # ---------------------------------------------------------------- the model, without weights
@@ -224,12 +228,14 @@ def materialise(model: nn.Module, device: torch.device) -> nn.Module:
         for name, p in layer._parameters.items():
             if isinstance(p, bnb.nn.Params4bit):
                 state = p.quant_state
-                for part, key in ((state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2, "code")):
+                for part, key in scales(state):
                     setattr(part, key, zeros(getattr(part, key)))
                 layer._parameters[name] = bnb.nn.Params4bit(zeros(p), requires_grad=False, quant_state=state, quant_type="nf4",
                                                             bnb_quantized=True, module=layer)
             elif p is not None:
-                layer._parameters[name] = made.setdefault(id(p), nn.Parameter(zeros(p), requires_grad=p.requires_grad))
+                if id(p) not in made:
+                    made[id(p)] = nn.Parameter(zeros(p), requires_grad=p.requires_grad)
+                layer._parameters[name] = made[id(p)]
         for name, b in layer._buffers.items():
             layer._buffers[name] = None if b is None else zeros(b)
     return model

@@ -61,6 +61,10 @@ class PRMU(nn.Module):
     def prefix(self, question: Question, user: Tensor, grad: bool = False) -> SharedPrefix:
         """The shared part: first prompt token, user tokens, rest of the prompt (question, no profile)."""
         ids, _ = build(question, self.tokenizer, self.prompt, with_profile=False, reason=True)
+        return self.opened(ids, user, grad)
+
+    def opened(self, ids: list[int], user: Tensor, grad: bool = False) -> SharedPrefix:
+        """A prompt's tokens with the user's after the first."""
         table = base_of(self.model).get_input_embeddings()
         embeds = table(torch.tensor(ids, device=table.weight.device))
         return SharedPrefix(self.model, embeds=torch.cat([embeds[:1], user.to(embeds.dtype), embeds[1:]]), grad=grad)
