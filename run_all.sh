@@ -50,6 +50,6 @@ if [ -z "$preset" ]; then
 fi
 
 # ---- 3. the eight steps
-for step in step1_prepare step2_tag step3_sft step4_reward step5_guided step6_explore step7_evaluate step8_report; do
-  "$python" -m "tagpr_lite.steps.$step" --preset "$preset" ${settings[@]+"${settings[@]}"}
+for step in $("$python" -m tagpr_lite.steps); do
+  "$python" -m "$step" --preset "$preset" ${settings[@]+"${settings[@]}"}
 done

@@ -23,9 +23,9 @@ from . import config as cfg
 from .config import UserError
 from .report import figures, tables
 from .runs import guard, keep_memory, whole_folder, write_text
+from .steps import STEPS
 
 FOLDER = Path(__file__).parent / "campaigns"
-STEPS = ("prepare", "tag", "sft", "reward", "guided", "explore", "evaluate", "report")
 
 
 def read(name: str) -> dict:
@@ -51,7 +51,7 @@ def runs(campaign: dict, words: list[str]) -> list[tuple[str, int, list[str]]]:
     for seed in campaign["seeds"]:
         for variant, settings in campaign["variants"].items():
             tree = [f"{k}={yaml.safe_dump(v, default_flow_style=True, width=10**6).removesuffix('...' + chr(10)).strip()}"
-                    for t in (campaign["settings"], settings or {}) for k, v in cfg._flatten(t)]
+                    for t in (campaign["settings"], settings or {}) for k, v in cfg.flatten(t)]
             found.append((variant, seed, [*tree, *words, f"seed={seed}", f"name={campaign['name']}-{variant}-{seed}"]))
     return found
 
@@ -65,7 +65,7 @@ def run(campaign: dict, words: list[str]) -> None:
         if campaign["share"]:
             begin_with(*(cfg.load(campaign["preset"], words).folder for words in (first_of(todo, seed), line)))
         for step in campaign["steps"]:
-            script = f"tagpr_lite.steps.step{1 + STEPS.index(step)}_{step}"
+            script = STEPS[step].module
             code = subprocess.run([sys.executable, "-m", script, "--preset", campaign["preset"], *line],
                                   env={**os.environ, "PYTHONWARNINGS": "ignore"}).returncode
             if code:

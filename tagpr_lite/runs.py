@@ -25,7 +25,6 @@ import yaml
 from . import config as cfg
 from .config import Config, UserError
 
-
 # glibc: huge pages, and freed memory stays with the process. On a CPU every update otherwise asks the system again for
 # gigabytes that it gave back a moment ago, and waits while they are cleared: up to half of its time.
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"

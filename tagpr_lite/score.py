@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 
 from .config import UserError
+from .lamp.official.files import read_outputs
 from .lamp.own import declarations
-from .lamp.scorer import load_golds, load_preds, score
+from .lamp.scorer import score
 from .lamp.tasks import TASKS, task_name
 from .runs import guard
 
@@ -21,8 +22,8 @@ from .runs import guard
 def main(golds: str, preds: str, task: str | None, own: str | None) -> None:
     if own:
         declarations(Path(own))
-    said, gold = load_golds(golds)
-    claimed, pred = load_preds(preds)
+    said, gold = read_outputs(golds)
+    claimed, pred = read_outputs(preds)
     if not (task or said):
         raise UserError(f"{golds} has no `task` field; give --task LaMP_3, say")
     task = task_name(task or said)

@@ -50,7 +50,9 @@ def encoder(name: str, settings: Model, most: int = 256) -> Callable[[list[str]]
             return torch.nn.functional.normalize(states - states.mean(0), dim=-1).numpy()
         return embed
 
-    from sentence_transformers import SentenceTransformer  # imported late: seconds, and only dense retrieval needs it
+    from sentence_transformers import (
+        SentenceTransformer,  # imported late: seconds, and only dense retrieval needs it
+    )
     try:
         sentences = SentenceTransformer(name, device=str(models.placement()[0]))
     except (OSError, ValueError, KeyError) as e:

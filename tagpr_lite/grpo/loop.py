@@ -21,8 +21,14 @@ from torch import Tensor
 from ..config import Config, UserError
 from ..engine.check import self_check
 from ..engine.logps import padded, token_logps
-from ..engine.model import (adapter_parameters, load_training_state, peak_memory, save_adapter, save_training_state,
-                            using)
+from ..engine.model import (
+    adapter_parameters,
+    load_training_state,
+    peak_memory,
+    save_adapter,
+    save_training_state,
+    using,
+)
 from ..engine.prefix import LAYOUTS, SharedPrefix, base_of
 from ..engine.sample import Sample, end_tokens, sample
 from ..lamp.prompts import build

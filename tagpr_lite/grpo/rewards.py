@@ -16,7 +16,6 @@ from ..lamp.tasks import TASKS, Question, pieces
 from ..tags.facts import distinct_triples, groundedness, substance
 from ..tags.schema import Fault, answer_of, parse
 
-
 RECURRING = 0.85  # share of distinct triples of words that is fresh enough: a label of four words comes up in every step
 
 

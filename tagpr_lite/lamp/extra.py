@@ -6,7 +6,7 @@ left alone: they are what a dev question is answered from.
 """
 from __future__ import annotations
 
-from .files import sample
+from .sampling import sample
 from .tasks import TASKS, Question
 
 LEAST = 1  # items before the one asked about

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # where JAX is installed bm25s wakes it, and it would take three quarters of a card
-import bm25s  # noqa: E402
+import bm25s
 import numpy as np
 
 from ..config import UserError

@@ -16,12 +16,12 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from ..config import UserError
 from ..runs import seed_of
-from .files import read_outputs
 from .tasks import TASKS, Task, pieces
 
 METRICS = {"choice": ("accuracy", "f1"), "rating": ("mae", "rmse"), "text": ("rouge1", "rougeL")}
 RESAMPLES = 1000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 class Characters:
     """Tokens of Chinese text for ROUGE: every character of its own, Latin words and numbers whole. Ours: the official
@@ -34,7 +34,6 @@ class Characters:
 ROUGES = ["rouge1", "rougeL"]
 ROUGE = {"en": RougeScorer(ROUGES, use_stemmer=False),  # built once: rewards are computed by the thousand
          "zh": RougeScorer(ROUGES, tokenizer=Characters())}
-load_golds = load_preds = read_outputs  # one format: path -> (task field, {id: output})
 
 
 def score(task: str, golds: dict[str, str], preds: dict[str, str]) -> dict:

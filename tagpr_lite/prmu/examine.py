@@ -18,8 +18,8 @@ import numpy as np
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
 from ..runs import seed_of
-from ..tags.cues import Cues
 from ..tags.schema import in_form, render
+from ..tags.teachers.cues import Cues
 from .model import PRMU
 from .pairs import Pair, Rules, asked_by, cases, chain_of, written_for
 from .train import encoded

@@ -23,11 +23,11 @@ from ..lamp.retrieve import retrieve
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import TASKS, Question
 from ..runs import seed_of
-from ..tags import template
 from ..tags.chains import why_not
-from ..tags.cues import Cues
 from ..tags.facts import LOOKS, groundedness
 from ..tags.schema import Chain, Fault, parse, render
+from ..tags.teachers import template
+from ..tags.teachers.cues import Cues
 
 KINDS = ("other_user", "no_profile", "worse_answer", "others_answer", "contradiction")
 VIEWS = {"own": "worse_answer", "none": "no_profile", "other": "other_user"}  # of a rollout, and what its pairs are

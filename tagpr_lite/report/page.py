@@ -17,16 +17,9 @@ from ..lamp.rows import read_declared
 from ..lamp.tasks import TASKS
 from ..runs import read_json, read_jsonl, read_metrics
 from ..tags.schema import Fault, parse
-from . import chains, plots, tables
+from . import plots, tables
+from . import tag_figures as chains
 
-STEPS = [("prepare", "read LaMP, retrieve profile items, plan the memory"),
-         ("tag", "a teacher thinks aloud, its right chains are cut into tagged steps"),
-         ("sft", "QLoRA on prompt, tagged thought, answer"),
-         ("reward", "PRMU learns from pairs whose answer fits which user"),
-         ("guided", "GRPO on task + tags + PRMU"),
-         ("explore", "GRPO on the task alone"),
-         ("evaluate", "LaMP metrics of every system on dev"),
-         ("report", "this page")]
 LONGEST = 1500  # characters of one text on the page; a longer one is cut and says so
 
 
@@ -92,10 +85,10 @@ def training(kept: list[dict], primary: list[str]) -> list[dict]:
 
 # ---------------------------------------------------------------- what the page says
 
-def pipeline(folder: Path) -> list[dict]:
+def pipeline(folder: Path, descriptions: dict[str, str]) -> list[dict]:
     """The eight steps with the seconds of their manifests; the report itself is still being written."""
     steps = []
-    for name, about in STEPS:
+    for name, about in descriptions.items():
         seen = tables.maybe(folder / f"manifests/{name}.json", None)
         seconds = tables.number((seen or {}).get("seconds"))
         said = "cut off" if seen and not seen.get("done", True) else tables.duration(seconds)
@@ -104,8 +97,8 @@ def pipeline(folder: Path) -> list[dict]:
     return [{**s, "share": round(100 * s["seconds"] / most)} for s in steps]
 
 
-def render(folder: Path) -> str:
-    """The whole page as text."""
+def render(folder: Path, descriptions: dict[str, str]) -> str:
+    """The whole page as text. descriptions: {name of a step: what it does}, in order."""
     read_declared(folder)
     config_file, rows = folder / "config.yaml", tables.collect(folder)
     config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
@@ -118,7 +111,7 @@ def render(folder: Path) -> str:
     dots = [(title(t), m, plots.dot_plot(title(t), (t, m), rows)) for t, m in tables.main_columns(rows)]
     system = next((s for s in ("explore", "guided", "sft") if any(r["system"] == s for r in rows)), None)
     shown = examples(folder, system, primary) if system else []
-    steps = pipeline(folder)
+    steps = pipeline(folder, descriptions)
     seconds = sum(s["seconds"] for s in steps)
     metrics = {s: read_metrics(folder, s) for s in ("sft", "reward", "guided", "explore")}
     page = ENV.from_string(TEMPLATE).render(

@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config, UserError
-from ..lamp import files, leaks, mini
+from ..lamp import leaks, mini
 from ..lamp.extra import from_profiles
+from ..lamp.official import files
 from ..lamp.own import load_own
 from ..lamp.prompts import build
 from ..lamp.retrieve import Embed, retrieve
@@ -21,7 +22,7 @@ def main(config: Config) -> None:
     elif config.lamp.source != "mini":
         if not source.is_dir():
             raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files (the official "
-                            "ones: python -m tagpr_lite.lamp.files --task all), or the YAML of a task of your own")
+                            "ones: python -m tagpr_lite.lamp.official --task all), or the YAML of a task of your own")
         outside = sorted(p for p in source.rglob("*") if p.suffix in (".json", ".db"))
     run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model"], outside=outside, work=work,
              outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json", "plan.json"])
@@ -104,8 +105,8 @@ def make_plan(config: Config) -> dict:
     """Fetches the model and says what will run where. With a memory budget the planner decides how GRPO computes a group
     (`grpo`, which steps 5 and 6 follow), or refuses with advice; without one the config's words stand."""
     from ..engine.model import budget, find, identity, placement
-    from ..engine.plan import GIB, Job, choose
-    from ..engine.shapes import shape_of
+    from ..plan.formulas import GIB, Job, choose
+    from ..plan.shapes import shape_of
     device, dtype = placement()
     where, g, room = find(config.model), config.grpo, budget(config.model)
     plan = {"model": where if config.model.name == "auto" else config.model.name, "identity": identity(where),

@@ -8,9 +8,9 @@ from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..runs import cli, progress, run_step, write_json, write_jsonl
 from ..tags import chains, discover, labels, stats
-from ..tags.chat import Answers, Ledger
 from ..tags.schema import PRIMARY
-from ..tags.teacher import answers, teacher
+from ..tags.teachers.chat import Answers, Ledger
+from ..tags.teachers.teacher import answers, teacher
 
 COMPARED = 40  # chains that the labeller names a second time, out of the closed set
 

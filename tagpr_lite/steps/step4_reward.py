@@ -8,8 +8,8 @@ from ..lamp.tasks import TASKS, Question
 from ..prmu.pairs import Pair, Rules, Written, cases, make_pairs, spread, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
-from ..tags.cues import Cues, learn
-from ..tags.teacher import Template
+from ..tags.teachers.cues import Cues, learn
+from ..tags.teachers.teacher import Template
 
 
 def main(config: Config) -> None:

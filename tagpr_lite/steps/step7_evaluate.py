@@ -3,8 +3,8 @@ import time
 from pathlib import Path
 
 from ..config import Config, UserError
-from ..lamp.scorer import score
 from ..lamp.rows import read_questions
+from ..lamp.scorer import score
 from ..lamp.tasks import Question
 from ..runs import append_jsonl, cli, progress, read_jsonl, run_step, write_json
 from ..tags.schema import answer_of

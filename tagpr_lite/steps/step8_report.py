@@ -11,6 +11,7 @@ from ..config import Config
 from ..report.page import render
 from ..report.tables import markdown
 from ..runs import cli, run_step, write_text
+from . import STEPS
 
 
 def main(config: Config) -> None:
@@ -22,7 +23,7 @@ def main(config: Config) -> None:
 
 def work(config: Config, folder: Path) -> None:
     table = markdown(folder)
-    write_text(folder / "report.html", render(folder))
+    write_text(folder / "report.html", render(folder, {name: step.about for name, step in STEPS.items()}))
     write_text(folder / "report.md", table)
     print(table)
     print(f"[report] {folder / 'report.html'}", flush=True)

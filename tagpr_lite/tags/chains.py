@@ -23,7 +23,7 @@ from ..runs import read_jsonl
 from .discover import COUNT, tagged
 from .facts import distinct_triples, groundedness
 from .schema import Chain, Fault, Step, parse, render, valid_name
-from .teacher import EXAMPLE, Draft, Teacher, numbered
+from .teachers.teacher import EXAMPLE, Draft, Teacher, numbered
 
 UNNAMED = "step"  # the tag of a step until it is named
 STEPS = (2, 12)  # least and most steps of a chain

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 
 from ..runs import seed_of
-from .chat import Answers, Request
 from .schema import valid_name
+from .teachers.chat import Answers, Request
 
 OPEN = """Here are the steps of somebody's reasoning about a user.
 

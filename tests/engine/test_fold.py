@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from tagpr_lite.config import Model
-from tagpr_lite.engine import fold, model as engine
+from tagpr_lite.engine import fold
+from tagpr_lite.engine import model as engine
 from tagpr_lite.engine.fold import folded, with_adapters
 from tagpr_lite.engine.prefix import SharedPrefix, base_of
 

@@ -7,7 +7,8 @@ import torch
 
 from tagpr_lite import config, runs
 from tagpr_lite.config import GRPO, UserError
-from tagpr_lite.engine import model as engine, prefix
+from tagpr_lite.engine import model as engine
+from tagpr_lite.engine import prefix
 from tagpr_lite.grpo import loop
 from tagpr_lite.grpo.guard import Guard
 from tagpr_lite.grpo.rewards import Terms

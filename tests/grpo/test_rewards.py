@@ -7,8 +7,8 @@ from tagpr_lite.grpo.rewards import Terms, terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
-from tagpr_lite.tags import template
 from tagpr_lite.tags.schema import PRIMARY, render
+from tagpr_lite.tags.teachers import template
 
 PROFILE = (Item("a", "good soap", "5", "2001"), Item("b", "bad soap", "4", "2002"))
 Q = Question("q", "LaMP_3", "u", TASKS["LaMP_3"].instruction + " A nice bar.", "4", PROFILE, (0,))

@@ -8,8 +8,8 @@ import pytest
 
 from tagpr_lite import score
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.fetch import convert
-from tagpr_lite.lamp.files import load_folder
+from tagpr_lite.lamp.official.fetch import convert
+from tagpr_lite.lamp.official.files import load_folder
 from tagpr_lite.lamp.tasks import TASKS, from_row, to_row
 
 KEYS = {"LaMP_1": ("abstract", "title"), "LaMP_2": ("description", "tag"), "LaMP_3": ("text", "score"),

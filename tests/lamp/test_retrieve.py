@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp.retrieve import RETRIEVERS, bm25_scores, in_pairs, retrieve

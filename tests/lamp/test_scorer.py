@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.scorer import item_reward, load_golds, load_preds, score
+from tagpr_lite.lamp.official.files import read_outputs
+from tagpr_lite.lamp.scorer import item_reward, score
 from tagpr_lite.lamp.tasks import OFFICIAL, TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +29,7 @@ def ids(*answers):
 @pytest.mark.parametrize("task", OFFICIAL)
 def test_strict_is_the_official_evaluation(task):
     expected = json.loads((GOLDEN / "expected.json").read_text())[task]
-    (said, golds), (_, preds) = load_golds(GOLDEN / f"{task}_golds.json"), load_preds(GOLDEN / f"{task}_preds.json")
+    (said, golds), (_, preds) = read_outputs(GOLDEN / f"{task}_golds.json"), read_outputs(GOLDEN / f"{task}_preds.json")
     got = score(task, golds, preds)
     assert said == task and got["n"] == len(golds)
     for name, value in expected.items():

@@ -1,10 +1,24 @@
 import json
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.tasks import MOVIE_TAGS, OFFICIAL, TASKS, Item, Question, detect, from_row, pieces, plain, task_name, to_row, words_of
+from tagpr_lite.lamp.tasks import (
+    MOVIE_TAGS,
+    OFFICIAL,
+    TASKS,
+    Item,
+    Question,
+    detect,
+    from_row,
+    pieces,
+    plain,
+    task_name,
+    to_row,
+    words_of,
+)
 
 CITATION = ('For an author who has written the paper with the title "On "Quoted" Things", which reference is related? '
             'Just answer with [1] or [2] without explanation. [1]: "Why "goto" hurts" [2]: "Sets, and more"')

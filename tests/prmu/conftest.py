@@ -10,9 +10,10 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.prmu.model import ADAPTER, PRMU
 from tagpr_lite.prmu.users import TextEmbeddings
-from tagpr_lite.tags import chains, cues
+from tagpr_lite.tags import chains
 from tagpr_lite.tags.discover import tagged
-from tagpr_lite.tags.teacher import Template
+from tagpr_lite.tags.teachers import cues
+from tagpr_lite.tags.teachers.teacher import Template
 
 TINY, USERS = Model(name="tiny", lora_r=4), 12
 

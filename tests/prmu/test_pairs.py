@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.prmu import pairs as made
-from tagpr_lite.prmu.pairs import KINDS, Pair, Written, balanced, cases, chain_of, make_pairs, spread, tune_users
+from tagpr_lite.prmu.pairs import (
+    KINDS,
+    Pair,
+    Written,
+    balanced,
+    cases,
+    chain_of,
+    make_pairs,
+    spread,
+    tune_users,
+)
 from tagpr_lite.tags.facts import groundedness
 
 

@@ -8,7 +8,6 @@ from tagpr_lite.engine.prefix import Prefill, base_of, forward
 from tagpr_lite.lamp.prompts import build
 from tagpr_lite.prmu.model import load_prmu
 
-
 TINY = Model(name="tiny", lora_r=4)
 GROUP = [[5, 6, 7, 8], [9, 10], [5, 6, 7, 11, 12, 13]]
 

@@ -3,7 +3,6 @@ from tagpr_lite.config import GRPO, Config, Model, Prompt
 from tagpr_lite.engine import model as engine
 from tagpr_lite.prmu.rollouts import SAMPLES, roll, stranger
 
-
 TINY = Model(name="tiny", lora_r=4)
 
 

@@ -1,6 +1,5 @@
 """The run folder that these tests read."""
 import pytest
-
 from invented_run import make_run
 
 

@@ -9,14 +9,14 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
+from invented_run import EVIL, TAGS, make_run
 
 from tagpr_lite.config import Config
 from tagpr_lite.report.page import chain, render, verdict
 from tagpr_lite.runs import append_jsonl, save_config, write_json, write_jsonl
-from tagpr_lite.steps import step8_report
+from tagpr_lite.steps import STEPS, step8_report
 
-from invented_run import EVIL, TAGS, make_run
-
+ABOUT = {name: step.about for name, step in STEPS.items()}
 PARTS = ["config.yaml", "plan.json", "data", "data/summary.json", "chains", "chains/kept.jsonl", "chains/dropped.jsonl",
          "chains/tags.json", "metrics.jsonl", "prmu", "eval", "eval/base", "eval/sft", "eval/explore",
          "eval/explore/LaMP_3.json", "manifests", "manifests/sft.json"]
@@ -49,7 +49,7 @@ def check(page: str) -> None:
 
 
 def test_page_shows_the_numbers_and_is_small_and_whole(run):
-    page = render(run)
+    page = render(run, ABOUT)
     check(page)
     assert len(page.encode()) < 200_000
     assert "<strong>0.700</strong>" in page and "0.34–0.46" in page and "+57.1%" in page
@@ -58,7 +58,7 @@ def test_page_shows_the_numbers_and_is_small_and_whole(run):
 
 
 def test_hostile_text_is_text(run):
-    page = render(run)
+    page = render(run, ABOUT)
     assert EVIL not in page and "<script" not in page and "<img" not in page
     assert html.escape(EVIL, quote=False).replace("'", "&#39;") in page
 
@@ -67,13 +67,13 @@ def test_hostile_text_is_text(run):
 def test_any_part_may_be_missing(run, part):
     path = run / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    check(render(run))
+    check(render(run, ABOUT))
     if part in ("eval", "chains", "prmu", "metrics.jsonl", "manifests"):
-        assert "not run" in render(run).lower()
+        assert "not run" in render(run, ABOUT).lower()
 
 
 def test_an_empty_folder_is_a_page_too(tmp_path):
-    page = render(tmp_path)
+    page = render(tmp_path, ABOUT)
     check(page)
     assert page.lower().count("not run") >= 10 and "no result to summarise" in page
 
@@ -84,7 +84,7 @@ def test_rows_with_nothing_in_them_do_not_stop_the_page(run):
     half_a_pair = r'{"scores": {}, "predictions": [{}, {"text": "\ud800"}]}'
     (run / "eval/explore/LaMP_3.json").write_text(half_a_pair)
     write_json(run / "manifests/guided.json", {"key": {}, "done": False})
-    page = render(run)
+    page = render(run, ABOUT)
     check(page)
     page.encode("utf-8")
     assert "cut off" in page
@@ -96,7 +96,7 @@ def test_a_chain_is_its_steps_or_is_said_to_be_malformed(run):
     for text in ("", None, "4", "<think>", "<think><conclude>x</think>4", "<think><other>x</other></think>4"):
         bad = chain(text, TAGS)
         assert bad["fault"] and bad["steps"] == [] and bad["text"] == (text or "")
-    page = render(run)
+    page = render(run, ABOUT)
     assert "Malformed: the text has no single &lt;/think&gt;" in page
     assert page.count('<span class="chip">conclude</span>') == 3 * 2 + 6
 
@@ -129,10 +129,10 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 def test_a_browser_opens_it_without_a_word(run, tmp_path):
     page = tmp_path / "report.html"
-    page.write_text(render(run), encoding="utf-8")
+    page.write_text(render(run, ABOUT), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
              "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0"]
     done = subprocess.run([BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
                           capture_output=True, text=True, timeout=60)
     assert "CONSOLE" not in done.stderr
-    assert done.stdout.count("<svg") == render(run).count("<svg") and "Tagging the Thought" in done.stdout
+    assert done.stdout.count("<svg") == render(run, ABOUT).count("<svg") and "Tagging the Thought" in done.stdout

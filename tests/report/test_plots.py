@@ -4,11 +4,10 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
+from invented_run import EVIL, TAGS
 
 from tagpr_lite.report import plots, tables
 from tagpr_lite.runs import read_metrics
-
-from invented_run import EVIL, TAGS
 
 
 def metrics(run):

@@ -12,9 +12,9 @@ import pytest
 
 from tagpr_lite import runs
 from tagpr_lite.lamp.tasks import TASKS
+from tagpr_lite.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ["prepare", "tag", "sft", "reward", "guided", "explore", "evaluate", "report"]
 ENV = {**os.environ, "TAGPR_PYTHON": sys.executable}
 
 

@@ -14,18 +14,16 @@ import zlib
 from pathlib import Path
 
 import pytest
+from fault_server import Server
+from planted import FUNCTIONS, WORDS
 
 from tagpr_lite import config
 from tagpr_lite.config import UserError
 from tagpr_lite.engine import model as engine
 from tagpr_lite.runs import read_json, read_jsonl
 from tagpr_lite.steps import step1_prepare, step2_tag
-from tagpr_lite.tags import chat
 from tagpr_lite.tags.schema import Chain, parse
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tags"))
-from fault_server import Server  # noqa: E402
-from planted import FUNCTIONS, WORDS  # noqa: E402
+from tagpr_lite.tags.teachers import chat
 
 FILES = ("kept.jsonl", "dropped.jsonl", "tags.json", "stats.json", "synonyms.json")
 SOLVED = ("examine_examples", "identify_patterns", "analyze_query", "conclude")

@@ -13,12 +13,13 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.prompts import rating_stats
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
-from tagpr_lite.tags import chains, stats, template
-from tagpr_lite.tags.cues import Cues, learn
+from tagpr_lite.tags import chains, stats
 from tagpr_lite.tags.discover import Closed, primary_tags
-from tagpr_lite.tags.teacher import Template
 from tagpr_lite.tags.facts import claims, groundedness, substance
 from tagpr_lite.tags.schema import PRIMARY, Chain, Step, parse, render
+from tagpr_lite.tags.teachers import template
+from tagpr_lite.tags.teachers.cues import Cues, learn
+from tagpr_lite.tags.teachers.teacher import Template
 
 
 def review(scores=(5, 4, 5), text="It broke, terrible and cheap.", gold="2"):
@@ -101,7 +102,7 @@ def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
 def test_chains_do_not_depend_on_the_hash_seed():
     """Sets iterate in an order that changes from process to process; a chain must not."""
     code = ("from tagpr_lite.config import Tag\nfrom tagpr_lite.lamp import mini\nfrom tagpr_lite.tags.chains import generate\n"
-            "from tagpr_lite.tags.teacher import Template\n"
+            "from tagpr_lite.tags.teachers.teacher import Template\n"
             "print(generate([q for s in mini.build(0, 10).values() for q in s['train']], Template(), Tag()))")
     said = [subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
                            capture_output=True, check=True).stdout for seed in "123"]

@@ -4,12 +4,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from planted import FUNCTIONS, corpus
 from sklearn.metrics import adjusted_rand_score
 
 from tagpr_lite.config import Tag, UserError
 from tagpr_lite.tags import discover
-
-from planted import FUNCTIONS, corpus
 
 TRUTH = {name: f for f, (others, _, _) in FUNCTIONS.items() for name in [f, *others]}
 FREQUENT = list(FUNCTIONS)[:9]

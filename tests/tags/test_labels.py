@@ -2,7 +2,7 @@
 import pytest
 
 from tagpr_lite.tags import labels
-from tagpr_lite.tags.chat import Reply
+from tagpr_lite.tags.teachers.chat import Reply
 
 
 @pytest.mark.parametrize("said, read", [

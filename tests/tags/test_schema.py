@@ -3,7 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagpr_lite.tags.schema import FAULTS, MARK, PRIMARY, Chain, Fault, Step, answer_of, in_form, parse, render
+from tagpr_lite.tags.schema import (
+    FAULTS,
+    MARK,
+    PRIMARY,
+    Chain,
+    Fault,
+    Step,
+    answer_of,
+    in_form,
+    parse,
+    render,
+)
 
 plain = st.text(min_size=1, max_size=60).map(str.strip).filter(
     lambda t: t and not MARK.search(t) and "think>" not in t)

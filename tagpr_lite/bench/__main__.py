@@ -1,0 +1,97 @@
+"""Benchmarks; each prints a table, or with --json one JSON object.
+
+    python -m tagpr_lite.bench convert [--mb 400]                           the streaming converter against json.load
+    python -m tagpr_lite.bench grpo --model smollm2 --against trl --json    a GRPO step against TRL's GRPOTrainer
+    python -m tagpr_lite.bench grpo --model smollm2 --curve                 our step as the group and the prompt grow
+    python -m tagpr_lite.bench prmu --model smollm2                         what the reward model costs
+
+Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare processes.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from ..config import Config
+from ..runs import guard, keep_memory
+from .convert import WORK, bench_convert, measure
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="bench")
+    command = commands.add_parser("convert", help="the streaming converter against json.load")
+    command.add_argument("--mb", type=float, default=400, help="size of the questions file")
+    command.set_defaults(run=lambda args: print(json.dumps(bench_convert(args.mb), indent=1)))
+    command = commands.add_parser("alone")
+    command.add_argument("work", choices=WORK)
+    command.add_argument("folder")
+    command.set_defaults(run=lambda args: measure(args.work, args.folder))
+    add_grpo(commands.add_parser("grpo", help="rollout and update of one prompt, against TRL",
+                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+    command = commands.add_parser("prmu", help="a group scored against one completion, bytes, a user's new item",
+                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    for flag, default, about in (("--prompt", 1024, "tokens of the prompt, user tokens included (P)"), ("--group", 8, "completions (G)"),
+                                 ("--completion", 64, "tokens of every completion (R)"), ("--repeat", 5, "timed turns"),
+                                 ("--bits", 4, "4: NF4; 32: the base as it is"), ("--threads", os.cpu_count(), "CPU threads")):
+        command.add_argument(flag, type=int, default=default, help=about)
+    command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
+    command.add_argument("--unpack", action="store_true", help="NF4 layers keep a dense copy of their values")
+    command.set_defaults(run=prmu)
+    args = parser.parse_args(words)
+    guard(lambda: args.run(args))
+
+
+def add_grpo(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
+    command.add_argument("--bits", type=int, default=32, help="32: the base as it is; 4: NF4")
+    command.add_argument("--prompt", type=int, default=1024, help="tokens of the prompt (P)")
+    command.add_argument("--group", type=int, default=8, help="completions of a prompt (G)")
+    command.add_argument("--completion", type=int, default=64, help="tokens of every completion (R)")
+    command.add_argument("--micro", type=int, default=8, help="completions in one training forward of ours")
+    command.add_argument("--layout", default="two_phase", help="two_phase, kept, recompute, packed or classic")
+    command.add_argument("--once", action="store_true", help="our prompt forwarded once for rollout and update together")
+    command.add_argument("--checkpointing", action="store_true", help="activation checkpointing in our update too")
+    command.add_argument("--unpack", action="store_true", help="our NF4 layers keep a dense copy of their values")
+    command.add_argument("--against", default="none", choices=("none", "trl", "trl-completions"),
+                         help="trl: as installed; trl-completions: TRL made to score completion tokens alone, as it "
+                              "does on a CUDA card and not on a CPU")
+    command.add_argument("--repeat", type=int, default=1, help="steps of TRL that are timed, and of ours, plus one")
+    command.add_argument("--curve", action="store_true",
+                         help="our step at G/4..2G and P/4..2P, in micro-batches of at most G/4")
+    command.add_argument("--plain-malloc", action="store_true",
+                         help="both sides with the system's own memory settings, not those of run_all.sh")
+    command.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    command.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    command.set_defaults(run=grpo)
+
+
+def prmu(args: argparse.Namespace) -> None:
+    from .prmu import bench_prmu
+    config = Config()
+    config.model.name, config.model.bits, config.model.unpack, config.model.threads = args.model, args.bits, args.unpack, args.threads
+    config.prompt.max_tokens, config.grpo.group, config.grpo.completion = args.prompt, args.group, args.completion
+    config.grpo.micro = args.group
+    print(json.dumps(bench_prmu(config, args.repeat), indent=1))
+
+
+def grpo(args: argparse.Namespace) -> None:
+    from . import grpo as bench_grpo
+    config = Config()
+    config.prompt.max_tokens = args.prompt
+    for section, names in ((config.model, ("bits", "checkpointing", "unpack", "threads")),
+                           (config.grpo, ("group", "completion", "micro", "layout", "once"))):
+        for name in names:
+            setattr(section, name, getattr(args, name))
+    config.model.name = args.model
+    found = bench_grpo.curve(config, args.repeat) if args.curve else \
+        bench_grpo.compare(config, args.against, args.repeat)
+    print(json.dumps(found, indent=1) if args.json else bench_grpo.table(found))
+
+
+if __name__ == "__main__":
+    if "grpo" in sys.argv[1:2] and "--plain-malloc" not in sys.argv:  # `convert` measures processes as they are
+        keep_memory()
+    main()

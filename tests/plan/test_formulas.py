@@ -1,0 +1,241 @@
+"""The planner: formulas against the counter, choices against the budget, refusals against their own advice."""
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, Phi3Config, Qwen3Config
+
+from tagpr_lite.config import Model, UserError
+from tagpr_lite.engine import prefix
+from tagpr_lite.plan import __main__ as command
+from tagpr_lite.plan import count
+from tagpr_lite.plan.formulas import (
+    CHUNKS,
+    GIB,
+    LAYOUTS,
+    Job,
+    candidates,
+    choose,
+    held,
+    make,
+    reserve,
+    rollout_bytes,
+    update_flops,
+)
+from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
+
+QWEN3 = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b")
+# prompt, group, completion, micro
+SIZES = ((1024, 4, 1024, 4), (4096, 8, 256, 8), (2048, 4, 512, 2), (3072, 2, 256, 1), (1024, 16, 256, 8))
+
+
+def shallow(name, layers=2):
+    return replace(SHAPES[name], layers=layers)
+
+
+def counted(job, layout, micro, chunk, adapters=("policy",)):
+    model = count.meta_model(job.shape, job.settings, adapters)
+    return count.count_update(model, layout, job.prompt, job.group, job.completion, micro, chunk, job.reference)
+
+
+def agree(job, layout, micro, chunk):
+    """Bytes beside what is held: at least what is counted, at most 10% more; what is held: to the byte."""
+    found = counted(job, layout, micro, chunk)
+    plan = make(job, 0, layout, micro, chunk, job.settings.checkpointing)
+    assert sum(held(job, adapters=1).values()) == found.static
+    assert 1 <= plan.parts["update"] / (found.peak - found.static) <= 1.1
+    assert abs(update_flops(job, layout, micro, job.settings.checkpointing) / found.flops - 1) < 0.03
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", QWEN3)
+def test_update_formulas_agree_with_the_counter(name, layout):
+    n = QWEN3.index(name) + LAYOUTS.index(layout)
+    prompt, group, completion, micro = SIZES[n % len(SIZES)]
+    agree(Job(shallow(name), Model(), prompt, group, completion), layout, micro, CHUNKS[n % len(CHUNKS)])
+
+
+@pytest.mark.parametrize("shape, layout", [
+    (shallow("smollm2"), "two_phase"), (shallow("qwen2.5-7b"), "packed"),
+    (Shape("grouped by one", "mistral", 512, 1536, 2, 8, 8, 64, 32000, False), "recompute")])
+def test_they_agree_for_other_families(shape, layout):
+    agree(Job(shape, Model(), 1024, 8, 256), layout, 4, 64)
+
+
+@pytest.mark.parametrize("job, layout", [
+    (Job(shallow("qwen3-1.7b"), Model(checkpointing=False), 1024, 4, 256), "two_phase"),
+    (Job(shallow("qwen3-1.7b"), Model(checkpointing=False), 1024, 4, 256), "recompute"),
+    (Job(shallow("qwen3-1.7b"), Model(lora_r=64, lora_targets="q_proj,v_proj"), 1024, 4, 256), "classic"),
+    (Job(shallow("qwen3-1.7b"), Model(), 2048, 4, 256, reference=True), "two_phase"),
+    (Job(shallow("qwen3-1.7b"), Model(), 1024, 4, 256, reference=True), "packed")],
+    ids=["no checkpoints", "no checkpoints, recompute", "two targets", "reference", "reference, packed"])
+def test_they_agree_without_checkpoints_with_few_targets_and_with_a_reference(job, layout):
+    if job.settings.lora_targets == "all-linear":
+        agree(job, layout, 2, 128)
+    else:  # fewer copies are kept than are priced
+        found = counted(job, layout, 2, 128)
+        assert make(job, 0, layout, 2, 128).parts["update"] >= found.peak - found.static
+        assert sum(held(job, adapters=1).values()) == found.static
+
+
+@pytest.mark.parametrize("name, together, prompt, group, completion, micro", [
+    ("qwen3-0.6b", 4, 1024, 16, 256, 8), ("qwen3-1.7b", 1, 4096, 8, 512, 4), ("qwen3-4b", 2, 2048, 8, 1024, 1),
+    ("qwen3-8b", 3, 4096, 4, 512, 2), ("smollm2", 4, 1024, 8, 128, 8)])
+def test_rollout_and_scoring_formulas_agree_with_the_counter(name, together, prompt, group, completion, micro):
+    job = Job(shallow(name), Model(), prompt, group, completion)
+    model = count.meta_model(job.shape, Model())
+    parts = make(job, 0, "two_phase", micro, 64, together=together).parts
+    for phase, found in (("rollout", count.count_rollout(model, together, prompt, group, completion)),
+                         ("scoring", count.count_scoring(model, prompt, completion, micro))):
+        assert 1 <= parts[phase] / (found.peak - found.static) <= 1.1, phase
+
+
+@pytest.mark.parametrize("bits, adapters", [(4, ("policy", "ref", "prmu")), (32, ("policy",))])
+def test_what_is_held_is_known_to_the_byte(bits, adapters):
+    for name in ("qwen3-8b", "qwen2.5-3b", "smollm2"):
+        chosen = Model(bits=bits, lora_r=8)
+        model = count.meta_model(shallow(name), chosen, adapters)
+        found = count.count(lambda: None, model).static  # without the two moments
+        told = held(Job(shallow(name), chosen, 1, 1, 1), len(adapters))
+        assert told["weights"] + told["adapters"] * len(adapters) // (len(adapters) + 2) == found
+
+
+def test_the_planner_knows_the_layouts_that_there_are():
+    assert set(LAYOUTS) == set(prefix.LAYOUTS)
+
+
+def test_the_peak_does_not_grow_with_the_group():
+    few, many = (Job(shallow("qwen3-0.6b"), Model(), 2048, g, 256) for g in (4, 16))
+    a, b = (counted(job, "two_phase", 2, 64) for job in (few, many))
+    assert b.peak - b.static <= 1.05 * (a.peak - a.static)
+    for layout in LAYOUTS:
+        assert make(few, 0, layout, 2, 64).parts["update"] == make(many, 0, layout, 2, 64).parts["update"]
+
+
+@pytest.mark.parametrize("name, budget, prompt",
+                         [("qwen3-1.7b", 6, 2048), ("qwen3-4b", 8, 2048), ("qwen3-8b", 12, 4096)])
+def test_the_promised_sizes_fit_by_the_counter(name, budget, prompt):
+    """Two and three layers are counted; the others add what the third one did."""
+    job = Job(SHAPES[name], Model(), prompt, 8, 512)
+    plan = choose(job, budget * GIB)
+    assert plan.layout == "two_phase" and abs(plan.budget - plan.reserve - (0.9 * budget - 0.75) * GIB) <= 1
+    two, three = (counted(replace(job, shape=shallow(name, n)), plan.layout, plan.micro, plan.logp_chunk,
+                          ("policy", "ref", "prmu")).peak for n in (2, 3))
+    peak = two + (job.shape.layers - 2) * (three - two)
+    assert peak <= plan.budget - plan.reserve
+    assert peak <= plan.parts["weights"] + plan.parts["adapters"] + plan.parts["update"] <= 1.1 * peak
+
+
+def test_counts_are_linear_in_the_layers():
+    peaks = [counted(Job(shallow("qwen3-0.6b", n), Model(), 1024, 2, 128), "two_phase", 2, 32).peak for n in (2, 3, 4)]
+    assert peaks[2] - peaks[1] == peaks[1] - peaks[0]
+
+
+JOBS = st.builds(Job, st.sampled_from(list(SHAPES.values())), st.just(Model()), st.integers(64, 4096),
+                 st.integers(1, 16), st.integers(16, 1024))
+
+
+@settings(deadline=None, max_examples=30)
+@given(JOBS, st.floats(2, 48))
+def test_what_is_chosen_fits_and_more_memory_is_never_slower(job, gib):
+    plans = candidates(job, gib * GIB)
+    assert {p.layout for p in plans} == set(LAYOUTS)
+    if plans[0].fits:
+        best = choose(job, gib * GIB)
+        assert best.peak <= gib * GIB - reserve(gib * GIB) and best.cost == min(p.cost for p in plans if p.fits)
+        assert choose(job, 2 * gib * GIB).cost <= best.cost
+        assert choose(job, 0).cost <= best.cost  # no bound
+    else:
+        assert all(p.peak > gib * GIB - p.reserve for p in plans)
+
+
+@settings(deadline=None, max_examples=30)
+@given(JOBS, st.sampled_from(LAYOUTS), st.sampled_from([1, 2, 8]))
+def test_longer_prompts_and_completions_never_need_less(job, layout, micro):
+    parts = make(job, 0, layout, micro, 64).parts
+    for longer in (replace(job, prompt=job.prompt + 256), replace(job, completion=job.completion + 64)):
+        assert all(b >= a for a, b in zip(parts.values(), make(longer, 0, layout, micro, 64).parts.values()))
+
+
+@pytest.mark.parametrize("name, gib, prompt", [("qwen3-8b", 11, 4096), ("qwen3-8b", 6, 4096), ("qwen3-4b", 4.5, 2048)])
+def test_a_refusal_gives_advice_that_works(name, gib, prompt):
+    job = Job(SHAPES[name], Model(), prompt, 8, 512)
+    with pytest.raises(UserError) as refused:
+        choose(job, gib * GIB)
+    says = str(refused.value)
+    assert "\n" not in says and f"{reserve(gib * GIB) / GIB:.2f}" in says
+    budget = float(re.search(r"a budget of ([\d.]+) GiB", says)[1])
+    assert choose(job, budget * GIB) and not candidates(job, (budget - 1) * GIB)[0].fits
+    for pattern, change in ((r"a prompt of (\d+)", "prompt"), (r"completions of (\d+) tokens(?=;)", "completion")):
+        if found := re.search(pattern, says.partition("What would fit")[2]):
+            assert choose(replace(job, **{change: int(found[1])}), gib * GIB)
+    if found := re.search(r"Qwen[\d.]+-[\d.]+B", says.partition("What would fit")[2]):
+        assert choose(replace(job, shape=shape_of(found[0])), gib * GIB)
+
+
+def test_fewer_prompts_are_decoded_together_when_memory_is_short():
+    job = Job(SHAPES["qwen3-4b"], Model(), 4096, 8, 512, prompts=8)
+    small, large = (choose(job, n * GIB).rollout_prompts for n in (9, 24))
+    assert small < large and rollout_bytes(job, small) < rollout_bytes(job, large)
+
+
+def test_shapes_come_by_name_or_from_a_folder(tmp_path):
+    assert shape_of("Qwen/Qwen3-4B") is shape_of("qwen3-4b") and shape_of("Qwen/Qwen2.5-3B-Instruct").layers == 36
+    sizes = dict(hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32,
+                 num_key_value_heads=8, head_dim=128, vocab_size=151936, tie_word_embeddings=True)
+    Qwen3Config(**sizes).save_pretrained(tmp_path / "Qwen3-4B")
+    assert shape_of(str(tmp_path / "Qwen3-4B")) == SHAPES["qwen3-4b"]
+    LlamaConfig(hidden_size=64, num_attention_heads=4).save_pretrained(tmp_path / "llama")
+    assert shape_of(str(tmp_path / "llama")).head_dim == 16
+    Phi3Config(pad_token_id=0).save_pretrained(tmp_path / "phi")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    for name, says in (("phi", "phi3"), ("broken", "no decoder's configuration"), ("nowhere", "not known")):
+        with pytest.raises(UserError, match=says):
+            shape_of(str(tmp_path / name))
+
+
+def run(*args):
+    return subprocess.run([sys.executable, "-m", "tagpr_lite.plan", *args], capture_output=True, text=True)
+
+
+def test_the_command_prints_a_table_and_needs_no_torch():
+    done = run("--model", "Qwen3-8B", "--vram", "12", "--prompt", "4096", "--group", "8", "--completion", "512")
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    table = [line for line in lines if line.startswith(LAYOUTS)]
+    assert len(table) == len(LAYOUTS) and len({len(line) for line in table}) == 1 and lines[-1].startswith("chosen: two_phase")
+    code = "import sys, tagpr_lite.plan; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_command_speaks_json():
+    done = run("--model", "Qwen3-1.7B", "--vram", "6", "--json")
+    told = json.loads(done.stdout)
+    assert told["plan"] == {k: v for k, v in told["candidates"][0].items() if k != "fits"}
+    assert told["plan"]["peak"] + told["plan"]["reserve"] <= told["plan"]["budget"] == 6 * GIB
+
+
+@pytest.mark.parametrize("args, says", [(("--model", "Qwen3-8B", "--vram", "6"), "What would fit"),
+                                        (("--model", "gpt5"), "not known"), (("--group", "0"), "--group 0")])
+def test_the_command_refuses_in_one_line(args, says):
+    done = run(*args)
+    assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_without_a_card_none_is_measured():
+    done = run("--model", "Qwen3-1.7B", "--vram", "6", "--card")
+    assert done.returncode == 2 and "--verify" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_verify_counts_the_plan():
+    job = Job(Shape("small", "qwen3", 256, 768, 2, 4, 2, 64, 4096, True), Model(), 512, 4, 128)
+    for row in command.verify(job, choose(job, 4 * GIB)).values():
+        assert 1 <= row["formula"] / row["counted"] <= 1.1
