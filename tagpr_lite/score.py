@@ -15,24 +15,22 @@ from .config import UserError
 from .lamp.official.files import read_outputs
 from .lamp.own import declarations
 from .lamp.scorer import score
-from .lamp.tasks import TASKS, task_name
+from .lamp.tasks import TASKS, find_task
 from .runs import guard
 
 
 def main(golds: str, preds: str, task: str | None, own: str | None) -> None:
-    if own:
-        declarations(Path(own))
+    tasks = TASKS | ({task.name: task for task, _ in declarations(Path(own))} if own else {})
     said, gold = read_outputs(golds)
     claimed, pred = read_outputs(preds)
     if not (task or said):
         raise UserError(f"{golds} has no `task` field; give --task LaMP_3, say")
-    task = task_name(task or said)
-    if claimed and task_name(claimed) != task:
-        raise UserError(f"{preds} is of {task_name(claimed)}, the golds are of {task}")
-    labels = TASKS[task].labels
-    if wrong := [i for i, g in gold.items() if labels and g.strip() not in labels]:
-        raise UserError(f"{golds}: golds that are no answer to {task}: {', '.join(sorted(wrong)[:3])}")
-    print(json.dumps({"task": task, **score(task, gold, pred)}, indent=1))
+    task = find_task(task or said, tasks)
+    if claimed and find_task(claimed, tasks) != task:
+        raise UserError(f"{preds} is of {find_task(claimed, tasks).name}, the golds are of {task.name}")
+    if wrong := [i for i, g in gold.items() if task.labels and g.strip() not in task.labels]:
+        raise UserError(f"{golds}: golds that are no answer to {task.name}: {', '.join(sorted(wrong)[:3])}")
+    print(json.dumps({"task": task.name, **score(task, gold, pred)}, indent=1))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from .convert import WORK, bench_convert, measure
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m tagpr_lite.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="bench")
     command = commands.add_parser("convert", help="the streaming converter against json.load")
     command.add_argument("--mb", type=float, default=400, help="size of the questions file")

@@ -18,10 +18,10 @@ from importlib.metadata import version
 import torch
 from torch import Tensor, nn
 
-from ..config import Config, UserError
+from ..config import LAYOUTS, Config, UserError
 from ..engine.logps import padded, token_logps
 from ..engine.model import adapter_parameters, add_adapter, load, placement
-from ..engine.prefix import LAYOUTS, NAME, base_of
+from ..engine.prefix import NAME, base_of, forward_prompt
 from ..engine.sample import Sample, sample
 from ..grpo import loop, losses
 from ..lamp import mini
@@ -91,15 +91,18 @@ def rollout(side: Side, prompts: list[list[int]], prefixes=None, tick=lambda: No
 
 
 def group_of(side: Side, prompt: list[int]) -> loop.Group:
-    """What a rollout leaves to the update, rewards apart."""
-    at = loop.opened(side.config, side.model, prompt) if side.config.grpo.once else None
-    return loop.Group(None, prompt, rollout(side, [prompt], at and [at])[0], at=at)
+    """A rollout with made-up rewards."""
+    g = side.config.grpo
+    shared_prompt = loop.prompt_for_training(g, side.model, prompt) if g.once else None
+    samples = rollout(side, [prompt], [shared_prompt] if shared_prompt else None)[0]
+    rewards = rewards_of(side.config)
+    advantages = losses.advantages(rewards[None], g.std_floor)[0]
+    return loop.Group(None, prompt, samples, shared_prompt, rewards=rewards, advantages=advantages)
 
 
 def update(side: Side, group: loop.Group) -> None:
-    rewards = rewards_of(side.config)
-    group.rewards, group.advantages = rewards, losses.advantages(rewards[None], side.config.grpo.std_floor)[0]
-    loop.update(side.config, side.model, [group], side.optimizer, side.params)
+    g = side.config.grpo
+    loop.optimizer_step(g, side.model, [group], side.optimizer, side.params, g.micro)
 
 
 def step(side: Side, prompt: list[int]) -> None:
@@ -178,13 +181,14 @@ def differences(side: Side, prompt: list[int], group) -> dict[str, float]:
     samples = [Sample(row, lps[:len(row)], False) for row, lps in zip(group.completions, group.logps.tolist())]
     weights = losses.token_weights(config.grpo.loss, mask.sum(-1).cpu(), config.grpo.completion)
     side.model.train()
-    loop.update_group(config, side.model, loop.Group(None, prompt, samples, advantages=group.advantages.cpu()), weights)
+    loop.policy_gradient(config.grpo, side.model, loop.Group(None, prompt, samples, advantages=group.advantages.cpu()),
+                         weights, config.grpo.micro)
     side.model.eval()
     mine, theirs = (torch.cat([t.float().flatten() for t in grads])
                     for grads in ([p.grad for p in side.params.values()], group.gradient))
     side.optimizer.zero_grad(set_to_none=True)
     with torch.no_grad():
-        at = LAYOUTS[config.grpo.layout](side.model, torch.tensor(prompt, device=device))
+        at = forward_prompt(config.grpo.layout, side.model, torch.tensor(prompt, device=device))
         logps, _ = token_logps(side.model, at.predict(ids), ids, mask, config.grpo.temperature, config.grpo.logp_chunk)
     found = {"logp": (logps - group.logps)[mask].abs().max(), "gradient": (mine - theirs).norm() / theirs.norm()}
     if config.model.bits == 32 and base_of(side.model).dtype == torch.float32:

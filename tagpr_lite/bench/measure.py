@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-from ..engine.prefix import LAYOUTS, base_of
+from ..engine.prefix import base_of, forward_prompt
 
 PHASES = ("rollout", "update", "step")
 aten = torch.ops.aten
@@ -80,7 +80,7 @@ def matmul_rate(model: nn.Module, rows: int, repeat: int = 5, seconds: float = 0
 def logps_in_fp64(model: nn.Module, prompt: list[int], ids: Tensor) -> Tensor:
     """Log-probs [G, R] of an fp32 model, prompt and completion together, row by row. fp32 to fp64 and back is exact."""
     model.double()
-    at, head = LAYOUTS["classic"](model, torch.tensor(prompt, device=ids.device)), base_of(model).lm_head
+    at, head = forward_prompt("classic", model, torch.tensor(prompt, device=ids.device)), base_of(model).lm_head
     rows = [head(at.predict(row[None])).log_softmax(-1).gather(-1, row[None, :, None])[..., 0] for row in ids]
     model.float()
     return torch.cat(rows)

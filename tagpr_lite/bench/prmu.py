@@ -1,6 +1,6 @@
 """What PRMU costs: a group scored against one completion scored, the bytes it adds to the policy, a user's new item.
 
-Decisions. Both sides of the ratio are PRMU.rate itself, interleaved; the prompt is random tokens of the length asked for. The
+Decisions. Both sides of the ratio are PRMU.rate's own work, interleaved; the prompt is random tokens of the length asked for. The
 base is counted by its storages, so that a weight held twice would be seen twice.
 """
 from __future__ import annotations
@@ -37,12 +37,13 @@ def bench_prmu(config: Config, repeat: int) -> dict:
     gen = torch.Generator().manual_seed(0)
     draw = lambda n: torch.randint(0, base_of(base).config.vocab_size, (n,), generator=gen).tolist()
     prompt, group = draw(p - config.reward.tokens), [draw(g.completion) for _ in range(g.group)]
-    prmu.prefix = lambda question, user: prmu.opened(prompt, user)
+    user = prmu.generic_user()
     taken = {1: [], g.group: []}
     for turn in range(repeat + 1):
         for n, seconds in taken.items():
             started = now()
-            prmu.rate(None, group[:n], prmu.users.nobody(), micro=g.micro)
+            with torch.no_grad(), engine.using(base, ADAPTER):
+                prmu.rate_after(prmu.forward_prompt(prompt, user), group[:n], user, micro=g.micro)
             seconds += [now() - started] if turn else []  # the first turn warms up
     one, all_of = (statistics.median(taken[n]) for n in taken)
     return {"bench": "prmu", "model": config.model.name, "bits": config.model.bits, "prompt": p, "group": g.group,
@@ -50,7 +51,7 @@ def bench_prmu(config: Config, repeat: int) -> dict:
                 "one_s": round(one, 4), "group_s": round(all_of, 4), "ratio": round(all_of / one, 3),
                 "token_ratio": round((p + g.group * g.completion) / (p + g.completion), 3)},
             "megabytes": {"base alone": held["base"] / 1e6, "with policy, ref and prmu": every / 1e6, "their adapters": adapters / 1e6,
-                          "head and user encoder": sum(t.numel() * t.element_size() for t in prmu.state_dict().values()) / 1e6},
+                          "head and user encoder": sum(t.numel() * t.element_size() for t in prmu.parts.state_dict().values()) / 1e6},
             "base_copies": round((every - adapters) / held["base"], 6), "new_item_ms": new_item}
 
 
@@ -63,7 +64,7 @@ def storages(model: nn.Module) -> int:
 def seconds_of_a_new_item(prmu: PRMU, repeat: int) -> dict[str, float]:
     """Milliseconds to embed one more review of a history, once, and to make the user's tokens anew, medians."""
     items = tuple(Item(str(n), f"Review number {n}: it works, and the seller answered at once.", "4") for n in range(16))
-    q = Question("q", "LaMP_3", "u", TASKS["LaMP_3"].ask("A kettle: solidly built."), "4", items)
+    q = Question("q", TASKS["LaMP_3"], "u", TASKS["LaMP_3"].ask("A kettle: solidly built."), "4", items)
     prmu.texts.add([q], len(items))
     embed, user = [], []
     for n in range(repeat + 1):

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+LAYOUTS = ("two_phase", "kept", "recompute", "packed", "classic")
+"""How a prompt and its completions meet in training (engine/prefix.py); all give the same gradient."""
+
 
 @dataclass
 class Lamp:
@@ -183,7 +186,7 @@ class Reward:
     checks: int = 5
     """How often held-out users are looked at; the parameters that did best are kept."""
     patience: int = 2
-    """Training stops after so many checks without a better one."""
+    """Training stops after so many checks in a row without a better one; 0: it never stops early."""
     blind: bool = False
     """Train and ask without user embeddings, under e_0 alone: a reward model that knows nobody, for comparison."""
 
@@ -246,7 +249,9 @@ class GRPO:
     held from one to the other, for all of a step's prompts. A memory budget switches it off."""
     micro: int = 8
     """Completions in one training forward; the gradient does not depend on it. Halved when memory runs out. Where there
-    is a memory budget, the plan decides this, `layout`, `logp_chunk`, `decode_rows` and `model.checkpointing`."""
+    is a memory budget, the plan decides this, `layout`, `once`, `logp_chunk`, `decode_rows` and `checkpointing`."""
+    checkpointing: bool = True
+    """Activation checkpointing in GRPO's updates, where `model.checkpointing` is on too."""
     decode_rows: int = 64
     """Completions decoded together; with more, the rows' own keys and values outgrow the prompts'."""
     self_check: bool = True

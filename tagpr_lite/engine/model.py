@@ -263,26 +263,31 @@ def using(model: nn.Module, name: str | None):
                 p.requires_grad_(True)
 
 
-def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    """One safetensors file (no pickle): parameters, their AdamW moments, and how many steps are done."""
-    state = {n: p.detach() for n, p in params.items()}
-    for n, p in params.items():
-        state |= {f"{n}/{k}": v for k, v in optimizer.state.get(p, {}).items()}
+def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer,
+                        **numbers: int) -> None:
+    """One safetensors file (no pickle): parameters, their AdamW moments, how many steps are done, and further numbers."""
+    tensors = {name: p.detach() for name, p in params.items()}
+    for name, p in params.items():
+        for key, moment in optimizer.state.get(p, {}).items():
+            tensors[f"{name}/{key}"] = moment
+    metadata = {key: str(number) for key, number in {"index": index, **numbers}.items()}
     with whole_file(path) as beside:
-        save_file({k: v.cpu().contiguous() for k, v in state.items()}, beside, metadata={"index": str(index)})
+        save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, beside, metadata=metadata)
 
 
-def load_training_state(path: Path, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
-    """The inverse; returns the number of steps done (0 when there is no file). The next step is then bit for bit
-    the one that would have followed the save."""
+def load_training_state(path: Path, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+                        ) -> tuple[int, dict[str, int]]:
+    """The inverse: (steps done, the further numbers); (0, {}) when there is no file. The next step is then bit for bit the
+    one that would have followed the save."""
     if not path.exists():
-        return 0
+        return 0, {}
     with safe_open(path, "pt") as f:
-        state, index = {k: f.get_tensor(k) for k in f.keys()}, int(f.metadata()["index"])
+        tensors = {key: f.get_tensor(key) for key in f.keys()}
+        numbers = {key: int(text) for key, text in f.metadata().items()}
     with torch.no_grad():
-        for n, p in params.items():
-            p.copy_(state[n])
-            moments = {k.rpartition("/")[2]: v for k, v in state.items() if k.rpartition("/")[0] == n}
-            if moments:
-                optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in moments.items()}
-    return index
+        for name, p in params.items():
+            p.copy_(tensors[name])
+            moments = {key.rpartition("/")[2]: t for key, t in tensors.items() if key.rpartition("/")[0] == name}
+            if moments:  # the step count stays on the CPU
+                optimizer.state[p] = {key: t if key == "step" else t.to(p.device) for key, t in moments.items()}
+    return numbers.pop("index"), numbers

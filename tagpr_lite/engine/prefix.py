@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface
 
-from ..config import UserError
+from ..config import LAYOUTS, UserError
 
 NAME = "shared_prefix"
 TESTED = ("qwen3", "qwen2", "llama", "mistral", "phi3")
@@ -254,7 +255,22 @@ class ClassicPrompt:
         """Nothing is left to do, as in `packed`."""
 
 
-LAYOUTS = {"two_phase": lambda model, ids: SharedPrefix(model, ids, grad=True),
-           "kept": lambda model, ids: SharedPrefix(model, ids, grad=True, keep=True),
-           "recompute": lambda model, ids: SharedPrefix(model, ids, grad=True, recompute=True),
-           "packed": PackedPrompt, "classic": ClassicPrompt}
+class PromptLayout(Protocol):
+    """A prompt [P] in training: how its completions are forwarded, and how their gradients reach it."""
+
+    def predict(self, ids: Tensor) -> Tensor:
+        """Hidden states [m, R, H] that predict each token of completions ids [m, R]."""
+
+    def backward(self) -> None:
+        """Once, after the backward of every micro-batch."""
+
+
+def forward_prompt(layout: str, model: nn.Module, prompt_ids: Tensor) -> PromptLayout:
+    """The prompt ids [P] forwarded for training, in one of config.LAYOUTS."""
+    if layout not in LAYOUTS:
+        raise UserError(f"grpo.layout={layout}: known are {', '.join(LAYOUTS)}")
+    if layout == "packed":
+        return PackedPrompt(model, prompt_ids)
+    if layout == "classic":
+        return ClassicPrompt(model, prompt_ids)
+    return SharedPrefix(model, prompt_ids, grad=True, recompute=layout == "recompute", keep=layout == "kept")

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..lamp.scorer import item_reward
-from ..lamp.tasks import TASKS, Question, pieces
+from ..lamp.tasks import Question
+from ..lamp.words import length_units
 from ..tags.facts import distinct_triples, groundedness, substance
 from ..tags.schema import Fault, answer_of, parse
 
@@ -33,7 +34,7 @@ class Terms:
 
 def terms(text: str, ended: bool, question: Question, allowed: tuple[str, ...], min_tags: int) -> Terms:
     """Task, format and tag terms of a completion; `ended` is whether it came to its end token within the room."""
-    answer = TASKS[question.task].parse_answer(answer_of(text))
+    answer = question.task.parse_answer(answer_of(text))
     return Terms(task=item_reward(question.task, answer, question.gold), format=format_term(text, ended, answer, question),
                  tag=tag_term(text, question, allowed, min_tags) if ended else 0.0)
 
@@ -43,7 +44,7 @@ def format_term(text: str, ended: bool, answer: str | None, question: Question) 
     if not ended or answer is None or text.count("</think>") != 1 or not text.lstrip().startswith("<think>"):
         return 0.0
     said = answer_of(text)
-    return float(said == answer if TASKS[question.task].kind != "text" else "\n" not in said)
+    return float(said == answer if question.task.kind != "text" else "\n" not in said)
 
 
 def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: int) -> float:
@@ -59,6 +60,6 @@ def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: 
         return 0.0
     tags = min(1.0, len(set(chain.tags)) / min_tags)
     steps = [" ".join(s.text.lower().split()) for s in chain.steps]
-    words = pieces(" ".join(steps), TASKS[question.task].language)
+    words = length_units(" ".join(steps), question.task.language)
     fresh = min(len(set(steps)) / len(steps), distinct_triples(words) / RECURRING, 1.0)
     return tags * fresh**2 * substance(chain, question)**2 * groundedness(chain, question)

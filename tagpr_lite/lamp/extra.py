@@ -7,22 +7,24 @@ left alone: they are what a dev question is answered from.
 from __future__ import annotations
 
 from .sampling import sample
-from .tasks import TASKS, Question
+from .tasks import Question
 
-LEAST = 1  # items before the one asked about
+LEAST_EARLIER_ITEMS = 1  # items before the one asked about
 
 
 def from_profiles(questions: list[Question], most: int, seed: int) -> list[Question]:
     """At most `most` questions (seeded, spread over users) about items that no training question asks about yet."""
-    asked = {(q.user, TASKS[q.task].payload(q.input)) for q in questions}
-    made = {}
-    for q in questions:
-        task = TASKS[q.task]
-        if task.shape == "LaMP_1" or not task.label_key or not all(i.date for i in q.profile):
+    asked = {(question.user, question.task.payload(question.input)) for question in questions}
+    made: dict[tuple[str, str], Question] = {}
+    for question in questions:
+        task, profile = question.task, question.profile
+        if not task.asks_what_items_hold or not task.label_key:
+            continue
+        if not all(item.date for item in profile):
             continue  # without dates an "earlier" item may be a later one
-        for n, item in enumerate(q.profile[LEAST:], LEAST):
-            key = (q.user, item.text.strip())
-            if key not in asked and item.label:
-                made.setdefault(key, Question(f"{q.id}.p{n}", q.task, q.user, TASKS[q.task].ask(item.text),
-                                              item.label, q.profile[:n]))
+        for place, item in enumerate(profile):
+            key = (question.user, item.text.strip())
+            if place >= LEAST_EARLIER_ITEMS and item.label and key not in asked and key not in made:
+                made[key] = Question(id=f"{question.id}.p{place}", task=task, user=question.user,
+                                     input=task.ask(item.text), gold=item.label, profile=profile[:place])
     return sample(list(made.values()), most, seed)

@@ -16,70 +16,84 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..config import UserError
-from .tasks import TASKS, Item, Question, pieces, plain
+from .tasks import Item, Question
+from .words import length_units, normalised
 
 KINDS = ("gold", "asked", "future", "taught", "shared")
-LONG = 3  # words from which a gold inside a text is more than chance
+LONG_GOLD = 3  # words from which a gold inside a text is more than chance
+SENTENCES = {"gold": "have their answer in the profile", "asked": "stand in their own profile",
+             "future": "have a later item in the profile", "taught": "have a dev question in the profile",
+             "shared": "are of users in both splits"}
+Counts = dict[str, dict[str, int]]
+"""{kind: {"train": questions, "dev": questions}}"""
 
 
 def check(train: list[Question], dev: list[Question], exclude: list[str]
-          ) -> tuple[list[Question], list[Question], dict[str, dict[str, int]]]:
-    """(train, dev, {kind: {"train": questions, "dev": questions}}): the counts are of before anything is left out."""
+          ) -> tuple[list[Question], list[Question], Counts]:
+    """(train, dev, counts): the counts are of before anything is left out."""
     if unknown := set(exclude) - set(KINDS):
         raise UserError(f"lamp.exclude: unknown {', '.join(sorted(unknown))}; known: {', '.join(KINDS)}")
-    counts = {kind: {"train": 0, "dev": 0} for kind in KINDS}
-    asked_in_dev = {plain(TASKS[q.task].payload(q.input)) for q in dev}
-    both = {q.user for q in train} & {q.user for q in dev}
+    counts: Counts = {kind: {"train": 0, "dev": 0} for kind in KINDS}
+    asked_in_dev = {normalised(question.task.payload(question.input)) for question in dev}
+    in_both = {question.user for question in train} & {question.user for question in dev}
     kept: dict[str, list[Question]] = {"train": [], "dev": []}
     for split, questions in (("train", train), ("dev", dev)):
         for question in questions:
-            found = faults(question, asked_in_dev if split == "train" else set())
-            seen = {kind for kinds in found for kind in kinds} | ({"shared"} if question.user in both else set())
-            for kind in seen:
+            leaks_of_items = item_leaks(question, asked_in_dev if split == "train" else set())
+            kinds = set().union(*leaks_of_items)
+            if question.user in in_both:
+                kinds.add("shared")
+            for kind in kinds:
                 counts[kind][split] += 1
-            items = tuple(i for i, kinds in zip(question.profile, found) if not kinds & set(exclude))
-            gone = split == "train" and "shared" in seen and "shared" in exclude
-            if items and not gone:
-                kept[split].append(question if len(items) == len(found) else replace(question, profile=items))
+            if split == "train" and "shared" in kinds and "shared" in exclude:
+                continue
+            items = tuple(item for item, leaks in zip(question.profile, leaks_of_items) if not leaks & set(exclude))
+            if items:  # a question whose whole profile leaks has nothing left to be answered from
+                unchanged = len(items) == len(question.profile)
+                kept[split].append(question if unchanged else replace(question, profile=items))
     return kept["train"], kept["dev"], counts
 
 
-def faults(question: Question, asked_in_dev: set[str]) -> list[set[str]]:
-    """For every profile item, which leaks it is."""
-    task = TASKS[question.task]
-    asked, gold = plain(task.payload(question.input)), plain(_gold_text(question))
-    long = len(pieces(gold, task.language)) >= LONG
+def item_leaks(question: Question, asked_in_dev: set[str]) -> list[set[str]]:
+    """For every profile item, the kinds of leak that it is. asked_in_dev: texts of dev questions, normalised."""
+    task, asked = question.task, normalised(question.task.payload(question.input))
+    leaks_of_items = []
+    for item in question.profile:
+        text, leaks = normalised(item.text), set()
+        if gives_gold_away(item, question):
+            leaks.add("gold")
+        if task.asks_what_items_hold and text == asked:
+            leaks.add("asked")
+        if task.asks_what_items_hold and text in asked_in_dev:
+            leaks.add("taught")
+        if is_later(item.date, question.date):
+            leaks.add("future")
+        leaks_of_items.append(leaks)
+    return leaks_of_items
 
-    def of(item: Item) -> set[str]:
-        text, label = plain(item.text), plain(item.label)
-        checks = {"gold": task.shape == "LaMP_1" and label == gold  # labels of choices and ratings recur by design
-                  or task.kind == "text" and bool(gold) and (gold in (text, label) or long and gold in text),
-                  "asked": text == asked and task.shape != "LaMP_1",
-                  "future": later(item.date, question.date),
-                  "taught": text in asked_in_dev and task.shape != "LaMP_1"}
-        return {kind for kind, is_so in checks.items() if is_so}
 
-    return [of(item) for item in question.profile]
+def gives_gold_away(item: Item, question: Question) -> bool:
+    """Whether the item holds the answer. Labels of choices and ratings recur by design, so they never do."""
+    gold, text, label = normalised(question.gold_text), normalised(item.text), normalised(item.label)
+    if question.task.form == "citation":
+        return label == gold
+    if question.task.form == "text" and gold:
+        is_long = len(length_units(gold, question.task.language)) >= LONG_GOLD
+        return gold in (text, label) or (is_long and gold in text)
+    return False
 
 
-def later(one: str, other: str) -> bool:
+def is_later(one: str, other: str) -> bool:
     """Whether one ISO date is after another, compared to the precision that both have: 2012-05 is not after 2012."""
-    n = min(len(one), len(other))
-    return one[:n] > other[:n]
+    length = min(len(one), len(other))
+    return one[:length] > other[:length]
 
 
-def _gold_text(question: Question) -> str:
-    """The gold; of a citation the title that it points to."""
-    if TASKS[question.task].shape == "LaMP_1" and question.gold in ("[1]", "[2]"):
-        options = TASKS[question.task].options(question.input)
-        return options[int(question.gold[1]) - 1] if options else ""
-    return question.gold or ""
-
-
-def lines(counts: dict[str, dict[str, int]], exclude: list[str]) -> list[str]:
+def lines(counts: Counts, exclude: list[str]) -> list[str]:
     """One sentence for every kind that occurs."""
-    what = {"gold": "have their answer in the profile", "asked": "stand in their own profile",
-            "future": "have a later item in the profile", "taught": "have a dev question in the profile",
-            "shared": "are of users in both splits"}
-    return [f"{n['train']} train and {n['dev']} dev questions {what[kind]}"
-            + (" (left out)" if kind in exclude else "") for kind, n in counts.items() if sum(n.values())]
+    sentences = []
+    for kind, questions in counts.items():
+        if sum(questions.values()):
+            left_out = " (left out)" if kind in exclude else ""
+            sentences.append(f"{questions['train']} train and {questions['dev']} dev questions {SENTENCES[kind]}{left_out}")
+    return sentences

@@ -27,7 +27,7 @@ import yaml
 
 from ..config import UserError
 from ..runs import read_jsonl, seed_of
-from .tasks import Item, Question, Task, declare
+from .tasks import TASKS, Item, Question, Task
 
 KEYS = {"name": str, "title": str, "kind": str, "instruction": str, "records": str, "item": dict, "labels": list,
         "scale": list, "heldout": (int, float), "language": str, "noun": str}
@@ -45,7 +45,7 @@ def load_own(path: str | Path, seed: int) -> dict[str, dict[str, list[Question]]
 
 
 def declarations(path: Path) -> list[tuple[Task, dict]]:
-    """The tasks that a YAML file declares, one or a list, with what it says of each; they become known."""
+    """The tasks that a YAML file declares, one or a list, with what it says of each."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
@@ -54,8 +54,8 @@ def declarations(path: Path) -> list[tuple[Task, dict]]:
     names = [task.name for task, _ in found]
     if not found or len(set(names)) < len(names):
         raise UserError(f"{path} declares " + (f"a task twice: {', '.join(names)}" if found else "no task"))
-    for task, _ in found:
-        declare(task)
+    if taken := [name for name in names if name in TASKS]:
+        raise UserError(f"{path}: the name {taken[0]} is taken by another task; choose another name")
     return found
 
 
@@ -108,7 +108,7 @@ def read_records(path: Path, task: Task) -> list[tuple[str, Question]]:
         row, user = rows[n], str(rows[n]["user"])
         name, date = str(row.get("id", f"{task.name}-{n + 1}")), str(row.get("date") or "")
         items = _history(path, n + 1, task, row) if "history" in row else tuple(earlier.get(user, ()))
-        question = Question(name, task.name, user, task.ask(str(row["input"])), str(row["output"]).strip(), items, date=date)
+        question = Question(name, task, user, task.ask(str(row["input"])), str(row["output"]).strip(), items, date=date)
         earlier.setdefault(user, []).append(Item(name, str(row["input"]), question.gold, date))
         made[n] = (row.get("split", ""), question)
     if doubled := [i for i, n in Counter(q.id for _, q in made.values()).items() if n > 1]:

@@ -10,11 +10,12 @@ items are cut first, then dropped from the worst retrieved up, the question neve
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Prompt, UserError
-from .tasks import TASKS, Item, Question, pieces, words_of
+from .tasks import Item, Question, Task
+from .words import content_tokens, length_units
 
 REASON = "Think in short tagged steps inside <think></think>, then write only the answer on the last line."
 SHOWN_SCORES = 12  # of a long history; the mean is still over all of it
@@ -24,18 +25,31 @@ SHOWN_SCORES = 12  # of a long history; the mean is still over all of it
 
 def facts(question: Question) -> str:
     """One line counted over the whole profile: scores, tags, style, or what it shares with the candidates."""
-    items, task = question.profile, TASKS[question.task]
-    if task.shape == "LaMP_1":
-        return f"Past papers: {len(items)}. " + ". ".join(
-            f"Words of {name} in them: {_counts(words) or 'none'}"
-            for name, words in zip(("[1]", "[2]"), shared_words(question)))
-    if task.kind == "choice":
-        return f"Past {task.noun}: " + _counts(Counter(i.label for i in items).most_common())
-    if task.kind == "rating":
-        scores, mean, usual = rating_stats(items)
-        last = f" (last {SHOWN_SCORES} of {len(scores)})" if len(scores) > SHOWN_SCORES else ""
-        return f"Past {task.noun}{last}: {' '.join(map(str, scores[-SHOWN_SCORES:]))} (mean {mean:.1f}, usually {usual})"
-    style = style_stats([i.label if task.label_key else i.text for i in items], task.language)
+    return {"citation": _citation_facts, "choice": _choice_facts, "rating": _rating_facts,
+            "text": _text_facts}[question.task.form](question)
+
+
+def _citation_facts(question: Question) -> str:
+    of_candidates = [f"Words of {name} in them: {_counted(words) or 'none'}"
+                     for name, words in zip(("[1]", "[2]"), shared_words(question))]
+    return f"Past papers: {len(question.profile)}. " + ". ".join(of_candidates)
+
+
+def _choice_facts(question: Question) -> str:
+    counts = Counter(item.label for item in question.profile)
+    return f"Past {question.task.noun}: " + _counted(counts.most_common())
+
+
+def _rating_facts(question: Question) -> str:
+    scores, mean, usual = rating_stats(question.profile)
+    last = f" (last {SHOWN_SCORES} of {len(scores)})" if len(scores) > SHOWN_SCORES else ""
+    shown = " ".join(map(str, scores[-SHOWN_SCORES:]))
+    return f"Past {question.task.noun}{last}: {shown} (mean {mean:.1f}, usually {usual})"
+
+
+def _text_facts(question: Question) -> str:
+    task = question.task
+    style = style_stats([item.label if task.label_key else item.text for item in question.profile], task.language)
     unit = "words" if task.language == "en" else "characters"
     shares = ", ".join(f"{key} {share:.0%}" for key, share in style.items()
                        if key != "words" and (share >= 0.5 or key in ("Title Case", "end mark")))
@@ -44,19 +58,22 @@ def facts(question: Question) -> str:
 
 def rating_stats(profile: tuple[Item, ...]) -> tuple[list[int], float, int]:
     """(scores in profile order, their mean, the same rounded: a small model can copy it, and rounds badly)."""
-    scores = [int(i.label) for i in profile]
+    scores = [int(item.label) for item in profile]
     mean = sum(scores) / len(scores)
     return scores, mean, int(mean + 0.5)
 
 
 def style_stats(labels: list[str], language: str = "en") -> dict[str, float]:
     """Mean words (Chinese: characters) of the labels, and the share of them (0..1) that shows each habit of style."""
-    words = [pieces(label, language) for label in labels]
-    long = [[w for w in ws if len(w) > 3 and w[0].isalpha()] for ws in words]
-    share = lambda hits: sum(map(bool, hits)) / max(len(labels), 1)
+    words = [length_units(label, language) for label in labels]
+    long_words = [[w for w in ws if len(w) > 3 and w[0].isalpha()] for ws in words]
+
+    def share(hits) -> float:
+        return sum(map(bool, hits)) / max(len(labels), 1)
+
     return {
         "words": sum(map(len, words)) / max(len(labels), 1),
-        "Title Case": share(len(ws) > 1 and all(w[0].isupper() for w in ws) for ws in long),
+        "Title Case": share(len(ws) > 1 and all(w[0].isupper() for w in ws) for ws in long_words),
         "lower case": share(label.islower() for label in labels),
         "CAPS word": share(any(len(w) > 3 and w.isupper() for w in ws) for ws in words),
         "colon": share(":" in label or "：" in label for label in labels),
@@ -67,17 +84,18 @@ def style_stats(labels: list[str], language: str = "en") -> dict[str, float]:
 
 
 def shared_words(question: Question, most: int = 4) -> list[list[tuple[str, int]]]:
-    """LaMP_1: for each candidate, its words that occur in past papers with the number of papers, most first."""
-    task = TASKS[question.task]
-    papers = [set(words_of(task.corpus(i).lower())) for i in question.profile]
-    found = []
+    """For each candidate of a citation, its words that occur in past papers with the number of papers, most first."""
+    task = question.task
+    papers = [set(content_tokens(task.corpus(item).lower())) for item in question.profile]
+    shared = []
     for title in task.options(question.input):
-        counts = Counter({w: sum(w in p for p in papers) for w in sorted(set(words_of(title.lower())))})
-        found.append([(w, n) for w, n in counts.most_common(most) if n])
-    return found
+        words = sorted(set(content_tokens(title.lower())))
+        counts = Counter({word: sum(word in paper for paper in papers) for word in words})
+        shared.append([(word, n) for word, n in counts.most_common(most) if n])
+    return shared
 
 
-def _counts(pairs: list[tuple[str, int]]) -> str:
+def _counted(pairs: list[tuple[str, int]]) -> str:
     return ", ".join(f"{word} {n}" for word, n in pairs)
 
 
@@ -97,63 +115,71 @@ OFFICIAL = {  # one item, and what stands between the items and the input
 def message(question: Question, items: list[Item], style: str, *, with_profile: bool, reason: bool) -> str:
     """The user's message, with `items` of the profile shown. Without the profile: the question alone."""
     text = question.input
-    if with_profile and style == "chat":
-        text = "\n".join([facts(question), *(item_line(question.task, i) for i in items), "", text])
-    elif with_profile and style == "official":
-        text = fold(question, items)
-    elif style not in STYLES:
+    if style not in STYLES:
         raise UserError(f"unknown prompt.style '{style}'; known: {', '.join(STYLES)}")
+    if with_profile and style == "chat":
+        shown = [item_line(question.task, item) for item in items]
+        text = "\n".join([facts(question), *shown, "", text])
+    elif with_profile:
+        text = folded_input(question, items)
     return f"{text}\n{REASON}" if reason else text
 
 
-def fold(question: Question, items: list[Item]) -> str:
+def folded_input(question: Question, items: list[Item]) -> str:
     """The input with items folded in as LaMP's prompts do it, spaces before commas included."""
-    shape = TASKS[question.task].shape
-    one, link = OFFICIAL.get(shape, OFFICIAL[""])
-    listed = ", and ".join(one.format(text=i.text, label=i.label) for i in items)
     if not items:
         return question.input
-    if shape == "LaMP_1":  # after the first "title" of the input
+    one, link = OFFICIAL.get(question.task.lamp_name, OFFICIAL[""])
+    listed = ", and ".join(one.format(text=item.text, label=item.label) for item in items)
+    if question.task.form == "citation":  # after the first "title" of the input
         before, title, after = question.input.partition("title")
         return f"{before}{title}, and {listed}{after}" if title else f"{listed} {question.input}"
     return f"{listed}{link}{question.input}"
 
 
-def item_line(task: str, item: Item) -> str:
-    """`- "text" -> label` on one line; for LaMP_1 the title alone, as in the official prompt."""
+def item_line(task: Task, item: Item) -> str:
+    """`- "text" -> label` on one line; of a citation the title alone."""
     text, label = (" ".join(part.split()) for part in (item.text, item.label))
-    if TASKS[task].shape == "LaMP_1":
+    if not task.shows_item_text:
         return f'- "{label}"'
     return f'- "{text}" -> {label}' if label else f'- "{text}"'
 
 
+@dataclass(frozen=True)
+class PromptReport:
+    """What the budget did to a prompt. items_cut: of the items shown, those that lost tokens; over_budget: the question
+    alone is longer than the budget."""
+    items_shown: int
+    items_cut: int
+    items_dropped: int
+    over_budget: bool
+
+
 def build(question: Question, tokenizer: Any, settings: Prompt, *, with_profile: bool, reason: bool
-          ) -> tuple[list[int], dict]:
-    """(token ids [P] of the chat-templated prompt with its generation prompt, report).
+          ) -> tuple[list[int], PromptReport]:
+    """(token ids [P] of the chat-templated prompt with its generation prompt, what was cut).
 
     tokenizer: one of transformers' with a chat template. An item keeps settings.item_tokens tokens, its label first.
-    report: items_shown, items_cut (of those shown), items_dropped, over_budget (the question alone exceeds max_tokens).
+    Items are cut first; then the worst retrieved are dropped, one by one, until the prompt fits settings.max_tokens.
     """
-    was_cut = {}
-
-    def cut(item: Item) -> Item:
-        label, used, label_cut = _first_tokens(tokenizer, item.label, settings.item_tokens)
-        text, _, text_cut = _first_tokens(tokenizer, item.text, settings.item_tokens - used)
-        # LaMP_1 shows the title alone, so that only a cut title is a cut item
-        was_cut[item] = label_cut or (text_cut and TASKS[question.task].shape != "LaMP_1")
-        return replace(item, text=text, label=label)
-
     retrieved = question.retrieved if with_profile else ()
     for shown in range(len(retrieved), -1, -1):
-        was_cut.clear()
-        text = message(question, [cut(question.profile[p]) for p in retrieved[:shown]], settings.style,
-                       with_profile=with_profile, reason=reason)
+        cut_items = [_cut_item(question.profile[place], question.task, tokenizer, settings.item_tokens)
+                     for place in retrieved[:shown]]
+        text = message(question, [item for item, _ in cut_items], settings.style, with_profile=with_profile, reason=reason)
         chat = [{"role": "user", "content": _without_special(tokenizer, text)}]
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
         if len(ids) <= settings.max_tokens:
             break
-    return list(ids), {"items_shown": shown, "items_cut": sum(was_cut.values()),
-                       "items_dropped": len(retrieved) - shown, "over_budget": len(ids) > settings.max_tokens}
+    return list(ids), PromptReport(items_shown=shown, items_cut=sum(was_cut for _, was_cut in cut_items),
+                                   items_dropped=len(retrieved) - shown, over_budget=len(ids) > settings.max_tokens)
+
+
+def _cut_item(item: Item, task: Task, tokenizer: Any, most: int) -> tuple[Item, bool]:
+    """(the item in at most `most` tokens, whether something that is shown was cut)."""
+    label, used, label_cut = _first_tokens(tokenizer, item.label, most)
+    text, _, text_cut = _first_tokens(tokenizer, item.text, most - used)
+    return replace(item, text=text, label=label), label_cut or (text_cut and task.shows_item_text)
 
 
 def _first_tokens(tokenizer: Any, text: str, most: int) -> tuple[str, int, bool]:

@@ -20,7 +20,8 @@ import numpy as np
 
 from ..config import UserError
 from ..runs import seed_of
-from .tasks import CHINESE_RUN, TASKS, Question
+from .tasks import Question
+from .words import CHINESE_RUN
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs a line for every index otherwise
 
@@ -46,7 +47,7 @@ def retrieve(question: Question, retriever: str, k: int, seed: int, embed: Embed
 
 def bm25_scores(question: Question) -> np.ndarray:
     """[items] BM25 scores of the profile against the question."""
-    task = TASKS[question.task]
+    task = question.task
     split = lambda texts: bm25s.tokenize([in_pairs(t) for t in texts], return_ids=False, show_progress=False)
     corpus = split([task.corpus(item) for item in question.profile])
     query = split([task.query(question.input)])[0]
@@ -59,7 +60,7 @@ def bm25_scores(question: Question) -> np.ndarray:
 
 def dense_scores(question: Question, embed: Embed) -> np.ndarray:
     """[items] dot products of the question's vector with the profile items'."""
-    task = TASKS[question.task]
+    task = question.task
     vectors = embed([task.query(question.input), *map(task.corpus, question.profile)])
     return vectors[1:] @ vectors[0]
 

@@ -1,13 +1,32 @@
-"""A smaller sample of a task's questions, spread over its users."""
+"""Samples and turns: a smaller sample of a task's questions, rows grouped by a key, groups that take turns."""
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from ..config import UserError
 from ..runs import seed_of
 from .tasks import Question
+
+Row = TypeVar("Row")
+Key = TypeVar("Key", bound=Hashable)
+
+
+def group_by(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+    """{key: its rows, in order}; the keys in the order in which they first come."""
+    groups: dict[Key, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def round_robin(groups: Iterable[Sequence[Row]]) -> list[Row]:
+    """All rows, the groups taking turns: [[1, 2, 3], [4], [5, 6]] becomes [1, 4, 5, 2, 6, 3]."""
+    groups = list(groups)
+    longest = max((len(group) for group in groups), default=0)
+    return [group[turn] for turn in range(longest) for group in groups if turn < len(group)]
 
 
 def sample(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:

@@ -16,9 +16,9 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from ..config import UserError
 from ..runs import seed_of
-from .tasks import TASKS, Task, pieces
+from .tasks import Task
+from .words import length_units
 
-METRICS = {"choice": ("accuracy", "f1"), "rating": ("mae", "rmse"), "text": ("rouge1", "rougeL")}
 RESAMPLES = 1000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -28,7 +28,7 @@ class Characters:
     tokenizer drops everything outside a-z and 0-9, so that a Chinese answer always scores 0."""
 
     def tokenize(self, text: str) -> list[str]:
-        return pieces(text.lower(), "zh")
+        return length_units(text.lower(), "zh")
 
 
 ROUGES = ["rouge1", "rougeL"]
@@ -36,34 +36,33 @@ ROUGE = {"en": RougeScorer(ROUGES, use_stemmer=False),  # built once: rewards ar
          "zh": RougeScorer(ROUGES, tokenizer=Characters())}
 
 
-def score(task: str, golds: dict[str, str], preds: dict[str, str]) -> dict:
+def score(task: Task, golds: dict[str, str], preds: dict[str, str]) -> dict:
     """{"n", "strict": {metric: value}, "lenient": {...}, "parse_failure": share, "interval": {metric: [lo, hi]}}.
 
     The interval is a 95% bootstrap of the lenient per-item means: accuracy, mae, or rouge1 and rougeL.
     """
-    t = TASKS[task]
     _same_ids(golds, preds)
     gold = [golds[i].strip() for i in golds]
     raw = [preds[i].strip() for i in golds]
-    read = [t.parse_answer(p) for p in raw]
-    strict = _metrics(t, gold, raw)[0]
-    lenient, items = _metrics(t, gold, [a or "" for a in read])
+    read = [task.parse_answer(p) for p in raw]
+    strict = _metrics(task, gold, raw)[0]
+    lenient, items = _metrics(task, gold, [a or "" for a in read])
     return {"n": len(gold), "strict": strict, "lenient": lenient,
             "parse_failure": sum(a is None for a in read) / len(read),
             "interval": {name: _bootstrap(values) for name, values in items.items()}}
 
 
-def _metrics(t: Task, gold: list[str], pred: list[str]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def _metrics(task: Task, gold: list[str], pred: list[str]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """The task's metrics, and the per-item values [n] of those that are means over items."""
-    if t.kind == "choice":
-        classes = {label: c for c, label in enumerate(t.labels)}
+    if task.kind == "choice":
+        classes = {label: c for c, label in enumerate(task.labels)}
         g, p = (np.array([classes.get(a, -1) for a in answers]) for answers in (gold, pred))
         items = {"accuracy": (g == p).astype(float)}
         return {"accuracy": items["accuracy"].mean().item(), "f1": _macro_f1(g, p, len(classes))}, items
-    if t.kind == "rating":
-        error = np.array([abs(_rating(p, float(g), *t.scale) - float(g)) for g, p in zip(gold, pred)])
+    if task.kind == "rating":
+        error = np.array([abs(_rating(p, float(g), *task.scale) - float(g)) for g, p in zip(gold, pred)])
         return {"mae": error.mean().item(), "rmse": math.sqrt((error ** 2).mean())}, {"mae": error}
-    pairs = np.array([_rouge(g, p, t) for g, p in zip(gold, pred)])
+    pairs = np.array([_rouge(g, p, task) for g, p in zip(gold, pred)])
     items = {"rouge1": pairs[:, 0], "rougeL": pairs[:, 1]}
     return {name: values.mean().item() for name, values in items.items()}, items
 
@@ -116,18 +115,18 @@ def _same_ids(golds: dict, preds: dict) -> None:
             raise UserError(f"{len(ids)} {what} ids in the predictions: {names}; they must be exactly the gold ids")
 
 
-def item_reward(task: str, answer: str | None, gold: str) -> float:
-    """The task reward of one answer, in 0..1: a hit, 1 - |y - y'| / (high - low), or the mean of ROUGE-1 and ROUGE-L (our choice).
+def item_reward(task: Task, answer: str | None, gold: str) -> float:
+    """The task reward of one answer, in 0..1: a hit, 1 - |y - y'| / (high - low), or the mean of ROUGE-1 and ROUGE-L
+    (our choice).
 
     An answer that cannot be read earns 0, never a partial reward.
     """
-    t = TASKS[task]
-    parsed = t.parse_answer(answer) if answer else None
+    parsed = task.parse_answer(answer) if answer else None
     if parsed is None:
         return 0.0
-    if t.kind == "choice":
+    if task.kind == "choice":
         return float(parsed == gold.strip())
-    if t.kind == "rating":
-        low, high = t.scale
+    if task.kind == "rating":
+        low, high = task.scale
         return 1.0 - abs(float(parsed) - float(gold)) / (high - low)
-    return sum(_rouge(gold, parsed, t)) / 2
+    return sum(_rouge(gold, parsed, task)) / 2

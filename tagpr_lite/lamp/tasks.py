@@ -1,19 +1,25 @@
 """The tasks: the seven of LaMP, an eighth of ours for zero-shot transfer, their Chinese twins, and a person's own.
 
-Decisions. A task is told from the question's own words (the official instruction is part of the input string) and
-the outputs file's `task` field must agree; folder names say nothing. The instruction strings, label order, retrieval
-queries and corpora of LaMP_1 to LaMP_7 are those of the official code, except that candidate titles are found by
-their delimiters, since a title may itself hold quotation marks. `shop_reviews` and everything `_zh` are ours and occur
-only in the built-in benchmark. A person's own task (own.py) is declared in a file and joins TASKS by `declare`.
+Decisions. A question holds its Task, so that nobody looks a task up by its name: a name is turned into a Task where a file
+is read, and nowhere else. A task is told from the question's own words (the official instruction is part of the input
+string) and the outputs file's `task` field must agree; folder names say nothing. The instruction strings, label order,
+retrieval queries and corpora of LaMP_1 to LaMP_7 are those of the official code, except that candidate titles are found
+by their delimiters, since a title may itself hold quotation marks. `shop_reviews` and everything `_zh` are ours and
+occur only in the built-in benchmark. A person's own task is declared in a file (own.py).
 """
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import UserError
 from . import answers
+
+METRICS = {"choice": ("accuracy", "f1"), "rating": ("mae", "rmse"), "text": ("rouge1", "rougeL")}
+"""The metrics of every kind of task, the main one first."""
+LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,110 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What one task asks, how its answers are read, and which keys its profile items have in a file."""
+    name: str
+    title: str
+    kind: str
+    """choice, rating or text: decides the metrics."""
+    instruction: str
+    """What an input begins with."""
+    text_key: str = "text"
+    label_key: str | None = "title"
+    """The keys of a profile item in a file; None: items have no label."""
+    labels: tuple[str, ...] = ()
+    """The answers of a choice, or a rating's whole numbers in order."""
+    noun: str = "answers"
+    """What a user's past labels are called."""
+    lamp_name: str = ""
+    """The benchmark task whose input form this has: LaMP_3 for LaMP_3_zh; empty for a person's own task."""
+    ranked_with_label: bool = False
+    """Whether retrieval sees an item's label: officially for tasks 1, 4 and 5."""
+    language: str = "en"
+
+    @property
+    def form(self) -> str:
+        """How a question is put: `citation` offers two titles (LaMP_1), the others are as their kind says."""
+        return "citation" if self.lamp_name == "LaMP_1" else self.kind
+
+    @property
+    def metric(self) -> str:
+        """The main metric."""
+        return METRICS[self.kind][0]
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.metric in LOWER_IS_BETTER
+
+    @property
+    def scale(self) -> tuple[int, int]:
+        """(lowest, highest) rating."""
+        return int(self.labels[0]), int(self.labels[-1])
+
+    @property
+    def asks_what_items_hold(self) -> bool:
+        """Whether a question's own text is of the kind that items hold, a review among reviews. A citation asks about a
+        title, and its items are abstracts."""
+        return self.form != "citation"
+
+    @property
+    def shows_item_text(self) -> bool:
+        """Whether prompts show an item's text; of a citation they show titles alone, as the official prompt does."""
+        return self.form != "citation"
+
+    @property
+    def prefix(self) -> str:
+        """What tells the task of an input. LaMP_2 stops before its tag list, which a subset may shorten."""
+        return re.split(r" tags:|标签：", self.instruction)[0] if self.lamp_name == "LaMP_2" else self.instruction
+
+    def ask(self, payload: str) -> str:
+        """The input string for a payload (a review, an article ...)."""
+        gap = " " if self.language == "en" and self.instruction else ""
+        return f"{self.instruction}{gap}{payload}"
+
+    def payload(self, input: str) -> str:
+        """The question's own content without the instruction; of a citation the author's own title."""
+        if self.form == "citation":
+            match = CITATION[self.language].match(input)
+            return match.group(1) if match else input
+        if self.lamp_name == "LaMP_2":
+            return re.split(r"description:|简介：", input, maxsplit=1)[-1].strip() or input
+        return input.removeprefix(self.instruction).strip()
+
+    def options(self, input: str) -> list[str]:
+        """Citation: the two candidate titles in order. Other choices: the labels, in LaMP_2 those the input lists."""
+        if self.form == "citation":
+            match = CITATION[self.language].match(input)
+            return [match.group(2), match.group(3)] if match else []
+        if self.lamp_name == "LaMP_2":
+            match = re.search(r"(?:tags: |标签：)\[(.*?)\]", input)
+            return [tag.strip() for tag in match.group(1).split(",")] if match else list(self.labels)
+        return list(self.labels) if self.kind == "choice" else []
+
+    def query(self, input: str) -> str:
+        """What profile items are ranked against: of a citation the two candidates (officially not the own title)."""
+        return " ".join(self.options(input)) if self.form == "citation" else self.payload(input)
+
+    def corpus(self, item: Item) -> str:
+        """What a profile item is ranked by. The official code indexes no tag, score or e-mail subject."""
+        return f"{item.label} {item.text}" if self.ranked_with_label else item.text
+
+    def parse_answer(self, text: str) -> str | None:
+        """The answer that `text` gives, in the gold's form, or None when it gives none."""
+        if self.form == "citation":
+            return answers.reference(answers.after_marker(text))
+        if self.form == "choice":
+            return answers.label(answers.after_marker(text), self.labels)
+        if self.form == "rating":
+            return answers.rating(answers.after_marker(text), *self.scale)
+        return answers.line(text)
+
+
+@dataclass(frozen=True)
 class Question:
+    """One question of one user, with the user's profile."""
     id: str
-    task: str
+    task: Task
     user: str
     input: str
     gold: str | None
@@ -39,87 +146,13 @@ class Question:
     date: str = ""
     """When the question was asked, where the data say so."""
 
-
-@dataclass(frozen=True)
-class Task:
-    name: str
-    title: str
-    kind: str
-    """choice, rating or text."""
-    instruction: str
-    """What an input begins with."""
-    text_key: str = "text"
-    label_key: str | None = "title"
-    """The keys of a profile item in a file; None: items have no label."""
-    labels: tuple[str, ...] = ()
-    """The answers of a choice, or a rating's whole numbers in order."""
-    noun: str = "answers"
-    """What a user's past labels are called."""
-    shape: str = ""
-    """The LaMP task whose input form this has: LaMP_1 has two candidates, LaMP_2 lists its tags."""
-    ranked_with_label: bool = False
-    """Whether retrieval sees an item's label: officially for tasks 1, 4 and 5."""
-    language: str = "en"
-
     @property
-    def metric(self) -> str:
-        return {"choice": "accuracy", "rating": "mae", "text": "rouge1"}[self.kind]
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.kind == "rating"
-
-    @property
-    def scale(self) -> tuple[int, int]:
-        """(lowest, highest) rating."""
-        return int(self.labels[0]), int(self.labels[-1])
-
-    @property
-    def prefix(self) -> str:
-        """What tells the task of an input. LaMP_2 stops before its tag list, which a subset may shorten."""
-        return re.split(r" tags:|标签：", self.instruction)[0] if self.shape == "LaMP_2" else self.instruction
-
-    def ask(self, payload: str) -> str:
-        """The input string for a payload (a review, an article ...)."""
-        gap = " " if self.language == "en" and self.instruction else ""
-        return f"{self.instruction}{gap}{payload}"
-
-    def payload(self, input: str) -> str:
-        """The question's own content without the instruction; for LaMP_1 the author's own title."""
-        if self.shape == "LaMP_1":
-            found = CITATION[self.language].match(input)
-            return found.group(1) if found else input
-        if self.shape == "LaMP_2":
-            return re.split(r"description:|简介：", input, maxsplit=1)[-1].strip() or input
-        return input.removeprefix(self.instruction).strip()
-
-    def options(self, input: str) -> list[str]:
-        """LaMP_1: the two candidate titles in order. Other choices: the labels, in LaMP_2 those the input lists."""
-        if self.shape == "LaMP_1":
-            found = CITATION[self.language].match(input)
-            return [found.group(2), found.group(3)] if found else []
-        if self.shape == "LaMP_2":
-            found = re.search(r"(?:tags: |标签：)\[(.*?)\]", input)
-            return [t.strip() for t in found.group(1).split(",")] if found else list(self.labels)
-        return list(self.labels) if self.kind == "choice" else []
-
-    def query(self, input: str) -> str:
-        """What profile items are ranked against: for LaMP_1 the two candidates (officially not the own title)."""
-        return " ".join(self.options(input)) if self.shape == "LaMP_1" else self.payload(input)
-
-    def corpus(self, item: Item) -> str:
-        """What a profile item is ranked by. The official code indexes no tag, score or e-mail subject."""
-        return f"{item.label} {item.text}" if self.ranked_with_label else item.text
-
-    def parse_answer(self, text: str) -> str | None:
-        """The answer that `text` gives, in the gold's form, or None when it gives none."""
-        if self.shape == "LaMP_1":
-            return answers.reference(answers.after_marker(text))
-        if self.kind == "choice":
-            return answers.label(answers.after_marker(text), self.labels)
-        if self.kind == "rating":
-            return answers.rating(answers.after_marker(text), *self.scale)
-        return answers.line(text)
+    def gold_text(self) -> str:
+        """The gold in words: of a citation the title that it points to, otherwise the gold itself."""
+        if self.task.form == "citation" and self.gold in ("[1]", "[2]"):
+            options = self.task.options(self.input)
+            return options[int(self.gold[1]) - 1] if options else ""
+        return self.gold or ""
 
 
 MOVIE_TAGS = ("sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy", "classic",
@@ -162,91 +195,41 @@ CITATION = {
 
 
 def _built_in() -> dict[str, Task]:
-    english = [replace(t, shape=t.name) for t in LAMP]
-    chinese = [replace(t, name=f"{t.name}_zh", title=f"{t.title.removesuffix(' (ours)')}, Chinese (ours)", language="zh",
-                       instruction=CHINESE[t.name], labels=MOVIE_TAGS_ZH if t.name == "LaMP_2" else t.labels)
-               for t in english]
-    return {t.name: t for t in english + chinese}
+    english = [replace(task, lamp_name=task.name) for task in LAMP]
+    chinese = [
+        replace(task, name=f"{task.name}_zh", title=f"{task.title.removesuffix(' (ours)')}, Chinese (ours)",
+                language="zh", instruction=CHINESE[task.name],
+                labels=MOVIE_TAGS_ZH if task.name == "LaMP_2" else task.labels)
+        for task in english]
+    return {task.name: task for task in english + chinese}
 
 
-TASKS: dict[str, Task] = _built_in()
-BUILT_IN = frozenset(TASKS)
-OFFICIAL = tuple(t.name for t in LAMP if t.name.startswith("LaMP_"))
+TASKS: Mapping[str, Task] = _built_in()
+"""The built-in tasks by name. A person's own tasks are never added: they travel with their questions."""
+OFFICIAL = tuple(task.name for task in LAMP if task.name.startswith("LaMP_"))
 
 
-def declare(task: Task) -> None:
-    """Makes a person's own task known. Declaring it again is harmless; another one under its name is an error."""
-    if TASKS.setdefault(task.name, task) != task:
-        raise UserError(f"the name {task.name} is taken by another task; choose another name")
-
-
-def task_name(word: Any) -> str:
+def find_task(word: Any, tasks: Mapping[str, Task] = TASKS) -> Task:
     """LaMP_3 for `LaMP_3`, `LaMP-3` or `lamp_3`; the official files and scripts differ in the dash."""
-    plain = lambda text: re.sub(r"[-_ ]", "", str(text)).lower()
-    found = next((name for name in TASKS if plain(name) == plain(word)), None)
-    if found is None:
-        shown = [name for name in TASKS if not name.endswith("_zh")]
-        raise UserError(f"unknown task '{str(word)[:40]}'; known: {', '.join(shown)}")
-    return found
+    def without_dashes(name: Any) -> str:
+        return re.sub(r"[-_ ]", "", str(name)).lower()
+
+    for name, task in tasks.items():
+        if without_dashes(name) == without_dashes(word):
+            return task
+    known = [name for name in tasks if not name.endswith("_zh")]
+    raise UserError(f"unknown task '{str(word)[:40]}'; known: {', '.join(known)}")
 
 
-def detect(input: str, task_field: str | None = None) -> str:
+def detect(input: str, task_field: str | None = None) -> Task:
     """Which task a question is, from the words it begins with; `task_field` (of the outputs file) must agree."""
-    said = task_name(task_field) if task_field else None
-    seen = next((name for name in TASKS if (p := TASKS[name].prefix) and input.startswith(p)), None)
+    named = find_task(task_field) if task_field else None
+    detected = next((task for task in TASKS.values() if task.prefix and input.startswith(task.prefix)), None)
     start = repr(input[:50])
-    if seen is None and input.startswith("Which category does this article relate to"):
+    if detected is None and input.startswith("Which category does this article relate to"):
         raise UserError("this is the old LaMP-2 (news categories); fetch movie tagging from LaMP_2/new instead")
-    if seen is None:
+    if detected is None:
         raise UserError(f"no LaMP task has an input that begins {start}")
-    if said and said != seen:
-        raise UserError(f"the outputs file says {said} but an input begins {start}, which is {seen}")
-    return seen
-
-
-# ---------------------------------------------------------------- words
-
-CHINESE_RUN = r"[\u3400-\u9fff]"
-
-
-def words_of(text: str) -> list[str]:
-    """Words of four letters or more, as shorter ones say little about a subject; pairs of neighbouring Chinese
-    characters, which is as near to a word as one gets without a dictionary."""
-    return [pair or word for pair, word in
-            re.findall(rf"(?=({CHINESE_RUN}{{2}})){CHINESE_RUN}|((?:(?!{CHINESE_RUN})[^\W\d_]){{4,}})", text)]
-
-
-def pieces(text: str, language: str) -> list[str]:
-    """What the length of a text is counted in: words, or for Chinese characters (Latin words and numbers whole)."""
-    return text.split() if language == "en" else re.findall(r"[A-Za-z0-9]+|[^\W_]", text)
-
-
-def plain(text: str) -> str:
-    """Lower case, single spaces, no full stop or ellipsis at the end: how texts are compared."""
-    return " ".join(text.lower().split()).rstrip(".… ")
-
-
-# ---------------------------------------------------------------- rows of data/*.jsonl
-
-def to_row(question: Question) -> dict:
-    """As JSON has it. Not asdict, which copies deeply: a third of the time of a conversion."""
-    return {**vars(question), "profile": [dict(vars(item)) for item in question.profile],
-            "retrieved": list(question.retrieved)}
-
-
-def from_row(row: dict) -> Question:
-    """The inverse of `to_row` after a trip through JSON."""
-    try:
-        items = tuple(Item(**item) for item in row["profile"])
-        question = Question(**{**row, "profile": items, "retrieved": tuple(row.get("retrieved", ()))})
-        words = [question.id, question.user, question.input]
-        words += [word for i in items for word in (i.id, i.text, i.label, i.date)]
-        good = all(isinstance(w, str) for w in words) and isinstance(question.gold, str | None)
-        good = good and question.task in TASKS
-        good = good and all(type(p) is int and 0 <= p < len(items) for p in question.retrieved)
-    except (KeyError, TypeError, AttributeError):
-        good = False
-    if not good:
-        name = row.get("id", "?") if isinstance(row, dict) else "?"
-        raise UserError(f"question row {str(name)[:40]!r} has not the shape that step 1 writes; run step 1 again")
-    return question
+    if named and named != detected:
+        raise UserError(f"the outputs file says {named.name} but an input begins {start}, which is {detected.name}")
+    return detected

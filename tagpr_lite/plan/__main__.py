@@ -16,9 +16,10 @@ import json
 from dataclasses import asdict, replace
 from itertools import product
 
-from ..config import Model, UserError
+from ..config import LAYOUTS, Model, UserError
 from ..runs import guard
-from .formulas import GIB, LAYOUTS, Job, Plan, candidates, make, refusal, reserve
+from .choice import Plan, candidates, make, refusal, reserve
+from .formulas import GIB, Job
 from .shapes import SHAPES, shape_of
 
 PHASES = ("rollout", "scoring", "update")
@@ -56,7 +57,8 @@ def verify(job: Job, plan: Plan, card=None) -> dict[str, dict[str, int]]:
     sizes = (job.prompt, job.group, job.completion)
     found = {"rollout": count.count_rollout(model, plan.rollout_prompts, *sizes),
              "scoring": count.count_scoring(model, job.prompt, job.completion, plan.micro),
-             "update": count.count_update(model, plan.layout, *sizes, plan.micro, plan.logp_chunk, job.reference)}
+             "update": count.count_update(model, plan.layout, *sizes, plan.micro, plan.logp_chunk,
+                                         "ref" if job.reference else None)}
     stays = {"formula": plan.parts["weights"] + plan.parts["adapters"], "counted": found["update"].static}
     return {"held": stays} | {k: {"formula": plan.parts[k], "counted": c.peak - c.static} for k, c in found.items()}
 
@@ -126,7 +128,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m tagpr_lite.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="Qwen3-4B", help="a known model, or a folder with config.json")
     parser.add_argument("--vram", type=float, default=0.0, help="budget in GiB; 0: no bound")
     parser.add_argument("--prompt", type=int, default=2048, help="tokens of the longest prompt")

@@ -30,10 +30,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ..config import Model
 from ..engine import prefix
-from ..engine.logps import token_logps
 from ..engine.model import adapter_parameters, add_adapter
-from ..engine.prefix import LAYOUTS, Decode, SharedPrefix, base_of, forward
+from ..engine.prefix import Decode, SharedPrefix, base_of, forward
 from ..engine.sample import choose, prefill
+from ..engine.update import group_gradient
 from .shapes import Shape
 
 POLICY = "policy"
@@ -244,9 +244,9 @@ def materialise(model: nn.Module, device: torch.device) -> nn.Module:
 # ---------------------------------------------------------------- what is counted
 
 def count_update(model: nn.Module, layout: str, prompt: int, group: int, completion: int, micro: int, chunk: int,
-                 reference: bool = False) -> Count:
-    """A group of full length and the optimiser step, as grpo.loop runs them; earlier groups have left a gradient.
-    `reference`: log-probs under the frozen adapter too, as the KL term needs them."""
+                 reference: str | None = None) -> Count:
+    """A group of full length and the optimiser step, by the code that the GRPO loop runs; earlier groups have left a
+    gradient. reference: the adapter whose log-probs the KL term needs."""
     params = adapter_parameters(model, POLICY).values()
     device = next(iter(params)).device
     optimizer = torch.optim.AdamW(params, lr=1e-4, weight_decay=0.0, foreach=True)  # as on a CUDA card
@@ -254,23 +254,14 @@ def count_update(model: nn.Module, layout: str, prompt: int, group: int, complet
         p.grad = torch.zeros_like(p)
     optimizer.step()  # makes the two moments
     optimizer.zero_grad(set_to_none=True)
-    ids = lambda *shape: torch.zeros(*shape, dtype=torch.long, device=device)
+    prompt_ids = torch.zeros(prompt, dtype=torch.long, device=device)
+    completions = [[0] * completion] * group
 
     def work():
         for p in params:
             p.grad = torch.zeros_like(p)
-        at = LAYOUTS[layout](model, ids(prompt))
-        with torch.no_grad():
-            ref = SharedPrefix(model, ids(prompt)) if reference else None
-        for part in ids(group, completion).split(micro):
-            every = torch.ones_like(part, dtype=torch.bool)
-            logps, _ = token_logps(model, at.predict(part), part, every, chunk=chunk)
-            if reference:
-                with torch.no_grad():
-                    token_logps(model, ref.predict(part), part, every, chunk=chunk)
-            logps.sum().backward()
-            del logps  # its graph holds the prompt's keys and values
-        at.backward()
+        group_gradient(model, prompt_ids, completions, lambda batch: (batch.logps.sum(), {}), layout=layout, micro=micro,
+                       logp_chunk=chunk, reference=reference)
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from statistics import mean, stdev
 
 import numpy as np
+from torch import Tensor
 
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
@@ -36,7 +37,7 @@ def examine(prmu: PRMU, held: list[Pair], tune: list[Pair], seed: int, tick: Cal
     temperature = fit_temperature(tuned)
     only = [n for n, p in enumerate(held) if p.kind == "other_user"]
     report = shares(apart, range(len(held))) | {"heldout_pairs": len(held), "user_only": shares(apart, only) | {"n": len(only)}}
-    for key, of in (("by_kind", lambda p: p.kind), ("by_task", lambda p: p.question.task)):
+    for key, of in (("by_kind", lambda p: p.kind), ("by_task", lambda p: p.question.task.name)):
         report[key] = {name: {"n": len(rows)} | shares(apart, rows) for name in sorted({of(p) for p in held})
                        if (rows := [n for n, p in enumerate(held) if of(p) == name])}
     own = apart["accuracy"]
@@ -45,21 +46,35 @@ def examine(prmu: PRMU, held: list[Pair], tune: list[Pair], seed: int, tick: Cal
     return report
 
 
-def margins(prmu: PRMU, pairs: list[Pair], seed: int, tick: Callable[[], None], ways: tuple[str, ...] = WAYS) -> dict[str, list[float]]:
-    """{way: [pairs] r(chosen) - r(rejected)}. A stranger is another held-out user of the same task."""
-    rng, found = random.Random(seed_of(seed, "shuffle")), {w: [0.0] * len(pairs) for w in ways}
-    place = {id(p): n for n, p in enumerate(pairs)}
+def margins(prmu: PRMU, pairs: list[Pair], seed: int, tick: Callable[[], None], ways: tuple[str, ...] = WAYS
+            ) -> dict[str, list[float]]:
+    """{way: [pairs] r(chosen) - r(rejected)}: with the own embedding, with that of another held-out user of the same task,
+    and with the generic one."""
+    rng = random.Random(seed_of(seed, "shuffle"))
+    place = {id(pair): n for n, pair in enumerate(pairs)}
+    margins_of = {way: [0.0] * len(pairs) for way in ways}
     for case in cases(pairs):
-        q = case[0].question
-        others = [p.question for p in pairs if p.question.task == q.task and p.question.user != q.user]
-        nobody, by = prmu.users.nobody(), rng.choice(others) if others else None
-        users = {"accuracy": lambda: prmu.user(q), "shuffled": lambda: prmu.user(by) if by else nobody, "generic": lambda: nobody}
+        question = case[0].question
+        others = [pair.question for pair in pairs
+                  if pair.question.task == question.task and pair.question.user != question.user]
+        other = rng.choice(others) if others else None
+        completions = encoded(prmu, case)
         for way in ways:
-            scores = prmu.rate(q, encoded(prmu, case), users[way]()).tolist()
-            for p, r in zip(case, scores[1:]):
-                found[way][place[id(p)]] = scores[0] - r
+            user = _user_for(way, prmu, question, other)
+            chosen, *rejected = prmu.rate(question, completions, user).tolist()
+            for pair, score in zip(case, rejected, strict=True):
+                margins_of[way][place[id(pair)]] = chosen - score
         tick()
-    return found
+    return margins_of
+
+
+def _user_for(way: str, prmu: PRMU, question: Question, other: Question | None) -> Tensor:
+    """The soft tokens [t, H] that a question is asked with; without another user the generic one stands for them."""
+    if way == "accuracy":
+        return prmu.user(question)
+    if way == "shuffled" and other is not None:
+        return prmu.user(other)
+    return prmu.generic_user()
 
 
 def shares(apart: dict[str, list[float]], rows) -> dict[str, float]:
@@ -125,7 +140,7 @@ def agreement(prmu: PRMU, questions: list[Question], kept: dict[str, str], rules
     from scipy.stats import kendalltau
     taus: dict[str, list[float]] = {}
     for q in questions:
-        if q.id not in rules or q.id not in kept or len(taus.get(q.task, ())) >= most:
+        if q.id not in rules or q.id not in kept or len(taus.get(q.task.name, ())) >= most:
             continue
         answers = {chain_of(kept[q.id]).answer: kept[q.id]}
         others = [o for o in questions if o.task == q.task and o.user != q.user]
@@ -137,7 +152,7 @@ def agreement(prmu: PRMU, questions: list[Question], kept: dict[str, str], rules
         if len(set(true)) > 1:
             scores = prmu.rate(q, [prmu.encode(t) for t in answers.values()]).tolist()
             if not math.isnan(tau := float(kendalltau(scores, true).statistic)):
-                taus.setdefault(q.task, []).append(tau)
+                taus.setdefault(q.task.name, []).append(tau)
     return {task: {"tau": round(mean(t), 4), "error": round(stdev(t) / len(t)**0.5, 4) if len(t) > 1 else 0.0, "n": len(t)}
             for task, t in sorted(taus.items())}
 

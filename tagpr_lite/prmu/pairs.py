@@ -20,10 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..lamp.retrieve import retrieve
+from ..lamp.sampling import group_by, round_robin
 from ..lamp.scorer import item_reward
-from ..lamp.tasks import TASKS, Question
+from ..lamp.tasks import Question
 from ..runs import seed_of
-from ..tags.chains import why_not
+from ..tags.chains import rejection_reason
 from ..tags.facts import LOOKS, groundedness
 from ..tags.schema import Chain, Fault, parse, render
 from ..tags.teachers import template
@@ -61,7 +62,7 @@ def tune_users(questions: list[Question], share: float, seed: int) -> set[str]:
     among them), by the hash of the user alone. Whoever is drawn for one task is left out of the training of all."""
     users: dict[str, set[str]] = {}
     for q in questions:
-        users.setdefault(q.task, set()).add(q.user)
+        users.setdefault(q.task.name, set()).add(q.user)
     drawn: set[str] = set()
     for of_task in users.values():
         order = sorted(of_task, key=lambda user: seed_of(seed, "heldout", user))
@@ -75,7 +76,7 @@ def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[W
     rng = random.Random(seed_of(seed, "pairs"))
     by_task: dict[str, list[Question]] = {}
     for q in questions:
-        by_task.setdefault(q.task, []).append(q)
+        by_task.setdefault(q.task.name, []).append(q)
     rolled: dict[str, list[Written]] = {}
     for w in rollouts:
         rolled.setdefault(w.question.id, []).append(w)
@@ -83,7 +84,7 @@ def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[W
     for q in questions:
         own = chain_of(kept[q.id]) if q.id in kept else None
         if own is not None:
-            found.update(dict.fromkeys(_against_strangers(q, own, by_task[q.task], strangers, rules, cues, rng)))
+            found.update(dict.fromkeys(_against_strangers(q, own, by_task[q.task.name], strangers, rules, cues, rng)))
             found.update(dict.fromkeys(_worse(q, own, cues)))
         found.update(dict.fromkeys(_of_rollouts(q, own, rolled.get(q.id, []))))
     return balanced(list(found), rng)
@@ -128,11 +129,11 @@ def _against_strangers(q: Question, own: Chain, others: list[Question], most: in
 def written_for(other: Question, cues: Cues) -> Chain | None:
     """What the template writes for a question that another user asks: of its readings the one that is right for them,
     where that is known; else its first. A free text cannot be written without their answer."""
-    if TASKS[other.task].kind == "text":
+    if other.task.kind == "text":
         return template.write(other, 0, cues)
     tried = readings(other, cues)
     if other.gold:
-        tried = [c for c in tried if not why_not(c, other)]
+        tried = [c for c in tried if not rejection_reason(c, other)]
     return tried[0] if tried else None
 
 
@@ -153,7 +154,7 @@ def contradicting(own: Chain, theirs: Chain | None, q: Question) -> Chain | None
 
 def _worse(q: Question, own: Chain, cues: Cues) -> list[Pair]:
     """The template's wrong readings from the right profile."""
-    if TASKS[q.task].kind == "text":
+    if q.task.kind == "text":
         return []
     return [Pair(q, render(own), render(c), "worse_answer", _gap(q, own.answer, c.answer), "template")
             for c in readings(q, cues) if _differ(own.answer, c.answer)][:2]
@@ -180,7 +181,7 @@ def _of_rollouts(q: Question, own: Chain | None, rows: list[Written]) -> list[Pa
 def score(q: Question, text: str) -> float:
     """The task reward of a text; one that is no chain has none."""
     chain = chain_of(text)
-    return item_reward(q.task, TASKS[q.task].parse_answer(chain.answer), q.gold) if chain and q.gold else 0.0
+    return item_reward(q.task, q.task.parse_answer(chain.answer), q.gold) if chain and q.gold else 0.0
 
 
 def _gap(q: Question, better: str, worse: str) -> float:
@@ -195,14 +196,21 @@ def _differ(a: str, b: str) -> bool:
 # ---------------------------------------------------------------- balance
 
 def balanced(pairs: list[Pair], rng: random.Random) -> list[Pair]:
-    """Shuffled; within a kind, surplus pairs of the more frequent order of lengths are left out."""
+    """Shuffled; within a kind as many pairs whose chosen chain is the longer one as pairs whose chosen chain is the shorter
+    one, so that length predicts nothing."""
     kept = []
     for kind in KINDS:
-        of = lambda test: rng.sample(rows := [p for p in pairs if p.kind == kind and test(len(p.chosen), len(p.rejected))], len(rows))
-        longer, shorter, same = of(lambda a, b: a > b), of(lambda a, b: a < b), of(lambda a, b: a == b)
-        n = min(len(longer), len(shorter))
-        kept += longer[:n] + shorter[:n] + same
-    return rng.sample(kept, len(kept))
+        of_kind = [pair for pair in pairs if pair.kind == kind]
+        longer = shuffled([pair for pair in of_kind if len(pair.chosen) > len(pair.rejected)], rng)
+        shorter = shuffled([pair for pair in of_kind if len(pair.chosen) < len(pair.rejected)], rng)
+        same = shuffled([pair for pair in of_kind if len(pair.chosen) == len(pair.rejected)], rng)
+        count = min(len(longer), len(shorter))  # what one side has too many is dropped
+        kept += longer[:count] + shorter[:count] + same
+    return shuffled(kept, rng)
+
+
+def shuffled(rows: list, rng: random.Random) -> list:
+    return rng.sample(rows, len(rows))
 
 
 def cases(pairs: list[Pair], most: int = 4) -> list[list[Pair]]:
@@ -216,10 +224,6 @@ def cases(pairs: list[Pair], most: int = 4) -> list[list[Pair]]:
     return [part for rows in by.values() for part in rows]
 
 
-def spread(rows: list, most: int, key: Callable) -> list:
+def take_turns(rows: list, most: int, key: Callable) -> list:
     """At most `most` of the rows; those of different keys take turns, in the order in which they come."""
-    queues: dict[object, list] = {}
-    for row in rows:
-        queues.setdefault(key(row), []).append(row)
-    turns = [row for n in range(max(map(len, queues.values()), default=0)) for q in queues.values() for row in q[n:n + 1]]
-    return turns[:most]
+    return round_robin(group_by(rows, key).values())[:most]

@@ -22,14 +22,14 @@ AT_ONCE = 4  # questions
 
 def roll(config: Config, path: Path, model, tokenizer, questions: list[Question], tick: Callable[[int], None] = lambda n: None
          ) -> list[Written]:
-    """Written texts for these questions, SAMPLES of each view, under the active adapter; strangers are among `questions`."""
+    """Written texts for these questions, SAMPLES of each view, under the active adapter; other users are among `questions`."""
     done = {row["id"]: row for row in read_jsonl(path, partial=True)}
     write_jsonl(path, done.values())  # without a line that was cut
     todo, ends = [q for q in questions if q.id not in done], end_tokens(model, tokenizer)
     tick(len(questions) - len(todo))
     for i in range(0, len(todo), AT_ONCE):
         part = todo[i:i + AT_ONCE]
-        asked = [view for q in part for view in views(q, stranger(q, questions, config.seed))]
+        asked = [view for q in part for view in views(q, other_user_question(q, questions, config.seed))]
         prompts = [build(x, tokenizer, config.prompt, with_profile=name != "none", reason=True)[0] for name, _, x in asked]
         seeds = [[seed_of(config.seed, "prmu", q.id, name, n) for n in range(SAMPLES)] for name, q, _ in asked]
         found = sample(model, prompts, SAMPLES, config.grpo.completion, ends, temperature=config.grpo.temperature, seeds=seeds)
@@ -47,7 +47,7 @@ def views(q: Question, by: Question | None) -> list[tuple[str, Question, Questio
     return [("own", q, q), ("none", q, q), *([("other", q, asked_by(q, by, {}))] if by else [])]
 
 
-def stranger(q: Question, questions: list[Question], seed: int) -> Question | None:
+def other_user_question(q: Question, questions: list[Question], seed: int) -> Question | None:
     """Another user's question of the same task."""
     others = [o for o in questions if o.task == q.task and o.user != q.user]
     return random.Random(seed_of(seed, "stranger", q.id)).choice(others) if others else None

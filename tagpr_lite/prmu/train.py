@@ -21,57 +21,73 @@ from torch import Tensor
 from ..engine.model import load_training_state, save_training_state
 from ..runs import drop_metrics, log_metrics, progress, read_json, seed_of, whole_file, write_json
 from .model import PRMU
-from .pairs import Pair, cases
+from .pairs import Pair, cases, shuffled
 
 PULL = 0.01  # Bradley-Terry fixes differences only; the pull keeps r centred, and sigmoid(r) away from its flat ends
 WARMUP = 0.1  # of all steps; then cosine to a tenth
 
 
 def train(prmu: PRMU, pairs: list[Pair], tune: list[Pair], seed: int, folder: Path) -> dict:
-    """Trains to the end, or until `patience` checks brought nothing, and leaves the best parameters in. A run that was cut off
-    goes on from its last check. {"steps": of all, "stopped_at", "untrained_loss", "tune_loss"}."""
-    r, params, every, home = prmu.settings, prmu.trainable(), cases(pairs), folder / "prmu"
-    optimizer = torch.optim.AdamW(params.values(), lr=r.lr, weight_decay=0.01)
-    order = [c for epoch in range(r.epochs) for c in random.Random(seed_of(seed, "epoch", epoch)).sample(every, len(every))]
-    batches, state = batched(order, r.batch), home / "state.safetensors"
-    marks = {max(1, round(len(batches) * n / r.checks)) for n in range(1, r.checks + 1)}
-    done = load_training_state(state, params, optimizer)
-    tried = read_json(home / "tried.json")[:1 + sum(m <= done for m in marks)] if done else []  # a cut may lie between the two
-    if not tried:  # what the match says before any training is the first to beat
-        check(prmu, tune, tried, params, home)
+    """Trains to the end, or until `patience` checks brought nothing, and leaves the best parameters in. A run that was cut
+    off goes on from its last check. {"steps": of all, "stopped_at", "untrained_loss", "tune_loss"}."""
+    settings, params, home = prmu.settings, prmu.trainable(), folder / "prmu"
+    optimizer = torch.optim.AdamW(params.values(), lr=settings.lr, weight_decay=0.01)
+
+    # Every epoch's order is laid out beforehand, so that a resumed run only has to count.
+    order: list[list[Pair]] = []
+    for epoch in range(settings.epochs):
+        order += shuffled(cases(pairs), random.Random(seed_of(seed, "epoch", epoch)))
+    batches = batched(order, settings.batch)
+    checked_after = {max(1, round(len(batches) * n / settings.checks)) for n in range(1, settings.checks + 1)}
+
+    # Where a cut run goes on. A cut may lie between the two files, so the losses count as far as the steps do.
+    state = home / "state.safetensors"
+    done, _ = load_training_state(state, params, optimizer)
+    checks_done = 1 + sum(step <= done for step in checked_after)
+    tune_losses = read_json(home / "tried.json")[:checks_done] if done else []
+    if not tune_losses:  # what the match says before any training is the first to beat
+        check(prmu, tune, tune_losses, params, home)
     drop_metrics(folder, "reward", from_index=done)
+
     bar = progress(len(batches), "reward", "step")
     bar.update(done)
-    prmu.model.train()
-    while done < len(batches) and (len(tried) <= r.patience or min(tried[-r.patience:]) <= min(tried)):
-        set_rate(optimizer, r.lr, (done + 1) / len(batches))
+    prmu.train()
+    while done < len(batches) and not is_stalled(tune_losses, settings.patience):
+        set_rate(optimizer, settings.lr, (done + 1) / len(batches))
         stats = step(prmu, batches[done], optimizer, params, random.Random(seed_of(seed, "generic", done)))
         done += 1
-        if done in marks:
-            stats["tune_loss"] = check(prmu, tune, tried, params, home)
+        if done in checked_after:
+            stats["tune_loss"] = check(prmu, tune, tune_losses, params, home)
             save_training_state(state, done, params, optimizer)
         log_metrics(folder, "reward", index=done - 1, **stats)
         bar.set_postfix(accuracy=f"{stats['accuracy']:.2f}", refresh=False)
         bar.update()
     bar.close()
-    prmu.model.eval()
+    prmu.eval()
     best = load_file(home / "best.safetensors")
     with torch.no_grad():
-        for n, p in params.items():
-            p.copy_(best[n])
-    return {"steps": len(batches), "stopped_at": done, "untrained_loss": tried[0], "tune_loss": min(tried)}
+        for name, p in params.items():
+            p.copy_(best[name])
+    return {"steps": len(batches), "stopped_at": done, "untrained_loss": tune_losses[0], "tune_loss": min(tune_losses)}
 
 
-def check(prmu: PRMU, tune: list[Pair], tried: list[float], params: dict, home: Path) -> float:
-    """The loss on users that are not trained on, appended to `tried`; the parameters are saved when none was lower."""
-    prmu.model.eval()
-    tried.append(tune_loss(prmu, tune))
-    prmu.model.train()
-    if tried[-1] == min(tried):
+def is_stalled(losses: list[float], patience: int) -> bool:
+    """Whether the last `patience` losses are all worse than the best one before them; patience 0: never."""
+    if patience == 0 or len(losses) <= patience:
+        return False
+    return min(losses[-patience:]) > min(losses)
+
+
+def check(prmu: PRMU, tune: list[Pair], tune_losses: list[float], params: dict, home: Path) -> float:
+    """The loss on users that are not trained on, appended to `tune_losses`; the parameters are saved when none was lower."""
+    prmu.eval()
+    tune_losses.append(tune_loss(prmu, tune))
+    prmu.train()
+    if tune_losses[-1] == min(tune_losses):
         with whole_file(home / "best.safetensors") as beside:
-            save_file({n: p.detach().cpu().contiguous() for n, p in params.items()}, beside)
-    write_json(home / "tried.json", tried)
-    return tried[-1]
+            save_file({name: p.detach().cpu().contiguous() for name, p in params.items()}, beside)
+    write_json(home / "tried.json", tune_losses)
+    return tune_losses[-1]
 
 
 def set_rate(optimizer, lr: float, share: float) -> None:
@@ -95,24 +111,29 @@ def batched(order: list[list[Pair]], size: int) -> list[list[list[Pair]]]:
 
 def step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict, rng: random.Random) -> dict:
     """One optimiser step on the mean loss of the batch's pairs."""
-    n, sums = sum(map(len, batch)), {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
+    pairs = sum(len(case) for case in batch)
+    sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
     for case in batch:
-        q, known = case[0].question, rng.random() >= prmu.settings.generic
-        user = prmu.user(q) if known else prmu.users.nobody()
-        leaf = user.detach().requires_grad_()  # it enters twice, as part of the prompt and in the match: its gradients meet here
-        at = prmu.prefix(q, leaf, grad=True)
-        scores = prmu.scores(at, encoded(prmu, case), leaf)
-        loss = pair_loss(scores, case, prmu.settings.margin) + PULL * len(case) * (scores**2).mean()
-        (loss / n).backward()
-        at.backward()
-        user.backward(leaf.grad)
-        apart = (scores[0] - scores[1:]).detach()
-        sums = {"loss": sums["loss"] + loss.item() / n, "accuracy": sums["accuracy"] + float((apart > 0).sum()) / n,
-                "margin": sums["margin"] + float(apart.sum()) / n}
+        question = case[0].question
+        as_themselves = rng.random() >= prmu.settings.generic
+        user = prmu.user(question) if as_themselves else prmu.generic_user()  # [t, H]
+        # The user enters twice, in the prompt and in the match: the gradients of both meet in one leaf.
+        user_leaf = user.detach().requires_grad_()
+        shared_prompt = prmu.shared_prompt(question, user_leaf, grad=True)
+        scores = prmu.scores(shared_prompt, encoded(prmu, case), user_leaf)  # [1 + rejected chains]
+        pull = PULL * len(case) * (scores**2).mean()
+        loss = pair_loss(scores, case, prmu.settings.margin) + pull
+        (loss / pairs).backward()
+        shared_prompt.backward()
+        user.backward(user_leaf.grad)
+        margins = (scores[0] - scores[1:]).detach()  # above 0: told apart
+        sums["loss"] += loss.item() / pairs
+        sums["accuracy"] += float((margins > 0).sum()) / pairs
+        sums["margin"] += float(margins.sum()) / pairs
     torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {k: round(v, 5) for k, v in sums.items()}
+    return {name: round(value, 5) for name, value in sums.items()}
 
 
 def pair_loss(scores: Tensor, case: list[Pair], margin: float) -> Tensor:

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from ..engine.embed import mean_states
 from ..engine.prefix import base_of
-from ..lamp.tasks import TASKS, Item, Question
-from ..runs import read_json, whole_file
+from ..lamp.tasks import Item, Question
+from ..plan.run_plan import read_plan
+from ..runs import whole_file
 
 TEXT_TOKENS = 48  # enough for the gist of a text; means are read, not details
 INNER = 128  # width of f
@@ -39,7 +40,7 @@ def history(question: Question, most: int) -> list[Item]:
 
 def about(question: Question) -> str:
     """What the question asks about, without its instruction: what items are compared with."""
-    return TASKS[question.task].payload(question.input)
+    return question.task.payload(question.input)
 
 
 def said(item: Item) -> str:
@@ -49,7 +50,7 @@ def said(item: Item) -> str:
 
 def texts_file(folder: Path) -> Path:
     """Where a run keeps its text embeddings; another model makes others."""
-    return folder / f"texts-{str(read_json(folder / 'plan.json')['identity']).replace('/', '-')}.safetensors"
+    return folder / f"texts-{read_plan(folder).identity.replace('/', '-')}.safetensors"
 
 
 class TextEmbeddings:
@@ -100,6 +101,7 @@ class UserTokens(nn.Module):
         super().__init__()
         self.norm, self.rows = norm, {name: n for n, name in enumerate(users)}
         self.generic = nn.Parameter(torch.randn(tokens, hidden) * 0.1 * norm / hidden**0.5)  # e_0; see fit
+        self.register_buffer("first_generic", self.generic.detach().clone(), persistent=False)
         self.queries = nn.Parameter(torch.randn(tokens, INNER) * INNER**-0.5)
         self.sharp = nn.Parameter(torch.arange(tokens) % 2 * 12.0)  # every other token begins at what is like the question
         self.gate = nn.Parameter(torch.ones(tokens, 1))
@@ -117,9 +119,10 @@ class UserTokens(nn.Module):
 
     @torch.no_grad()
     def fit(self, items: Tensor) -> None:
-        """Takes from items [N, 3, H] the statistics that states are standardised by, and what is usual, where e_0 begins."""
+        """Takes from items [N, 3, H] the statistics that states are standardised by, and what is usual, where e_0 begins.
+        Calling it again starts anew."""
         self.usual.copy_(F.normalize(items[:, 2], dim=-1).mean(0))
-        self.generic += self.norm * self.usual
+        self.generic.copy_(self.first_generic + self.norm * self.usual)
         self.mean.copy_(items[:, :2].mean(0))
         self.spread.copy_(items[:, :2].std(0, correction=0).clamp(min=1e-3))
 
@@ -132,7 +135,7 @@ class UserTokens(nn.Module):
             e = e + self.own.weight[self.rows[user]].view_as(e)
         return self.scaled(e)
 
-    def nobody(self) -> Tensor:
+    def generic_user(self) -> Tensor:
         """e_0."""
         return self.scaled(self.generic)
 

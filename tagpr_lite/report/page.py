@@ -13,12 +13,13 @@ import yaml
 from jinja2 import Environment
 from markupsafe import Markup
 
-from ..lamp.rows import read_declared
-from ..lamp.tasks import TASKS
+from ..config import from_dict
+from ..lamp.rows import read_tasks
+from ..lamp.tasks import Task
+from ..plan import run_plan
 from ..runs import read_json, read_jsonl, read_metrics
 from ..tags.schema import Fault, parse
-from . import plots, tables
-from . import tag_figures as chains
+from . import plots, tables, tag_figures
 
 LONGEST = 1500  # characters of one text on the page; a longer one is cut and says so
 
@@ -39,29 +40,29 @@ def cut(text: object, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[:most]} … [{len(text) - most:,} more characters]"
 
 
-def verdict(task: str, answer: object, gold: object) -> tuple[str, str]:
-    """(class, words): right or wrong where the task has one right answer, neither where ROUGE judges free text."""
-    known, gold = TASKS.get(task), str(gold).strip()
-    read = str(answer or "").strip()
-    read = known.parse_answer(read) if known else read  # the lenient reading, as in the main table
+def verdict(task: Task | None, answer: object, gold: object) -> tuple[str, str]:
+    """(class, words): right or wrong where the task has one right answer, neither where ROUGE judges free text. task: None
+    where the run folder does not say what the task is."""
+    gold, read = str(gold).strip(), str(answer or "").strip()
+    read = task.parse_answer(read) if task else read  # the lenient reading, as in the main table
     if not read:
         return "wrong", "✗ no answer could be read"
     if read == gold:
         return "right", "✓ right"
-    if known and known.kind == "text":
+    if task and task.kind == "text":
         return "free", "≈ free text, judged by ROUGE"
-    if known and known.kind == "rating":
+    if task and task.kind == "rating":
         return "wrong", f"✗ off by {abs(float(read) - float(gold)):g}"
     return "wrong", "✗ wrong"
 
 
-def examples(folder: Path, system: str, primary: list[str]) -> list[dict]:
+def examples(folder: Path, system: str, primary: list[str], tasks: dict[str, Task]) -> list[dict]:
     """Of each task, the first of the system's dev predictions of every verdict, and the first malformed one."""
     shown = []
     for path in sorted((folder / "eval" / system).glob("[!.]*.json")):
         seen = set()
         for p in read_json(path).get("predictions") or []:
-            mark, said = verdict(path.stem, p.get("answer"), p.get("gold"))
+            mark, said = verdict(tasks.get(path.stem), p.get("answer"), p.get("gold"))
             thought = chain(p.get("text"), primary)
             kind = "malformed" if thought["fault"] else mark
             if kind not in seen:
@@ -85,6 +86,13 @@ def training(kept: list[dict], primary: list[str]) -> list[dict]:
 
 # ---------------------------------------------------------------- what the page says
 
+def plan_lines(folder: Path, settings: dict) -> list[tuple[str, str]]:
+    """(what, value) of the run's plan; empty where step 1 or its settings are missing. settings: config.yaml's tree."""
+    if not (folder / run_plan.FILE).exists() or not settings:
+        return []
+    return run_plan.lines(run_plan.read_plan(folder), from_dict(settings))
+
+
 def pipeline(folder: Path, descriptions: dict[str, str]) -> list[dict]:
     """The eight steps with the seconds of their manifests; the report itself is still being written."""
     steps = []
@@ -99,31 +107,30 @@ def pipeline(folder: Path, descriptions: dict[str, str]) -> list[dict]:
 
 def render(folder: Path, descriptions: dict[str, str]) -> str:
     """The whole page as text. descriptions: {name of a step: what it does}, in order."""
-    read_declared(folder)
-    config_file, rows = folder / "config.yaml", tables.collect(folder)
+    known_tasks, config_file, rows = read_tasks(folder), folder / "config.yaml", tables.collect(folder)
     config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
     config = yaml.safe_load(config_text) or {}
     data, tags = tables.maybe(folder / "data/summary.json", {}), tables.maybe(folder / "chains/tags.json", {})
     tasks, primary = data.get("tasks") or {}, tags.get("primary") or []
     kept = read_jsonl(folder / "chains/kept.jsonl", partial=True)
     prmu = tables.maybe(folder / "prmu/report.json", {})
-    title = lambda task: f"{task} · {TASKS[task].title}" if task in TASKS else task
+    title = lambda name: f"{name} · {known_tasks[name].title}" if name in known_tasks else name
     dots = [(title(t), m, plots.dot_plot(title(t), (t, m), rows)) for t, m in tables.main_columns(rows)]
     system = next((s for s in ("explore", "guided", "sft") if any(r["system"] == s for r in rows)), None)
-    shown = examples(folder, system, primary) if system else []
+    shown = examples(folder, system, primary, known_tasks) if system else []
     steps = pipeline(folder, descriptions)
     seconds = sum(s["seconds"] for s in steps)
     metrics = {s: read_metrics(folder, s) for s in ("sft", "reward", "guided", "explore")}
     page = ENV.from_string(TEMPLATE).render(
         name=folder.name, lede=tables.summary(rows), steps=steps, total=tables.duration(seconds or None),
-        config=config, config_text=config_text, plan=tables.maybe(folder / "plan.json", {}), data=data, tasks=tasks,
+        config=config, config_text=config_text, plan=plan_lines(folder, config), data=data, tasks=tasks,
         rows=rows, columns=tables.columns(rows), tables=tables, title=title,
         dots=[(t, m, Markup(s)) for t, m, s in dots if s],
         charts=[{**c, "svg": Markup(c["svg"])} for c in plots.curves(metrics)],
         prmu=prmu, prmu_bars=Markup(plots.prmu_bars(prmu)), primary=primary, tags=tags, kept=len(kept),
         dropped=len(read_jsonl(folder / "chains/dropped.jsonl", partial=True)),
-        tag_charts=[{**c, "svg": Markup(c["svg"])} for c in chains.pictures(tables.maybe(folder / "chains/stats.json", {}), tags)],
-        origin=chains.origin(tags), bars=Markup(plots.tag_bars(primary, tags.get("counts") or {})) if primary else "",
+        tag_charts=[{**c, "svg": Markup(c["svg"])} for c in tag_figures.pictures(tables.maybe(folder / "chains/stats.json", {}), tags)],
+        origin=tag_figures.origin(tags), bars=Markup(plots.tag_bars(primary, tags.get("counts") or {})) if primary else "",
         colour=lambda tag: 1 + primary.index(tag) % 9 if tag in primary else 0,
         sets=[(f"Dev questions, answered by {system}", shown),
               ("Training chains, written by the teacher", training(kept, primary))],
@@ -285,7 +292,7 @@ ones.</li>{% endif %}
 {% if config.model and config.model.name == "tiny" %}<li>The model is a tiny random one: the run shows that the parts
 fit together, and its scores mean nothing.</li>{% endif %}
 {% for note in data.notes or [] %}<li>{{ note }}</li>{% endfor %}</ul>
-{% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for k, v in plan.items() if v is not mapping %}<tr>
+{% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for k, v in plan %}<tr>
 <th scope="row">{{ k }}</th><td style="text-align:left;white-space:normal">{{ v }}</td></tr>{% endfor %}
 </table></div></details>{% endif %}
 <details><summary>Settings of this run</summary>{% if config_text %}<pre>{{ config_text }}</pre>{% else %}

@@ -10,12 +10,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ..lamp.tasks import LOWER_IS_BETTER
 from ..runs import read_json
 
 LABELS = {"base": "Base, no profile", "base_profile": "Base, with profile", "sft": "SFT on tagged chains",
           "guided": "GRPO 1, guided", "explore": "GRPO 2, exploratory"}
 METRICS = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1", "rougeL": "ROUGE-L"}
-LOWER_IS_BETTER = {"mae", "rmse"}
 AVERAGE = "mean relative change over base (our averaging)"
 
 

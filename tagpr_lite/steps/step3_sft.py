@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..config import Config, UserError
 from ..lamp.rows import read_questions
+from ..plan.run_plan import follow, read_plan
 from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, seed_of, whole_folder
 from ..tags.schema import FORMS, in_form
 
@@ -20,6 +21,7 @@ def main(config: Config) -> None:
 def work(config: Config, folder: Path) -> None:
     if config.sft.form not in FORMS:
         raise UserError(f"sft.form={config.sft.form}: known are {', '.join(FORMS)}")
+    config = follow(config, read_plan(folder))
     from transformers.trainer_utils import get_last_checkpoint
 
     from ..engine.model import add_adapter, load, save_adapter

@@ -4,8 +4,9 @@ from pathlib import Path
 from ..config import Config, UserError
 from ..lamp import mini
 from ..lamp.rows import read_questions
-from ..lamp.tasks import TASKS, Question
-from ..prmu.pairs import Pair, Rules, Written, cases, make_pairs, spread, tune_users
+from ..lamp.tasks import Question
+from ..plan.run_plan import follow, read_plan
+from ..prmu.pairs import Pair, Rules, Written, cases, make_pairs, take_turns, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
 from ..tags.teachers.cues import Cues, learn
@@ -27,6 +28,7 @@ def work(config: Config, folder: Path) -> None:
     from ..prmu.model import ADAPTER, PRMU
     from ..prmu.train import train
     from ..prmu.users import TextEmbeddings, texts_file
+    config = follow(config, read_plan(folder))
     r, questions = config.reward, read_questions(folder, "train")
     rules, cues, sides = known_rules(config), learn(questions), divided(config, questions, read_questions(folder, "dev"))
     kept = {row["id"]: row["text"] for row in reversed(read_jsonl(folder / "chains" / "kept.jsonl"))}
@@ -70,7 +72,7 @@ def divided(config: Config, train: list[Question], dev: list[Question]) -> dict[
     tune = tune_users(train, config.reward.heldout, config.seed)
     sides = {side: [q for q in train if (q.user in tune) == (side == "tune")] for side in ("train", "tune")}
     seen = {q.user for q in train}
-    unseen = [q for q in dev if q.user not in seen and TASKS[q.task].shape in {TASKS[t.task].shape for t in train}]
+    unseen = [q for q in dev if q.user not in seen and q.task.lamp_name in {t.task.lamp_name for t in train}]
     if not unseen:
         print("  every dev user is a training user: the report is on those that PRMU alone is not trained on")
     return sides | {"held": unseen or sides["tune"]}
@@ -87,7 +89,7 @@ def own_chains(config: Config, folder: Path, model, tokenizer, sides: dict[str, 
     from ..prmu.rollouts import roll
     found: list[Written] = []
     for side, qs in sides.items():
-        some = spread(qs, round(config.reward.rollouts * len(qs) / sum(map(len, sides.values()))), lambda q: q.task)
+        some = take_turns(qs, round(config.reward.rollouts * len(qs) / sum(map(len, sides.values()))), lambda q: q.task.name)
         with progress(len(some), f"rollouts, {side}", "question") as bar:
             found += roll(config, folder / "chains" / "rollouts.jsonl", model, tokenizer, some, bar.update)
     return found
@@ -96,7 +98,7 @@ def own_chains(config: Config, folder: Path, model, tokenizer, sides: dict[str, 
 def chosen(config: Config, pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
     """As many of a side's pairs as the settings ask for, kinds and tasks in turns."""
     most = {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 4), "held": config.reward.reported}
-    pairs = {side: spread(found, most[side], lambda p: (p.question.task, p.kind)) for side, found in pairs.items()}
+    pairs = {side: take_turns(found, most[side], lambda p: (p.question.task.name, p.kind)) for side, found in pairs.items()}
     if not all(pairs.values()):
         raise UserError(f"too few preference pairs ({', '.join(f'{len(p)} {side}' for side, p in pairs.items())}): use more "
                         "questions and users, or another reward.heldout")

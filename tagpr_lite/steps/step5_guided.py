@@ -1,40 +1,48 @@
 """Step 5, guided: GRPO stage 1 from the SFT adapter, reward = task (gated by format) + tags + PRMU."""
+from __future__ import annotations
+
 from pathlib import Path
 
-from ..config import Config, UserError
+from ..config import LAYOUTS, Config, UserError
 from ..lamp.rows import read_questions
+from ..lamp.tasks import Question
+from ..plan.run_plan import follow, read_plan
 from ..runs import cli, read_json, run_step
 
-SCALES, WHOSE = ("sigmoid", "group"), ("own", "shuffled")
+SCALES = ("sigmoid", "group")  # of grpo.prmu_scale
+USERS = ("own", "shuffled")  # of grpo.prmu_users
 SETTINGS = ["seed", "prompt", "model", "reward", "grpo"]
 
 
 def main(config: Config) -> None:
-    run_step(config, "guided", inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "prmu", "plan.json"],
-             settings=SETTINGS, outputs=["guided"], work=work)
+    run_step(config, "guided", settings=SETTINGS, outputs=["guided"], work=work,
+             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "prmu", "plan.json"])
 
 
 def work(config: Config, folder: Path) -> None:
     from ..grpo.guard import Guard
+    from ..grpo.loop import POLICY, Stage, train
     from ..prmu.model import load_prmu
     from ..prmu.users import TextEmbeddings, texts_file
-    model, tokenizer, questions, tags = begin(config, folder, start="sft")
+    config = grpo_settings(config, folder)
+    g = config.grpo
+    model, tokenizer, questions, tags = load_policy(config, folder, start="sft")
     texts = TextEmbeddings(model, tokenizer, texts_file(folder))
     model, prmu, report = load_prmu(folder / "prmu", model, tokenizer, config.reward, config.prompt, texts)
-    whose = strangers(questions, config.seed) if config.grpo.prmu_users == "shuffled" else {}
+    asked_as = other_users(questions, config.seed) if g.prmu_users == "shuffled" else {}
 
-    def rate(question, completions):
-        by = whose.get(question.id, question)
-        texts.add([by], config.reward.history, keep=False)
-        scores = prmu.rate(question, completions, prmu.user(by), micro=config.grpo.micro)
-        return as_reward(scores, config.grpo.prmu_scale, report["calibration"]["temperature"])
+    def score_prmu(question, completions, micro):
+        """PRMU's rewards [G] of one question's completions."""
+        user_question = asked_as.get(question.id, question)
+        texts.add([user_question], config.reward.history, keep=False)
+        scores = prmu.rate(question, completions, prmu.user(user_question), micro=micro)
+        return as_reward(scores, g.prmu_scale, report["calibration"]["temperature"])
 
-    from ..grpo.loop import POLICY, Stage, train
-    gamma = config.grpo.alpha_prmu
-    guard = Guard(report["accuracy"], config.grpo) if gamma else None
     model.set_adapter(POLICY)
-    stage = Stage("guided", config.grpo.guided_steps, config.grpo.alpha_task, config.grpo.alpha_tag, gamma,
-                  rate if gamma else None, guard, from_ref=True)
+    uses_prmu = g.alpha_prmu > 0
+    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag, prmu_weight=g.alpha_prmu,
+                  score_prmu=score_prmu if uses_prmu else None,
+                  guard=Guard(report["accuracy"], g) if uses_prmu else None, from_reference=True)
     train(config, folder, stage, model, tokenizer, questions, tags)
 
 
@@ -42,38 +50,42 @@ def as_reward(scores, scale: str, temperature: float):
     """[G] scores as rewards in [0, 1]: the calibrated sigmoid, or standardised within the group, two deviations a side."""
     if scale == "sigmoid":
         return (scores / temperature).sigmoid()
-    return ((scores - scores.mean()) / scores.std(correction=0).clamp(min=1e-6) / 4 + 0.5).clamp(0, 1)
+    deviation = scores.std(correction=0).clamp(min=1e-6)
+    return ((scores - scores.mean()) / deviation / 4 + 0.5).clamp(0, 1)
 
 
-def strangers(questions, seed: int) -> dict:
+def other_users(questions: list[Question], seed: int) -> dict[str, Question]:
     """{question id: a question of another user of the task}, for the ablation with shuffled user embeddings."""
-    from ..prmu.rollouts import stranger
-    return {q.id: stranger(q, questions, seed) or q for q in questions}
+    from ..prmu.rollouts import other_user_question
+    return {q.id: other_user_question(q, questions, seed) or q for q in questions}
 
 
-def begin(config: Config, folder: Path, start: str):
-    """(model with `policy` from the stage `start` and the frozen `ref`, tokenizer, questions, primary tags)."""
-    from ..engine.model import load, load_adapter
-    from ..engine.prefix import LAYOUTS
-    from ..grpo.loop import POLICY, REF
+def grpo_settings(config: Config, folder: Path) -> Config:
+    """The settings that GRPO really runs with: the plan's in the place of the user's, all of them known words."""
     from ..grpo.losses import KINDS
-    for key, value, known in (("loss", config.grpo.loss, KINDS), ("layout", config.grpo.layout, LAYOUTS),
-                              ("prmu_scale", config.grpo.prmu_scale, SCALES), ("prmu_users", config.grpo.prmu_users, WHOSE)):
+    config = follow(config, read_plan(folder))
+    g = config.grpo
+    for key, value, known in (("loss", g.loss, KINDS), ("layout", g.layout, LAYOUTS),
+                              ("prmu_scale", g.prmu_scale, SCALES), ("prmu_users", g.prmu_users, USERS)):
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
     if config.sft.form != "tagged":
         raise UserError(f"sft.form={config.sft.form} is for comparisons of SFT: the reward of GRPO reads tagged chains")
-    plan = read_json(folder / "plan.json")
-    for key, value in plan.get("grpo", {}).items():  # a plan for a memory budget goes before the config
-        setattr(config.grpo, key, value)
+    return config
+
+
+def load_policy(config: Config, folder: Path, start: str):
+    """(model with `policy` from the stage `start` and the frozen `ref`, tokenizer, questions, primary tags)."""
+    from ..engine.model import load, load_adapter
+    from ..grpo.loop import POLICY, REFERENCE
     base, tokenizer = load(config.model)
     model = load_adapter(base, folder / start / "adapter", POLICY, trainable=True)
-    model = load_adapter(model, folder / "sft" / "adapter", REF)
-    if plan["activation checkpointing"]:
+    model = load_adapter(model, folder / "sft" / "adapter", REFERENCE)
+    if config.grpo.checkpointing and config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     model.set_adapter(POLICY)
-    questions = read_questions(folder, "train")
-    return model, tokenizer, questions, tuple(read_json(folder / "chains" / "tags.json")["primary"])
+    tags = tuple(read_json(folder / "chains" / "tags.json")["primary"])
+    return model, tokenizer, read_questions(folder, "train"), tags
 
 
 if __name__ == "__main__":

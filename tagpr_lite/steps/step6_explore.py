@@ -1,21 +1,23 @@
 """Step 6, explore: GRPO stage 2 from stage 1; the tag and PRMU terms are gone, the task term stays."""
+from __future__ import annotations
+
 from pathlib import Path
 
 from ..config import Config
 from ..runs import cli, run_step
-from .step5_guided import SETTINGS, begin
+from .step5_guided import SETTINGS, grpo_settings, load_policy
 
 
 def main(config: Config) -> None:
-    run_step(config, "explore", inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "guided", "plan.json"],
-             settings=SETTINGS, outputs=["explore"], work=work)
+    run_step(config, "explore", settings=SETTINGS, outputs=["explore"], work=work,
+             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "guided", "plan.json"])
 
 
 def work(config: Config, folder: Path) -> None:
     from ..grpo.loop import Stage, train
-    model, tokenizer, questions, tags = begin(config, folder, start="guided")
-    stage = Stage("explore", config.grpo.explore_steps, config.grpo.alpha_task, beta=0.0, gamma=0.0,
-                  lr=config.grpo.explore_lr)
+    config = grpo_settings(config, folder)
+    model, tokenizer, questions, tags = load_policy(config, folder, start="guided")
+    stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task, lr=config.grpo.explore_lr)
     train(config, folder, stage, model, tokenizer, questions, tags)
 
 

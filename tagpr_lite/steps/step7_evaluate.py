@@ -6,6 +6,7 @@ from ..config import Config, UserError
 from ..lamp.rows import read_questions
 from ..lamp.scorer import score
 from ..lamp.tasks import Question
+from ..plan.run_plan import follow, read_plan
 from ..runs import append_jsonl, cli, progress, read_jsonl, run_step, write_json
 from ..tags.schema import answer_of
 
@@ -24,6 +25,7 @@ def main(config: Config) -> None:
 
 def work(config: Config, folder: Path) -> None:
     from ..engine.model import load, load_adapter, using
+    config = follow(config, read_plan(folder))
     dev = read_questions(folder, "dev")
     model, tokenizer = load(config.model)
     for system in config.evaluate.systems:
@@ -34,8 +36,8 @@ def work(config: Config, folder: Path) -> None:
         bar.set_description(f"evaluate {system}")
         with using(model, SYSTEMS[system][0]):
             rows = answers(config, folder / "eval" / f"{system}.partial.jsonl", system, model, tokenizer, dev, bar)
-        for task in sorted({q.task for q in dev}):
-            save_scores(folder, system, task, [q for q in dev if q.task == task], rows)
+        for name in sorted({q.task.name for q in dev}):
+            save_scores(folder, system, [q for q in dev if q.task.name == name], rows)
     bar.close()
     for partial in (folder / "eval").glob("*.partial.jsonl"):
         partial.unlink()
@@ -67,13 +69,15 @@ def answers(config: Config, partial: Path, system: str, model, tokenizer, dev: l
     return rows
 
 
-def save_scores(folder: Path, system: str, task: str, questions: list[Question], rows: dict[str, dict]) -> None:
+def save_scores(folder: Path, system: str, questions: list[Question], rows: dict[str, dict]) -> None:
+    """Writes eval/<system>/<task>.json: the scores and predictions of one task's questions."""
+    task = questions[0].task
     said = {q.id: answer_of(rows[q.id]["text"]) for q in questions}
     scores = score(task, {q.id: q.gold for q in questions}, said)
     predictions = [{"id": q.id, "user": q.user, "input": q.input, "text": rows[q.id]["text"], "answer": said[q.id],
                     "gold": q.gold} for q in questions]
-    write_json(folder / "eval" / system / f"{task}.json",
-               {"system": system, "task": task, "scores": scores, "predictions": predictions,
+    write_json(folder / "eval" / system / f"{task.name}.json",
+               {"system": system, "task": task.name, "scores": scores, "predictions": predictions,
                 "seconds": round(sum(rows[q.id]["seconds"] for q in questions), 1)})
 
 

@@ -10,15 +10,16 @@ ones are the natural "worse answer with the right profile" of PRMU's pairs.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from ..config import Tag, UserError
+from ..lamp.sampling import group_by, round_robin
 from ..lamp.scorer import item_reward
-from ..lamp.tasks import TASKS, Question, pieces, plain
+from ..lamp.tasks import Question, Task
+from ..lamp.words import length_units, normalised
 from ..runs import read_jsonl
 from .discover import COUNT, tagged
 from .facts import distinct_triples, groundedness
@@ -29,93 +30,111 @@ UNNAMED = "step"  # the tag of a step until it is named
 STEPS = (2, 12)  # least and most steps of a chain
 FRESH = 0.7  # least share of distinct triples of words
 FOREIGN = 0.2  # most share of letters of another script
-COPIED = {plain(step) for step in numbered(EXAMPLE[1])}
+COPIED = {normalised(step) for step in numbered(EXAMPLE[1])}
 TOLD = re.compile(r"\b(?:correct|true|given|gold|actual|provided|expected|own) (?:answer|label|title|rating|score|tag)\b"
                   r"|\b(?:was|were|am) (?:told|given)\b", re.I)
 
 
 # ---------------------------------------------------------------- attempts
 
+Rows = list[dict]
+"""Chains as rows {id, task, user, kind, steps, tags, answer, gold}; a dropped one has a `reason`."""
+
+
 def generate(questions: list[Question], teacher: Teacher, settings: Tag,
-             tick: Callable[[], None] = lambda: None) -> tuple[list[dict], list[dict]]:
-    """(kept, dropped) rows {id, task, user, kind, steps, tags, answer, gold}; a dropped one has a `reason`.
+             tick: Callable[[], None] = lambda: None) -> tuple[Rows, Rows]:
+    """(kept, dropped) chains of the teacher.
 
     A question is asked again until it has `per_question` good chains; a free text, whose rank among all is known only at
     the end, every time.
     """
-    good, dropped, done = defaultdict(list), [], set()
+    good: dict[str, Rows] = {question.id: [] for question in questions}
+    dropped: Rows = []
+    exhausted: set[str] = set()  # questions that the teacher has no further attempt for
     for attempt in range(settings.samples):
-        asked = [q for q in questions if q.id not in done and (TASKS[q.task].kind == "text"
-                                                               or len(good[q.id]) < settings.per_question)]
-        for q, draft in zip(asked, teacher.drafts(asked, attempt, tick)):
+        asked = [question for question in questions if question.id not in exhausted
+                 and (question.task.kind == "text" or len(good[question.id]) < settings.per_question)]
+        for question, draft in zip(asked, teacher.drafts(asked, attempt, tick), strict=True):
             if draft is None:
-                done.add(q.id)
-            else:
-                _sort(q, draft, settings, good, dropped)
-    _rank(questions, good, dropped, settings)
+                exhausted.add(question.id)
+                continue
+            row = judged(question, draft, settings, good[question.id])
+            (dropped if row["reason"] else good[question.id]).append(row)
+    good, too_far = _best_texts(questions, good, settings)
+    dropped += too_far
     if settings.rationalised > 0:
-        unsolved = [q for q in questions if not good[q.id]]
-        for q, draft in zip(unsolved, teacher.explain(unsolved, lambda: None)):
+        unsolved = [question for question in questions if not good[question.id]]
+        for question, draft in zip(unsolved, teacher.explain(unsolved, lambda: None), strict=True):
             if draft is not None:
-                _sort(q, draft, settings, good, dropped)
-    kept = [row for q in questions for row in good[q.id]]
-    return _bounded(kept, dropped, settings), dropped
+                row = judged(question, draft, settings, good[question.id])
+                (dropped if row["reason"] else good[question.id]).append(row)
+    kept, too_many = _within_share([row for question in questions for row in good[question.id]], settings.rationalised)
+    return [{key: value for key, value in row.items() if key != "reason"} for row in kept], dropped + too_many
 
 
-def _sort(q: Question, draft: Draft, settings: Tag, good: dict, dropped: list) -> None:
-    row = {"id": q.id, "task": q.task, "user": q.user, "kind": draft.kind, "steps": list(draft.steps),
-           "tags": list(draft.tags), "answer": draft.answer, "gold": q.gold}
+def judged(question: Question, draft: Draft, settings: Tag, known: Rows) -> dict:
+    """The draft as a row with its `reason`, "" for a good chain. known: the question's good chains so far."""
+    row = {"id": question.id, "task": question.task.name, "user": question.user, "kind": draft.kind,
+           "steps": list(draft.steps), "tags": list(draft.tags), "answer": draft.answer, "gold": question.gold}
     tags = draft.tags or (UNNAMED,) * len(draft.steps)
-    reason = draft.fault or why_not(Chain(tuple(map(Step, tags, draft.steps)), draft.answer), q, settings,
-                                    draft.kind == "rationalised", own_words=not draft.tags)
-    if not reason and any((row["steps"], row["answer"]) == (r["steps"], r["answer"]) for r in good[q.id]):
+    chain = Chain(tuple(map(Step, tags, draft.steps)), draft.answer)
+    reason = draft.fault or rejection_reason(chain, question, settings, told=draft.kind == "rationalised",
+                                             own_words=not draft.tags)
+    if not reason and any((row["steps"], row["answer"]) == (other["steps"], other["answer"]) for other in known):
         reason = "the same as another"
-    dropped.append({**row, "reason": reason}) if reason else good[q.id].append(row)
+    return {**row, "reason": reason}
 
 
-def _rank(questions: list[Question], good: dict, dropped: list, settings: Tag) -> None:
-    """Free texts: those under the task's percentile are dropped, and of the rest all but a question's best."""
-    reward = lambda row: item_reward(row["task"], row["answer"], row["gold"])
-    by_task = defaultdict(list)
-    for q in questions:
-        if TASKS[q.task].kind == "text":
-            by_task[q.task] += [reward(r) for r in good[q.id]]
-    for q in questions:
-        if by_task.get(q.task):
-            bound = np.percentile(by_task[q.task], settings.percentile)
-            rows = sorted(good[q.id], key=reward, reverse=True)
-            dropped += [{**r, "reason": "too far from the user's text"} for r in rows if reward(r) < bound]
-            rows = [r for r in rows if reward(r) >= bound]
-            dropped += [{**r, "reason": "more than per_question"} for r in rows[settings.per_question:]]
-            good[q.id] = rows[:settings.per_question]
+def _best_texts(questions: list[Question], good: dict[str, Rows], settings: Tag) -> tuple[dict[str, Rows], Rows]:
+    """(good, dropped): free texts under their task's percentile are dropped, and of the rest all but a question's best."""
+    texts = [question for question in questions if question.task.kind == "text"]
+    kept, dropped = dict(good), []
+    for of_task in group_by(texts, lambda question: question.task.name).values():
+        # {question id: [(reward, row)]}, best first: a free text's rank is by the ROUGE that its answer has.
+        ranked = {}
+        for question in of_task:
+            rewarded = [(item_reward(question.task, row["answer"], row["gold"]), row) for row in good[question.id]]
+            ranked[question.id] = sorted(rewarded, key=lambda pair: pair[0], reverse=True)
+        rewards = [reward for rows in ranked.values() for reward, _ in rows]
+        if not rewards:
+            continue
+        bound = np.percentile(rewards, settings.percentile)
+        for question_id, rows in ranked.items():
+            reaching = [row for reward, row in rows if reward >= bound]
+            kept[question_id] = reaching[:settings.per_question]
+            dropped += [{**row, "reason": "too far from the user's text"} for reward, row in rows if reward < bound]
+            dropped += [{**row, "reason": "more than per_question"} for row in reaching[settings.per_question:]]
+    return kept, dropped
 
 
-def _bounded(kept: list[dict], dropped: list[dict], settings: Tag) -> list[dict]:
-    """Keeps at most the share of rationalised chains that the settings allow."""
-    told = [r for r in kept if r["kind"] == "rationalised"]
-    share = settings.rationalised
-    most = len(told) if share >= 1 else int((len(kept) - len(told)) * share / (1 - share))
-    over = [id(r) for r in told if id(r) not in {id(x) for x in balanced(told, most)}] if most < len(told) else []
-    dropped += [{**r, "reason": "more than the share of rationalised"} for r in kept if id(r) in over]
-    return [r for r in kept if id(r) not in over]
+def _within_share(rows: Rows, share: float) -> tuple[Rows, Rows]:
+    """(kept, dropped): of the rows at most `share` are rationalised."""
+    told = [row for row in rows if row["kind"] == "rationalised"]
+    # told / (told + found) <= share, so told <= found * share / (1 - share)
+    most = len(told) if share >= 1 else int((len(rows) - len(told)) * share / (1 - share))
+    if most >= len(told):
+        return rows, []
+    allowed = {id(row) for row in balanced(told, most)}
+    over = {id(row) for row in told if id(row) not in allowed}
+    dropped = [{**row, "reason": "more than the share of rationalised"} for row in rows if id(row) in over]
+    return [row for row in rows if id(row) not in over], dropped
 
 
 def balanced(rows: list[dict], most: int) -> list[dict]:
     """At most `most` rows, in their order: tasks take turns, and within a task users do."""
-    queues: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for i, r in enumerate(rows):
-        queues[r["task"]][r.get("user", "")].append(i)
-    turns = {task: [i for n in range(max(map(len, users.values()))) for u in users.values() for i in u[n:n + 1]]
-             for task, users in sorted(queues.items())}
-    chosen = [i for n in range(max(map(len, turns.values()), default=0)) for t in turns.values() for i in t[n:n + 1]]
-    return [rows[i] for i in sorted(chosen[:most])]
+    by_task = group_by(range(len(rows)), lambda place: rows[place]["task"])
+    turns = []
+    for task in sorted(by_task):
+        by_user = group_by(by_task[task], lambda place: rows[place].get("user", ""))
+        turns.append(round_robin(by_user.values()))
+    return [rows[place] for place in sorted(round_robin(turns)[:most])]
 
 
 # ---------------------------------------------------------------- the filter
 
-def why_not(chain: Chain, question: Question, settings: Tag = Tag(), told: bool = False, own_words: bool = False) -> str:
+def rejection_reason(chain: Chain, question: Question, settings: Tag = Tag(), told: bool = False, own_words: bool = False) -> str:
     """The reason to drop a chain, "" for a good one. told: its teacher knew the answer; own_words: a model's."""
-    task, said = TASKS[question.task], " ".join(s.text for s in chain.steps)
+    task, said = question.task, " ".join(s.text for s in chain.steps)
     again = parse(render(chain), allowed=None)
     if isinstance(again, Fault):
         return f"malformed: {again}"
@@ -124,7 +143,7 @@ def why_not(chain: Chain, question: Question, settings: Tag = Tag(), told: bool 
         return "unreadable answer"
     if task.kind != "text" and not _near(task, answer, question.gold, settings.within):
         return "wrong answer"
-    words = pieces(said.lower(), task.language)
+    words = length_units(said.lower(), task.language)
     if own_words and not STEPS[0] <= len(chain.steps) <= STEPS[1]:
         return "too few or too many steps"
     if len(words) > settings.words:
@@ -135,18 +154,18 @@ def why_not(chain: Chain, question: Question, settings: Tag = Tag(), told: bool 
         return "leaks the answer"
     if own_words and _foreign(said, task.language) > FOREIGN:
         return "in another language"
-    if own_words and any(plain(s.text) in COPIED for s in chain.steps):
+    if own_words and any(normalised(s.text) in COPIED for s in chain.steps):
         return "copies the worked example"
     return "" if groundedness(chain, question) == 1.0 else "contradicts its profile"
 
 
-def _near(task, answer: str, gold: str, within: int) -> bool:
+def _near(task: Task, answer: str, gold: str, within: int) -> bool:
     return abs(float(answer) - float(gold)) <= within if task.kind == "rating" else answer == gold.strip()
 
 
 def _stands_in(gold: str, said: str, language: str) -> bool:
     """Whether a text of some length stands in another word for word."""
-    return len(pieces(gold, language)) > 3 and plain(gold) in plain(said)
+    return len(length_units(gold, language)) > 3 and normalised(gold) in normalised(said)
 
 
 def _foreign(text: str, language: str) -> float:
@@ -192,9 +211,9 @@ def read_chains(path: str, questions: dict[str, Question], allowed: tuple[str, .
         if isinstance(chain, Fault) and chain.name == "unknown_tag":
             raise UserError(f"{where}: unknown tag '{chain.detail}'; known: {', '.join(allowed)}")
         good = not isinstance(chain, Fault)
-        out = {"id": q.id, "task": q.task, "user": q.user, "kind": "given", "gold": q.gold,
+        out = {"id": q.id, "task": q.task.name, "user": q.user, "kind": "given", "gold": q.gold,
                "steps": [s.text for s in chain.steps] if good else [], "tags": chain.tags if good else [],
                "answer": chain.answer if good else ""}
-        reason = why_not(chain, q, settings) if good else f"malformed: {chain}"
+        reason = rejection_reason(chain, q, settings) if good else f"malformed: {chain}"
         dropped.append({**out, "reason": reason, "text": row["text"].strip()}) if reason else kept.append(out)
     return kept, dropped

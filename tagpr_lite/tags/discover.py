@@ -24,13 +24,16 @@ KNOWN = ("examine_examples", "identify_patterns")  # the two of the paper's nine
 SHOWN = 60  # steps a name is judged by
 NAME_SHARE = 0.3  # how much the names' own words count against their steps'
 
-Labelled = list[tuple[str, str]]  # (name, step text) of one chain
+Labelled = list[tuple[str, str]]
+"""(name, step text) of one chain."""
+Embed = Callable[[list[str]], np.ndarray]
+"""A sentence encoder: n texts -> [n, H]."""
 
 
 # ---------------------------------------------------------------- nearness
 
 def nearness(names: list[str], steps: dict[str, list[str]],
-             embed: Callable[[list[str]], np.ndarray] | None = None) -> np.ndarray:
+             embed: Embed | None = None) -> np.ndarray:
     """[n, n] in [-1, 1]: the cosine of the names' words and that of their steps', mixed. embed: a sentence encoder."""
     words = [name.replace("_", " ") for name in names]
     texts = ["\n".join(steps.get(name, [])[:SHOWN]) for name in names]
@@ -54,43 +57,49 @@ def _tfidf(texts: list[str], what: str, ngrams: tuple[int, int]) -> np.ndarray:
 
 # ---------------------------------------------------------------- merging
 
-def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = None,
-          embed: Callable[[list[str]], np.ndarray] | None = None) -> dict[str, str]:
+def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = None, embed: Embed | None = None
+          ) -> dict[str, str]:
     """{name: the name that stands for it}. `given` comes first; other names are clustered, alone or to a given target."""
-    counts = Counter(name for c in chains for name, _ in c)
-    given = given or {}
-    names = sorted({given.get(n, n) for n in counts})
-    if len(names) < 2:
-        return {n: given.get(n, n) for n in counts}
-    steps = _steps(chains, given)
-    distance = np.clip(1 - nearness(names, steps, embed), 0, None)
-    fixed = {i for i, n in enumerate(names) if n in given.values()}
-    for i in fixed:  # two targets of a person's map are never one
-        for j in fixed - {i}:
-            distance[i, j] = 4.0
-    np.fill_diagonal(distance, 0)
     from sklearn.cluster import AgglomerativeClustering
-    cluster = AgglomerativeClustering(n_clusters=None, distance_threshold=near, metric="precomputed",
-                                      linkage="average").fit_predict(distance)
-    total = Counter()
-    for n, c in counts.items():
-        total[given.get(n, n)] += c
-    head: dict[int, str] = {}
-    for i in sorted(range(len(names)), key=lambda i: (i not in fixed, -total[names[i]], names[i])):
-        head.setdefault(cluster[i], names[i])
-    stands = {names[i]: head[cluster[i]] for i in range(len(names))}
-    return {n: stands[given.get(n, n)] for n in sorted(counts)}
+    given = given or {}
+    counts = Counter(name for chain in chains for name, _ in chain)
+    names = sorted({given.get(name, name) for name in counts})
+    if len(names) < 2:
+        return {name: given.get(name, name) for name in counts}
+
+    # 1. Distances [n, n] between names; two targets of a person's map are never one.
+    distance = np.clip(1 - nearness(names, _steps_by_name(chains, given), embed), 0, None)
+    targets = {place for place, name in enumerate(names) if name in given.values()}
+    for one in targets:
+        for other in targets - {one}:
+            distance[one, other] = 4.0  # farther than any cosine distance
+    np.fill_diagonal(distance, 0)
+
+    # 2. Clusters: [0, 1, 0] puts the first and the third name together.
+    clusters = AgglomerativeClustering(n_clusters=None, distance_threshold=near, metric="precomputed",
+                                       linkage="average").fit_predict(distance)
+
+    # 3. A cluster is called by its given target, else by its most frequent name.
+    total: Counter = Counter()
+    for name, count in counts.items():
+        total[given.get(name, name)] += count
+    best_first = sorted(range(len(names)), key=lambda place: (place not in targets, -total[names[place]], names[place]))
+    name_of_cluster: dict[int, str] = {}
+    for place in best_first:
+        name_of_cluster.setdefault(clusters[place], names[place])
+    canonical = {name: name_of_cluster[cluster] for name, cluster in zip(names, clusters, strict=True)}
+    return {name: canonical[given.get(name, name)] for name in sorted(counts)}
 
 
-def _steps(chains: list[Labelled], stands: dict[str, str]) -> dict[str, list[str]]:
+def _steps_by_name(chains: list[Labelled], canonical: dict[str, str]) -> dict[str, list[str]]:
     """{name, or the name that stands for it: its steps}."""
     found: dict[str, list[str]] = {}
     for name, text in (step for c in chains for step in c):
-        found.setdefault(stands.get(name, name), []).append(text)
+        found.setdefault(canonical.get(name, name), []).append(text)
     return found
 
 
-def primary_tags(counts: Counter) -> tuple[str, ...]:
+def most_frequent(counts: Counter) -> tuple[str, ...]:
     """The nine most frequent, most frequent first; ties by name, so that the list depends on nothing else."""
     return tuple(t for t, _ in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))[:COUNT])
 
@@ -108,53 +117,69 @@ def read_synonyms(path: str) -> dict[str, str]:
 
 # ---------------------------------------------------------------- relabelling
 
-def mending(chains: list[Labelled], stands: dict[str, str], primary: tuple[str, ...], least: float,
-            embed: Callable[[list[str]], np.ndarray] | None = None) -> dict[str, str]:
+def nearest_primary_tags(chains: list[Labelled], canonical: dict[str, str], primary: tuple[str, ...], least: float,
+                         embed: Embed | None = None) -> dict[str, str]:
     """{name outside the nine: the nearest of them}, for those at least `least` near."""
-    steps = _steps(chains, stands)
-    names = [*primary, *sorted(set(steps) - set(primary))]
-    if len(names) == len(primary):
+    steps = _steps_by_name(chains, canonical)
+    others = sorted(set(steps) - set(primary))
+    if not others:
         return {}
-    near = nearness(names, steps, embed)[len(primary):, :len(primary)]
-    return {name: primary[int(row.argmax())] for name, row in zip(names[len(primary):], near) if row.max() >= least}
-
-
-def relabel(labels: list[str], stands: dict[str, str], primary: tuple[str, ...], mended: dict[str, str]) -> list[str] | None:
-    """The closed labels of a chain, or None where a step has none."""
-    closed = [stands.get(n, n) for n in labels]
-    closed = [n if n in primary else mended.get(n, "") for n in closed]
-    return closed if all(closed) else None
+    near = nearness([*primary, *others], steps, embed)[len(primary):, :len(primary)]  # [others, primary]
+    return {name: primary[int(row.argmax())] for name, row in zip(others, near, strict=True) if row.max() >= least}
 
 
 @dataclass
-class Closed:
-    """Chains in the primary tags, and those with a step that fits none. stands: {open name: the name that stands for it};
-    mended: {name outside the nine: one of them}; agreement: of the tags with a second naming."""
+class TagMap:
+    """From the labeller's open names to the primary tags. canonical: {open name: the name that stands for it};
+    nearest: {canonical name outside the nine: the nearest of them}."""
+    primary: tuple[str, ...]
+    canonical: dict[str, str] = field(default_factory=dict)
+    nearest: dict[str, str] = field(default_factory=dict)
+
+    def primary_tags(self, names: list[str]) -> list[str] | None:
+        """The primary tags of a chain's steps, or None where a step fits none."""
+        tags = []
+        for name in names:
+            name = self.canonical.get(name, name)
+            tag = name if name in self.primary else self.nearest.get(name)
+            if tag is None:
+                return None
+            tags.append(tag)
+        return tags
+
+
+@dataclass
+class PrimaryChains:
+    """Chains in the primary tags, and those with a step that fits none. counts: how often each canonical name came up;
+    agreement: of the tags with a second naming."""
     kept: list[dict]
     unmapped: list[dict]
-    primary: tuple[str, ...]
+    tag_map: TagMap
     counts: dict[str, int]
-    stands: dict[str, str]
-    mended: dict[str, str]
     agreement: dict[str, float] = field(default_factory=dict)
 
 
-def close(rows: list[dict], allowed: tuple[str, ...], given: dict[str, str], settings: Tag, merging: bool) -> Closed:
+def restrict_to_primary_tags(rows: list[dict], allowed: tuple[str, ...], given: dict[str, str], settings: Tag,
+                             merging: bool) -> PrimaryChains:
     """Merges the names of all steps (the rows' `tags`), picks the nine, or takes `allowed`, and writes every chain in them."""
-    chains = [list(zip(row["tags"], row["steps"])) for row in rows]
+    chains = [list(zip(row["tags"], row["steps"], strict=True)) for row in rows]
     embed = None
     if merging and settings.encoder:
         from ..engine.embed import encoder
         embed = encoder(settings.encoder, Model())
-    stands = merge(chains, settings.near, given, embed) if merging else {}
-    counts = Counter(stands.get(n, n) for row in rows for n in row["tags"])
-    primary = allowed or primary_tags(counts)
-    mended = mending(chains, stands, primary, settings.mend, embed) if merging else {}
-    found = Closed([], [], primary, dict(counts.most_common()), stands, mended)
+    canonical = merge(chains, settings.near, given, embed) if merging else {}
+    counts = Counter(canonical.get(name, name) for row in rows for name in row["tags"])
+    primary = allowed or most_frequent(counts)
+    nearest = nearest_primary_tags(chains, canonical, primary, settings.mend, embed) if merging else {}
+    tag_map = TagMap(primary, canonical, nearest)
+    kept, unmapped = [], []
     for row in rows:
-        tags = relabel(row["tags"], stands, primary, mended)
-        found.unmapped.append(row) if tags is None else found.kept.append(tagged(row, tags))
-    return found
+        tags = tag_map.primary_tags(row["tags"])
+        if tags is None:
+            unmapped.append(row)
+        else:
+            kept.append(tagged(row, tags))
+    return PrimaryChains(kept, unmapped, tag_map, dict(counts.most_common()))
 
 
 def tagged(row: dict, tags: list[str]) -> dict:

@@ -14,7 +14,8 @@ import re
 from collections import Counter
 
 from ..lamp.prompts import facts, rating_stats
-from ..lamp.tasks import TASKS, Question, plain, words_of
+from ..lamp.tasks import Question
+from ..lamp.words import content_tokens, normalised
 from .schema import Chain, Step
 
 STOP = set("this that with from have they them their there about would could should which while where were been "
@@ -35,7 +36,7 @@ LOOKS = re.compile(r"example|histor|profile|past|pattern|habit|record|previous|p
 
 def content_words(text: str) -> set[str]:
     """Lower-case words of four letters or more that are not function words; pairs of Chinese characters."""
-    return {w for w in words_of(text.lower()) if w not in STOP}
+    return {w for w in content_tokens(text.lower()) if w not in STOP}
 
 
 def distinct_triples(words: list[str]) -> float:
@@ -48,9 +49,9 @@ def distinct_triples(words: list[str]) -> float:
 
 def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
     """(claim, whether it holds) for every checkable statement of the chain's steps."""
-    scores, mean, usual = rating_stats(question.profile) if TASKS[question.task].kind == "rating" else ([], 0.0, 0)
+    scores, mean, usual = rating_stats(question.profile) if question.task.kind == "rating" else ([], 0.0, 0)
     labels = Counter(i.label.lower() for i in question.profile)
-    seen = plain(" ".join([question.input, *(f"{i.text} {i.label}" for i in question.profile)]))
+    seen = normalised(" ".join([question.input, *(f"{i.text} {i.label}" for i in question.profile)]))
     found = []
     for step in chain.steps:
         if scores:
@@ -62,10 +63,10 @@ def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
             found.append((f"{number} items", int(number) == len(question.profile)))
         for said, label in GOT.findall(step.text):
             found.append((f"{said} got {label}", any(
-                i.label == label and all(plain(q) in plain(i.text) for q in QUOTE.findall(said)) for i in question.profile)))
+                i.label == label and all(normalised(q) in normalised(i.text) for q in QUOTE.findall(said)) for i in question.profile)))
         for said in QUOTE.findall(step.text):
-            if plain(said):
-                found.append((f'"{said}"', plain(said) in seen))
+            if normalised(said):
+                found.append((f'"{said}"', normalised(said) in seen))
     return found
 
 
@@ -97,17 +98,17 @@ def _is_run(part: list[int], whole: list[int]) -> bool:
 
 def substance(chain: Chain, question: Question) -> float:
     """Share of the steps that have a word, number, label or quotation of what they are about."""
-    task = TASKS[question.task]
+    task = question.task
     past = " ".join([facts(question), *(f"{i.text} {i.label}" for i in question.profile)])
-    labels = {plain(i.label) for i in question.profile if task.kind == "choice"}
+    labels = {normalised(i.label) for i in question.profile if task.kind == "choice"}
     profile = _content(past)
     both = profile | _content(task.payload(question.input)) | _content(chain.answer)
 
     def has(step: Step) -> bool:
-        text, looks = plain(step.text), LOOKS.search(step.tag)
+        text, looks = normalised(step.text), LOOKS.search(step.tag)
         return bool(_content(step.text) & (profile if looks else both) or any(label in text for label in labels)
-                    or not looks and plain(chain.answer) in text
-                    or any(len(plain(q)) > 2 and plain(q) in plain(past if looks else f"{past} {question.input}")
+                    or not looks and normalised(chain.answer) in text
+                    or any(len(normalised(q)) > 2 and normalised(q) in normalised(past if looks else f"{past} {question.input}")
                            for q in QUOTE.findall(step.text)))
 
     return sum(map(has, chain.steps)) / len(chain.steps)

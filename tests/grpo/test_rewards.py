@@ -11,7 +11,7 @@ from tagpr_lite.tags.schema import PRIMARY, render
 from tagpr_lite.tags.teachers import template
 
 PROFILE = (Item("a", "good soap", "5", "2001"), Item("b", "bad soap", "4", "2002"))
-Q = Question("q", "LaMP_3", "u", TASKS["LaMP_3"].instruction + " A nice bar.", "4", PROFILE, (0,))
+Q = Question("q", TASKS["LaMP_3"], "u", TASKS["LaMP_3"].instruction + " A nice bar.", "4", PROFILE, (0,))
 STEPS = ["<examine_examples>Past scores 5 4, mean 4.5.</examine_examples>", '<analyze_query>"nice" sounds positive.</analyze_query>',
          "<apply_preferences>A fair user: 4.</apply_preferences>"]
 

@@ -15,14 +15,14 @@ def test_each_is_an_item_with_the_items_before_it():
     by_user = {q.user: q.profile for q in questions}
     for q in from_profiles(questions, 1000, seed=0):
         n = len(q.profile)
-        assert detect(q.input) == q.task == "LaMP_3" and q.profile == by_user[q.user][:n] and n >= 1
+        assert detect(q.input) == q.task.name == "LaMP_3" and q.profile == by_user[q.user][:n] and n >= 1
         assert (TASKS["LaMP_3"].payload(q.input), q.gold) == (by_user[q.user][n].text, by_user[q.user][n].label)
 
 
 def test_what_is_asked_already_is_not_asked_again():
     q = made()[0]
-    known = replace(q, id="known", input=q.input.replace(TASKS[q.task].payload(q.input), q.profile[2].text))
-    texts = [TASKS[x.task].payload(x.input) for x in from_profiles([q, known], 1000, seed=0)]
+    known = replace(q, id="known", input=q.input.replace(q.task.payload(q.input), q.profile[2].text))
+    texts = [x.task.payload(x.input) for x in from_profiles([q, known], 1000, seed=0)]
     assert q.profile[2].text not in texts and len(texts) == len(set(texts)) == len(q.profile) - 2
 
 

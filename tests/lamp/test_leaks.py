@@ -1,12 +1,12 @@
 import pytest
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.leaks import KINDS, check, later, lines
+from tagpr_lite.lamp.leaks import KINDS, check, is_later, lines
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 
 def title(text, gold, items, user="u", id="q", date="", task="LaMP_5"):
-    return Question(id, task, user, TASKS[task].ask(text), gold, tuple(items), date=date)
+    return Question(id, TASKS[task], user, TASKS[task].ask(text), gold, tuple(items), date=date)
 
 
 CLEAN = Item("0", "about fish", "Fish in rivers")
@@ -30,16 +30,16 @@ def test_a_long_gold_inside_a_text_is_a_leak_and_a_short_one_is_not():
 
 
 def test_labels_that_recur_by_design_are_no_leak():
-    q = Question("q", "LaMP_3", "u", TASKS["LaMP_3"].ask("fine"), "5", (Item("0", "good", "5"),))
+    q = Question("q", TASKS["LaMP_3"], "u", TASKS["LaMP_3"].ask("fine"), "5", (Item("0", "good", "5"),))
     assert leaks_of(q)[0] == set()
-    asked = Question("q", "LaMP_3", "u", TASKS["LaMP_3"].ask("good"), "5", (Item("0", "Good ", "5"),))
+    asked = Question("q", TASKS["LaMP_3"], "u", TASKS["LaMP_3"].ask("good"), "5", (Item("0", "Good ", "5"),))
     assert leaks_of(asked)[0] == {"asked"} and leaks_of(asked, ["asked"])[1] == []
 
 
 def test_a_citation_leaks_when_the_right_candidate_is_among_the_users_papers():
     words = ('For an author who has written the paper with the title "T", which reference is related? Just answer with '
              '[1] or [2] without explanation. [1]: "Graph cuts" [2]: "Cooking"')
-    of = lambda gold: Question("q", "LaMP_1", "u", words, gold, (Item("0", "abstract", "graph cuts"),))
+    of = lambda gold: Question("q", TASKS["LaMP_1"], "u", words, gold, (Item("0", "abstract", "graph cuts"),))
     assert leaks_of(of("[1]"))[0] == {"gold"} and leaks_of(of("[2]"))[0] == set()
 
 
@@ -47,7 +47,7 @@ def test_items_dated_after_the_question_are_future():
     q = title("new", "A Title Here", [Item("0", "a", "x", "2019-05"), Item("1", "b", "y", "2021")], date="2020-01-01")
     kinds, dev = leaks_of(q, ["future"])
     assert kinds == {"future"} and [i.id for i in dev[0].profile] == ["0"]
-    assert not later("2012-05", "2012") and later("2013", "2012-05") and not later("", "2012") and not later("2012", "")
+    assert not is_later("2012-05", "2012") and is_later("2013", "2012-05") and not is_later("", "2012") and not is_later("2012", "")
 
 
 def test_shared_users_and_dev_questions_in_training_profiles():

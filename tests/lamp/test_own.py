@@ -3,18 +3,10 @@ import json
 import pytest
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp import own, rows, tasks
+from tagpr_lite.lamp import own, rows
 from tagpr_lite.lamp.own import load_own, read_declaration
 from tagpr_lite.lamp.scorer import item_reward, score
-from tagpr_lite.lamp.tasks import Item
-
-
-@pytest.fixture(autouse=True)
-def known():
-    """All known tasks; those that a test declares are forgotten after it."""
-    yield tasks.TASKS
-    for name in set(tasks.TASKS) - tasks.BUILT_IN:
-        del tasks.TASKS[name]
+from tagpr_lite.lamp.tasks import TASKS, Item
 
 
 def write(folder, records, said="", name="wine"):
@@ -32,7 +24,7 @@ def record(n, **more):
 def test_records_become_questions_with_histories_and_disjoint_users(tmp_path):
     found = load_own(write(tmp_path, [record(n) for n in range(12)]), 0)["wine"]
     q = found["train"][0]
-    assert q.input.startswith("Write the note. wine ") and q.gold.startswith("note ") and q.task == "wine"
+    assert q.input.startswith("Write the note. wine ") and q.gold.startswith("note ") and q.task.name == "wine"
     assert q.profile == (Item("1", "older", "words", "2020"),)
     train, dev = ({q.user for q in found[s]} for s in ("train", "dev"))
     assert len(dev) == 1 and len(train) == 3 and not train & dev
@@ -57,28 +49,39 @@ def test_the_records_may_say_their_split(tmp_path):
 def test_a_rating_of_ten_is_scored_on_its_own_scale(tmp_path):
     said = "kind: rating\nscale: [0, 10]\nitem: {text: text, label: stars}"
     records = [record(n, output=n, history=[{"text": "x", "stars": 9}]) for n in range(8)]
-    load_own(write(tmp_path, records, said, "cups"), 0)
-    assert item_reward("cups", "8/10", "9") == 0.9 and item_reward("cups", "11", "9") == 0
-    got = score("cups", {"a": "9", "b": "2"}, {"a": "9 points", "b": "?"})
+    task = load_own(write(tmp_path, records, said, "cups"), 0)["cups"]["train"][0].task
+    assert item_reward(task, "8/10", "9") == 0.9 and item_reward(task, "11", "9") == 0
+    got = score(task, {"a": "9", "b": "2"}, {"a": "9 points", "b": "?"})
     assert got["lenient"]["mae"] == 4 and got["strict"]["mae"] == (9 + 8) / 2
 
 
 def test_a_choice_is_read_from_its_labels(tmp_path):
     records = [record(n, output="red", history=[{"text": "x", "label": "white"}]) for n in range(8)]
-    load_own(write(tmp_path, records, "kind: choice\nlabels: [red, white]", "colour"), 0)
-    assert tasks.TASKS["colour"].parse_answer("I would say **White**.") == "white"
-    assert tasks.TASKS["colour"].metric == "accuracy"
+    task = load_own(write(tmp_path, records, "kind: choice\nlabels: [red, white]", "colour"), 0)["colour"]["train"][0].task
+    assert task.parse_answer("I would say **White**.") == "white" and task.metric == "accuracy"
 
 
-def test_a_later_process_knows_the_tasks_of_the_run(tmp_path, known):
+def test_a_later_process_knows_the_tasks_of_the_run(tmp_path):
     found = load_own(write(tmp_path, [record(n) for n in range(4)]), 0)["wine"]
-    rows.write_declared(tmp_path)
+    rows.write_tasks(tmp_path, found["train"])
     rows.write_questions(tmp_path, "train", found["train"])
-    declared = known.pop("wine")
-    assert rows.read_questions(tmp_path, "train") == found["train"] and known["wine"] == declared
+    assert rows.read_questions(tmp_path, "train") == found["train"]
+    assert rows.read_tasks(tmp_path)["wine"] == found["train"][0].task
+
+
+def test_two_runs_in_one_process_may_call_different_tasks_by_one_name(tmp_path):
+    """Reading questions leaves no trace: the name of a task means what the run folder says."""
+    for folder, said in (("a", "kind: rating\nscale: [0, 3]"), ("b", "kind: text\ninstruction: Write.")):
+        (tmp_path / folder).mkdir()
+        made = [record(n, output="2", history=[{"text": "x", "label": "1"}]) for n in range(4)]
+        found = load_own(write(tmp_path / folder, made, said), 0)["wine"]
+        rows.write_tasks(tmp_path / folder, found["train"])
+        rows.write_questions(tmp_path / folder, "train", found["train"])
+    kinds = [rows.read_questions(tmp_path / folder, "train")[0].task.kind for folder in ("a", "b", "a")]
+    assert kinds == ["rating", "text", "rating"] and "wine" not in TASKS
     (tmp_path / "data/tasks.json").write_text('[{"name": "x"}]')
     with pytest.raises(UserError, match="run step 1 again"):
-        rows.read_declared(tmp_path)
+        rows.read_tasks(tmp_path)
 
 
 @pytest.mark.parametrize("said, fault", [

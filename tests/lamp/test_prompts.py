@@ -1,7 +1,17 @@
 import pytest
 
 from tagpr_lite.config import Prompt, UserError
-from tagpr_lite.lamp.prompts import OFFICIAL, REASON, STYLES, build, facts, message, rating_stats, style_stats
+from tagpr_lite.lamp.prompts import (
+    OFFICIAL,
+    REASON,
+    STYLES,
+    PromptReport,
+    build,
+    facts,
+    message,
+    rating_stats,
+    style_stats,
+)
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 
@@ -28,7 +38,7 @@ class Words:
 
 
 def review(items, text="A fine thing", retrieved=(), task="LaMP_3"):
-    return Question("q", task, "u", f"{TASKS[task].instruction} {text}", "5", tuple(items), tuple(retrieved))
+    return Question("q", TASKS[task], "u", f"{TASKS[task].instruction} {text}", "5", tuple(items), tuple(retrieved))
 
 
 def ask(q, max_tokens=200, item_tokens=20, with_profile=True, reason=False, style="chat"):
@@ -51,19 +61,19 @@ def test_the_message_is_facts_items_question_and_request():
 def test_items_are_cut_then_dropped_worst_first_and_the_question_never():
     q = review(ITEMS, retrieved=(2, 1, 0))
     text, n, report = ask(q, item_tokens=4)
-    assert report == {"items_shown": 3, "items_cut": 1, "items_dropped": 0, "over_budget": False}
+    assert report == PromptReport(3, 1, 0, False)
     assert '"good good good…" -> 5' in text and q.input in text and text.endswith("<assistant>")
     text, fewer, report = ask(q, max_tokens=n - 1, item_tokens=4)
-    assert report["items_shown"] == 2 and report["items_dropped"] == 1 and fewer <= n - 1
-    assert "also" in text and "…" not in text and report["items_cut"] == 0
+    assert report.items_shown == 2 and report.items_dropped == 1 and fewer <= n - 1
+    assert "also" in text and "…" not in text and report.items_cut == 0
     text, _, report = ask(q, max_tokens=5, reason=True)
-    assert report == {"items_shown": 0, "items_cut": 0, "items_dropped": 3, "over_budget": True}
+    assert report == PromptReport(0, 0, 3, True)
     assert q.input in text and REASON in text
 
 
 def test_without_the_profile_nothing_of_it_is_shown():
     text, _, report = ask(review(ITEMS, retrieved=(0, 1)), with_profile=False)
-    assert "Past" not in text and report == {"items_shown": 0, "items_cut": 0, "items_dropped": 0, "over_budget": False}
+    assert "Past" not in text and report == PromptReport(0, 0, 0, False)
 
 
 def test_special_tokens_in_the_data_are_only_text():
@@ -86,7 +96,7 @@ def test_facts_of_citations_count_the_papers_that_share_a_word():
     question = TASKS["LaMP_1"].instruction + (' "T", which reference is related? Just answer with [1] or [2] without '
                                         'explanation. [1]: "Graph neural nets" [2]: "Cooking"')
     items = (Item("0", "on graph theory", "Graph cuts"), Item("1", "graph search", "Neural search"))
-    got = facts(Question("q", "LaMP_1", "u", question, "[1]", items))
+    got = facts(Question("q", TASKS["LaMP_1"], "u", question, "[1]", items))
     assert got == "Past papers: 2. Words of [1] in them: graph 2, neural 1. Words of [2] in them: none"
 
 
@@ -127,15 +137,15 @@ def test_the_official_citation_prompt_folds_titles_in_after_the_word_title():
 def test_official_prompts_keep_to_the_budget_too():
     q = review(ITEMS, retrieved=(2, 1, 0))
     text, n, report = ask(q, item_tokens=4, style="official")
-    assert text.startswith('<s> 5 is the score for "also good" , and') and report["items_shown"] == 3
-    assert ask(q, max_tokens=n - 1, item_tokens=4, style="official")[2]["items_dropped"] == 1
+    assert text.startswith('<s> 5 is the score for "also good" , and') and report.items_shown == 3
+    assert ask(q, max_tokens=n - 1, item_tokens=4, style="official")[2].items_dropped == 1
 
 
 def test_every_task_builds_in_every_style():
     for task in TASKS:
         q = review([Item("0", "some text", (TASKS[task].labels or ("a title",))[0])], task=task, retrieved=(0,))
         for style in STYLES:
-            assert ask(q, style=style)[2]["items_shown"] == 1
+            assert ask(q, style=style)[2].items_shown == 1
     assert set(OFFICIAL) <= {t.shape for t in TASKS.values()} | {""}
     with pytest.raises(UserError, match="prompt.style 'x'; known: chat, official"):
         ask(q, style="x")

@@ -9,7 +9,7 @@ from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 
 def question(text, items, task="LaMP_3", id="q"):
-    return Question(id, task, "u", f"{TASKS[task].instruction} {text}", "5", tuple(items))
+    return Question(id, TASKS[task], "u", f"{TASKS[task].instruction} {text}", "5", tuple(items))
 
 
 def letters(texts):

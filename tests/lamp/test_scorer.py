@@ -30,7 +30,7 @@ def ids(*answers):
 def test_strict_is_the_official_evaluation(task):
     expected = json.loads((GOLDEN / "expected.json").read_text())[task]
     (said, golds), (_, preds) = read_outputs(GOLDEN / f"{task}_golds.json"), read_outputs(GOLDEN / f"{task}_preds.json")
-    got = score(task, golds, preds)
+    got = score(TASKS[task], golds, preds)
     assert said == task and got["n"] == len(golds)
     for name, value in expected.items():
         if isinstance(value, float):
@@ -38,7 +38,7 @@ def test_strict_is_the_official_evaluation(task):
 
 
 def test_choice_by_hand():
-    got = score("LaMP_1", ids("[1]", "[1]", "[2]", "[2]"), ids("[1]", "Answer: [1]", "[1]", ""))
+    got = score(TASKS["LaMP_1"], ids("[1]", "[1]", "[2]", "[2]"), ids("[1]", "Answer: [1]", "[1]", ""))
     # strict: hits 1 of 4; class 1: tp 1, gold 2, pred 2 -> .5; class 2: no prediction -> 0
     assert got["strict"] == {"accuracy": 0.25, "f1": 0.25}
     # lenient: hits 2; class 1: tp 2, gold 2, pred 3 -> .8
@@ -48,11 +48,11 @@ def test_choice_by_hand():
 
 def test_macro_f1_divides_by_absent_classes_too():
     tags = ids("comedy", "action", "classic")
-    assert score("LaMP_2", tags, tags)["strict"] == {"accuracy": 1.0, "f1": pytest.approx(3 / 15)}
+    assert score(TASKS["LaMP_2"], tags, tags)["strict"] == {"accuracy": 1.0, "f1": pytest.approx(3 / 15)}
 
 
 def test_rating_by_hand():
-    got = score("LaMP_3", ids("5", "3", "1", "4"), ids("4 stars", "", "10", "4.0"))
+    got = score(TASKS["LaMP_3"], ids("5", "3", "1", "4"), ids("4 stars", "", "10", "4.0"))
     # strict: "4 stars" is unparsable: 1 is farther from 5, error 4; "" against 3: 5, error 2; 10: error 9; 0
     assert got["strict"]["mae"] == pytest.approx(15 / 4)
     assert got["strict"]["rmse"] == pytest.approx(math.sqrt((16 + 4 + 81) / 4))
@@ -62,23 +62,23 @@ def test_rating_by_hand():
 
 @pytest.mark.parametrize("answer", ["nan", "inf", "-Infinity", "9" * 200, "1e999"])
 def test_numbers_that_break_the_official_metric_are_unparsable(answer):
-    assert score("LaMP_3", ids("2"), ids(answer))["strict"] == {"mae": 3.0, "rmse": 3.0}
+    assert score(TASKS["LaMP_3"], ids("2"), ids(answer))["strict"] == {"mae": 3.0, "rmse": 3.0}
 
 
 def test_rouge_by_hand():
-    got = score("LaMP_4", ids("the cat sat down"), ids('Title: "Sat the cat"'))
+    got = score(TASKS["LaMP_4"], ids("the cat sat down"), ids('Title: "Sat the cat"'))
     # lenient: 3 common words of 4 and 3: F = 6/7; the longest common subsequence is "the cat": F = 4/7
     assert got["lenient"] == {"rouge1": pytest.approx(6 / 7), "rougeL": pytest.approx(4 / 7)}
     assert got["strict"]["rouge1"] == pytest.approx(6 / 8)
-    assert score("LaMP_7", ids("完全不同"), ids("完全不同"))["strict"]["rouge1"] == 0  # the official tokeniser
+    assert score(TASKS["LaMP_7"], ids("完全不同"), ids("完全不同"))["strict"]["rouge1"] == 0  # the official tokeniser
 
 
 def test_interval_is_seeded_and_holds_the_mean():
     golds, preds = ids(*"1234512345"), ids(*"1133512245")
-    one, two = score("LaMP_3", golds, preds), score("LaMP_3", golds, preds)
+    one, two = score(TASKS["LaMP_3"], golds, preds), score(TASKS["LaMP_3"], golds, preds)
     low, high = one["interval"]["mae"]
     assert one == two and low < one["lenient"]["mae"] < high
-    assert score("LaMP_3", golds, golds)["interval"] == {"mae": [0.0, 0.0]}
+    assert score(TASKS["LaMP_3"], golds, golds)["interval"] == {"mae": [0.0, 0.0]}
 
 
 @pytest.mark.parametrize("golds, preds, said", [
@@ -86,13 +86,13 @@ def test_interval_is_seeded_and_holds_the_mean():
     (ids("5"), ids("5", "4", "4"), "2 unknown ids in the predictions: 1, 2")])
 def test_the_id_sets_must_agree(golds, preds, said):
     with pytest.raises(UserError, match=said):
-        score("LaMP_3", golds, preds)
+        score(TASKS["LaMP_3"], golds, preds)
 
 
 def test_item_reward_by_hand():
-    assert [item_reward("LaMP_1", a, "[2]") for a in ("[2]", "so [2]", "[1]", "", None)] == [1, 1, 0, 0, 0]
-    assert [item_reward("LaMP_3", a, "5") for a in ("5", "4 stars", "1", "10", None)] == [1, 0.75, 0, 0, 0]
-    assert item_reward("LaMP_5", "Sat the cat", "the cat sat down") == pytest.approx((6 / 7 + 4 / 7) / 2)
+    assert [item_reward(TASKS["LaMP_1"], a, "[2]") for a in ("[2]", "so [2]", "[1]", "", None)] == [1, 1, 0, 0, 0]
+    assert [item_reward(TASKS["LaMP_3"], a, "5") for a in ("5", "4 stars", "1", "10", None)] == [1, 0.75, 0, 0, 0]
+    assert item_reward(TASKS["LaMP_5"], "Sat the cat", "the cat sat down") == pytest.approx((6 / 7 + 4 / 7) / 2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,7 +102,7 @@ def test_scores_and_rewards_stay_in_range(task, data):
     answer = st.one_of(st.sampled_from(t.labels or ("a cat", "the sea")), st.text(max_size=30))
     golds = ids(*data.draw(st.lists(st.sampled_from(t.labels or ("A cat!", "the sea")), min_size=1, max_size=6)))
     preds = {i: data.draw(answer) for i in golds}
-    got = score(task, golds, preds)
+    got = score(TASKS[task], golds, preds)
     top = 4 if t.kind == "rating" else 1
     assert all(0 <= v <= top + 1e-9 for v in got["lenient"].values())
     assert all(math.isfinite(v) and v >= 0 for v in got["strict"].values())
@@ -110,8 +110,8 @@ def test_scores_and_rewards_stay_in_range(task, data):
     assert 0 <= got["parse_failure"] <= 1
     if t.kind == "choice":  # a raw hit is also a hit after reading
         assert got["lenient"]["accuracy"] >= got["strict"]["accuracy"]
-    assert all(0 <= item_reward(task, preds[i], golds[i]) <= 1 + 1e-9 for i in golds)
-    assert all(item_reward(task, g, g) == pytest.approx(1) for g in golds.values())
+    assert all(0 <= item_reward(TASKS[task], preds[i], golds[i]) <= 1 + 1e-9 for i in golds)
+    assert all(item_reward(TASKS[task], g, g) == pytest.approx(1) for g in golds.values())
 
 
 def test_the_command_prints_one_object_and_exits_2_on_bad_input(tmp_path):
@@ -128,9 +128,9 @@ def test_the_command_prints_one_object_and_exits_2_on_bad_input(tmp_path):
 
 
 def test_chinese_is_scored_by_characters_and_only_for_chinese_tasks():
-    got = score("LaMP_4_zh", ids("雨夜归人 2024"), ids("归人雨夜 2024"))["strict"]
+    got = score(TASKS["LaMP_4_zh"], ids("雨夜归人 2024"), ids("归人雨夜 2024"))["strict"]
     assert got["rouge1"] == 1 and got["rougeL"] == pytest.approx(3 / 5)  # 5 tokens, of which 3 are in order
-    assert score("LaMP_4", ids("雨夜归人"), ids("雨夜归人"))["strict"]["rouge1"] == 0  # as the official evaluation
+    assert score(TASKS["LaMP_4"], ids("雨夜归人"), ids("雨夜归人"))["strict"]["rouge1"] == 0  # as the official evaluation
 
 
 MESSY = st.one_of(st.sampled_from(["[1]", " [2]", "comedy", "Comedy", "dark comedy ", "4", "4.7", "4 stars", "", "10", "-1", "5 ",
@@ -146,7 +146,7 @@ def test_strict_equals_the_official_rules_on_unseen_files(task, data):
     gold = data.draw(st.lists(st.sampled_from(labels) if labels else st.sampled_from(["a new way", "Sing!", "old"]),
                               min_size=1, max_size=12))
     pred = data.draw(st.lists(MESSY, min_size=len(gold), max_size=len(gold)))
-    got = score(task, ids(*gold), ids(*pred))["strict"]
+    got = score(TASKS[task], ids(*gold), ids(*pred))["strict"]
     if TASKS[task].kind == "choice":
         g, p = ([labels.index(a.strip()) if a.strip() in labels else -1 for a in x] for x in (gold, pred))
         want = {"accuracy": accuracy_score(g, p),

@@ -5,20 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.tasks import (
-    MOVIE_TAGS,
-    OFFICIAL,
-    TASKS,
-    Item,
-    Question,
-    detect,
-    from_row,
-    pieces,
-    plain,
-    task_name,
-    to_row,
-    words_of,
-)
+from tagpr_lite.lamp.rows import from_row, to_row
+from tagpr_lite.lamp.tasks import MOVIE_TAGS, OFFICIAL, TASKS, Item, Question, detect, find_task
+from tagpr_lite.lamp.words import content_tokens, length_units, normalised
 
 CITATION = ('For an author who has written the paper with the title "On "Quoted" Things", which reference is related? '
             'Just answer with [1] or [2] without explanation. [1]: "Why "goto" hurts" [2]: "Sets, and more"')
@@ -89,32 +78,32 @@ def test_payload_query_and_corpus_of_the_other_tasks():
 
 
 def test_words_and_pieces_of_both_languages():
-    assert words_of("The film 电影很 was Über, 雨") == ["film", "电影", "影很", "Über"]
-    assert pieces("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and pieces("a b!", "en") == ["a", "b!"]
-    assert plain("  A Study\n of Rivers… ") == "a study of rivers"
+    assert content_tokens("The film 电影很 was Über, 雨") == ["film", "电影", "影很", "Über"]
+    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and length_units("a b!", "en") == ["a", "b!"]
+    assert normalised("  A Study\n of Rivers… ") == "a study of rivers"
 
 
 def test_a_chinese_citation_question():
     task = TASKS["LaMP_1_zh"]
     question = task.instruction + "《论河流》 [1]：《鱼》 [2]：《山与水》"
-    assert detect(question) == "LaMP_1_zh" and task.payload(question) == "论河流"
+    assert detect(question) == task and task.payload(question) == "论河流"
     assert task.options(question) == ["鱼", "山与水"] and task.query(question) == "鱼 山与水"
 
 
 def test_detect_reads_the_input_and_checks_the_field():
-    assert detect(CITATION) == detect(CITATION, "LaMP-1") == "LaMP_1"
+    assert detect(CITATION) == detect(CITATION, "LaMP-1") == TASKS["LaMP_1"]
     for name in TASKS:
-        assert detect(f"{TASKS[name].instruction} x", name) == name
+        assert detect(f"{TASKS[name].instruction} x", name) == TASKS[name]
     for question, field, said in ((CITATION, "LaMP_3", "LaMP_1"), ("Hello", "LaMP_3", "begins 'Hello'"),
                                   (CITATION, "LaMP_9", "unknown task"),
                                   ("Which category does this article relate to among", None, "old LaMP-2")):
         with pytest.raises(UserError, match=said):
             detect(question, field)
-    assert task_name("lamp-3") == "LaMP_3"
+    assert find_task("lamp-3") == TASKS["LaMP_3"]
 
 
 def test_rows_survive_json_and_bad_rows_are_named():
-    q = Question("7", "LaMP_3", "u", "in", None, (Item("a", "t", "5", "2012"), Item("b", "t", "4")), (1, 0))
+    q = Question("7", TASKS["LaMP_3"], "u", "in", None, (Item("a", "t", "5", "2012"), Item("b", "t", "4")), (1, 0))
     row = json.loads(json.dumps(to_row(q)))
     assert from_row(row) == q
     for bad in ({}, {**row, "task": "LaMP_9"}, {**row, "profile": 3}, {**row, "retrieved": [2]}, {**row, "gold": 5},

@@ -39,7 +39,7 @@ def test_the_kinds_that_need_no_policy_come_up_in_every_task(sides):
     assert {p.kind for p in sides["train"]} == set(KINDS) - {"no_profile"}
 
 
-def test_no_user_is_on_two_sides_not_even_as_the_stranger(sides, questions):
+def test_no_user_is_on_two_sides_not_even_as_the_other_user_question(sides, questions):
     users = {side: {p.question.user for p in found} for side, found in sides.items()}
     assert all(users.values())
     assert not users["train"] & users["tune"]
@@ -80,10 +80,10 @@ def test_pairs_are_the_same_every_time(sides, questions, known):
 def test_without_rules_another_users_answer_is_their_own_to_something_else(questions, known):
     kept, _, cues = known
     found = make_pairs(questions, kept, [], {}, cues, 0)
-    assert not any(p.kind == "other_user" and TASKS[p.question.task].kind == "text" for p in found)  # only a policy can write it
+    assert not any(p.kind == "other_user" and p.question.task.kind == "text" for p in found)  # only a policy can write it
     golds = {(q.task, q.gold) for q in questions}
     assert all((p.question.task, chain_of(p.rejected).answer) in golds for p in found if p.kind == "others_answer")
-    assert any(p.kind == "contradiction" and TASKS[p.question.task].kind == "text" for p in found)
+    assert any(p.kind == "contradiction" and p.question.task.kind == "text" for p in found)
 
 
 CHAIN = "<think>\n<conclude>So {}.</conclude>\n</think>\n{}"
@@ -91,7 +91,7 @@ CHAIN = "<think>\n<conclude>So {}.</conclude>\n</think>\n{}"
 
 def test_rollouts_become_pairs_by_view_and_score(questions, known):
     _, rules, cues = known
-    q = next(q for q in questions if q.task == "LaMP_3")
+    q = next(q for q in questions if q.task.name == "LaMP_3")
     at = lambda star: CHAIN.format(star, star)
     off = [str(s) for s in range(1, 6) if str(s) != q.gold]
     texts = [("own", at(q.gold)), ("own", at(off[0])), ("none", at(off[1])), ("none", at(q.gold)), ("other", at(off[2])),
@@ -108,7 +108,7 @@ def pair(kind, chosen, rejected, q="q"):
     return Pair(replace(QUESTION, id=q), "a" * chosen, "b" * rejected, kind, 0.0, "template")
 
 
-QUESTION = made.Question("q", "LaMP_3", "u", "", "5", ())
+QUESTION = made.Question("q", TASKS["LaMP_3"], "u", "", "5", ())
 
 
 @given(st.lists(st.builds(pair, st.sampled_from(KINDS), st.integers(1, 6), st.integers(1, 6)), max_size=60), st.integers(0, 9))

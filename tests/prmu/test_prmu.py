@@ -24,7 +24,7 @@ def test_a_group_scores_like_its_members_alone_and_the_user_matters(make, questi
 
 def test_a_blind_model_knows_nobody(make, questions):
     prmu = make(Reward(tokens=3, history=4, blind=True))
-    assert torch.equal(prmu.user(questions[0]), prmu.users.nobody()) and torch.equal(prmu.user(questions[5]), prmu.users.nobody())
+    assert torch.equal(prmu.user(questions[0]), prmu.users.generic_user()) and torch.equal(prmu.user(questions[5]), prmu.users.generic_user())
 
 
 def test_gradients_reach_adapter_head_and_user_encoder(make, questions):
@@ -79,21 +79,21 @@ def test_the_score_is_the_head_and_the_match(make, questions):
     ids, _ = build(q, prmu.tokenizer, prmu.prompt, with_profile=False, reason=True)
     table = base_of(prmu.model).get_input_embeddings()
     embed = lambda ids: table(torch.tensor(ids, device=table.weight.device))
-    for user, matches in ((prmu.user(q), True), (prmu.users.nobody(), False)):
+    for user, matches in ((prmu.user(q), True), (prmu.users.generic_user(), False)):
         want = []
         for c in GROUP:
             row = torch.cat([embed(ids[:1]), user, embed(ids[1:] + c)])[None]
             with torch.no_grad():
                 states = forward(prmu.model, Prefill(keep=False), embeds=row)[0]
                 head = float(prmu.head(torch.stack([states[-1], states[-len(c):].mean(0)])[None])[0, 0])
-                lean, phi = (user - prmu.users.nobody()).mean(0), embed(c).mean(0) - prmu.spoken
+                lean, phi = (user - prmu.users.generic_user()).mean(0), embed(c).mean(0) - prmu.spoken
             want.append(head + matches * float(prmu.match * torch.nn.functional.cosine_similarity(lean, phi, dim=0)))
         assert prmu.rate(q, GROUP, user).tolist() == pytest.approx(want, abs=2e-4)
 
 
 def test_before_any_training_it_leans_to_what_the_user_says(make, questions):
     """Two titles of one text, each in the manner of one user: the untrained match already prefers each user's own."""
-    asked = [q for q in questions if q.task == "LaMP_5"]
+    asked = [q for q in questions if q.task.name == "LaMP_5"]
     prmu, right = make(asked=asked), []
     torch.nn.init.zeros_(prmu.head[2].weight)
     for q in asked:

@@ -1,7 +1,7 @@
 """The policy's own chains: every view, by seed, and a cut file goes on."""
 from tagpr_lite.config import GRPO, Config, Model, Prompt
 from tagpr_lite.engine import model as engine
-from tagpr_lite.prmu.rollouts import SAMPLES, roll, stranger
+from tagpr_lite.prmu.rollouts import SAMPLES, roll
 
 TINY = Model(name="tiny", lora_r=4)
 
@@ -24,6 +24,6 @@ def test_rollouts_have_every_view_and_go_on_where_they_were_cut(questions, tmp_p
 
 def test_a_stranger_is_of_the_task_and_another_user(questions):
     for q in questions:
-        by = stranger(q, questions, 0)
-        assert by.task == q.task and by.user != q.user and stranger(q, questions, 0) == by
-    assert stranger(questions[0], questions[:1], 0) is None
+        by = other_user_question(q, questions, 0)
+        assert by.task == q.task and by.user != q.user and other_user_question(q, questions, 0) == by
+    assert other_user_question(questions[0], questions[:1], 0) is None

@@ -60,7 +60,7 @@ def test_generic_history_and_own_add_up():
     assert torch.allclose(made(query, items, "ann"), made.scaled(made.generic + f + row))
     assert torch.allclose(made(query, items, "bob"), made.scaled(made.generic + f))  # no row: history alone
     assert torch.allclose(made(query, items[:0], "ann"), made.scaled(made.generic + row))
-    assert torch.equal(made(query, items[:0], "bob"), made.nobody())  # nothing is known: e_0
+    assert torch.equal(made(query, items[:0], "bob"), made.generic_user())  # nothing is known: e_0
     assert not users(names=("ann",)).own.weight.any()  # rows begin at 0
 
 

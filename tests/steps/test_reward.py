@@ -30,7 +30,7 @@ def test_the_report_is_on_users_whom_nothing_was_trained_on(data, capsys):
 
 
 def test_held_out_users_get_chains_that_are_right_and_true(data):
-    dev = [q for q in data["dev"] if q.task != "shop_reviews"]
+    dev = [q for q in data["dev"] if q.task.name != "shop_reviews"]
     found = step.good_chains(dev, Config(), learn(data["train"]))
     assert len(found) > len(dev) / 2
     for q in dev:

@@ -24,13 +24,13 @@ from tagpr_lite.tags.teachers.teacher import Template
 
 def review(scores=(5, 4, 5), text="It broke, terrible and cheap.", gold="2"):
     profile = tuple(Item(str(n), f"Item number {n} was fine", str(s), f"2020-01-0{n + 1}") for n, s in enumerate(scores))
-    return Question("q", "LaMP_3", "u", f"{TASKS['LaMP_3'].instruction} {text}", gold, profile, (0,))
+    return Question("q", TASKS["LaMP_3"], "u", f"{TASKS['LaMP_3'].instruction} {text}", gold, profile, (0,))
 
 
 def paper():
     profile = (Item("a", "On the parsing of grammars", "Fast parsing", "2001"), Item("b", "Memory", "Garbage", "2002"))
     words = '"My title", which reference is related? Just answer with [1] or [2] without explanation. [1]: "A "quoted" parsing" [2]: "Cooking"'
-    return Question("c", "LaMP_1", "u", f"{TASKS['LaMP_1'].instruction} {words}", "[1]", profile, (0,))
+    return Question("c", TASKS["LaMP_1"], "u", f"{TASKS['LaMP_1'].instruction} {words}", "[1]", profile, (0,))
 
 
 def benchmark():
@@ -52,16 +52,16 @@ def test_every_chain_of_the_teacher_is_valid_and_grounded():
 
 def test_the_teacher_does_not_see_the_gold_of_a_checkable_question():
     for q in benchmark():
-        if TASKS[q.task].kind != "text":
+        if q.task.kind != "text":
             blind = replace(q, gold="no such answer")
             assert [template.write(q, n) for n in range(5)] == [template.write(blind, n) for n in range(5)]
 
 
 def test_a_rating_is_the_sum_of_its_own_steps():
     """From the usual score one star at a time, within the scale; no second reading ends beside the sum."""
-    known = learn([q for q in benchmark() if q.task == "LaMP_3"])
+    known = learn([q for q in benchmark() if q.task.name == "LaMP_3"])
     moved = 0
-    for q in (q for q in benchmark() if TASKS[q.task].kind == "rating"):
+    for q in (q for q in benchmark() if q.task.kind == "rating"):
         chain = template.write(q, 0, known)
         at, said = rating_stats(q.profile)[2], chain.steps[1].text
         for side, before, after in re.findall(r'" (good|bad) (\d) to (\d)', said):
@@ -92,7 +92,7 @@ def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
     for q in benchmark():
         kept, dropped = chains.generate([q], Template(), Tag(samples=5))
         assert len(kept) <= 1 and all(d["reason"] for d in dropped)
-        if TASKS[q.task].kind == "text":
+        if q.task.kind == "text":
             assert [k["kind"] for k in kept] == ["rationalised"] and kept[0]["answer"] == q.gold.strip()
         else:
             assert all(k["answer"] == q.gold and k["kind"] == "reasoned" for k in kept)
@@ -126,7 +126,7 @@ def test_an_empty_quotation_is_about_nothing(text):
 
 def test_a_chain_that_contradicts_its_profile_is_dropped():
     chain = Chain((Step("examine_examples", "Past scores 1 1 1, mean 1.0."),), "2")
-    assert chains.why_not(chain, review()) == "contradicts its profile"
+    assert chains.rejection_reason(chain, review()) == "contradicts its profile"
 
 
 def test_primary_tags_are_the_nine_most_frequent():

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 
 from ...runs import guard
-from ..tasks import TASKS
 from . import build, describe
 from .reach import COLUMNS
 
@@ -23,9 +22,9 @@ def main() -> None:
 
 
 def print_examples(args: argparse.Namespace) -> None:
-    for task, splits in build(args.seed, args.users, language=args.language).items():
+    for splits in build(args.seed, args.users, language=args.language).values():
         q = splits["dev"][0]
-        print(f"{task} ({TASKS[task].title})")
+        print(f"{q.task.name} ({q.task.title})")
         for i in q.profile:
             print(f"  {i.date}  {i.text}" + (f"  ->  {i.label}" if i.label else ""))
         print(f"  {q.date}  {q.input}  ->  {q.gold}\n")

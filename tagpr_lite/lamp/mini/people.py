@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...config import UserError
 from ...runs import seed_of
-from ..tasks import TASKS, Item, Question, task_name
+from ..tasks import TASKS, Item, Question, Task, find_task
 from . import chinese_choices, chinese_texts, choices, news, papers, posts
 from .text import Text, Writer
 
@@ -40,8 +40,8 @@ def build(seed: int, users: int, tasks: list[str] = (), language: str = "en",
 
     tasks: empty means all of the language. people: dev users are `new`, or the `same` as in training, later in time.
     """
-    return {task: {split: [q for user in users_of(seed, users, task, split, people) for q in _questions(task, user)]
-                   for split in ("train", "dev")} for task in tasks_of(language, tasks)}
+    return {task.name: {split: [q for user in users_of(seed, users, task, split, people) for q in _questions(task, user)]
+                        for split in ("train", "dev")} for task in tasks_of(language, tasks)}
 
 
 def rules_of(seed: int, users: int, tasks: list[str] = (), language: str = "en",
@@ -51,46 +51,45 @@ def rules_of(seed: int, users: int, tasks: list[str] = (), language: str = "en",
             for user in users_of(seed, users, task, split, people) for name, text in _named(user)}
 
 
-def tasks_of(language: str, tasks: list[str] = ()) -> list[str]:
+def tasks_of(language: str, tasks: list[str] = ()) -> list[Task]:
     """The tasks to make, in the order of TASKS. In Chinese LaMP_3 means LaMP_3_zh."""
     if language not in LANGUAGES:
         raise UserError(f"the built-in benchmark has no language '{language}'; it has {', '.join(LANGUAGES)}")
-    known = [task for task in TASKS if task in WRITERS and TASKS[task].language == language]
-    wanted = {task_name(word) for word in tasks}
+    known = [task for task in TASKS.values() if task.name in WRITERS and task.language == language]
+    wanted = {find_task(word).name for word in tasks}
     if language != "en":
         wanted = {task if task.endswith(f"_{language}") else f"{task}_{language}" for task in wanted}
-    if unknown := wanted - set(known):
+    if unknown := wanted - {task.name for task in known}:
         raise UserError(f"the built-in benchmark in language {language} has no {', '.join(sorted(unknown))}; "
-                        f"it has {', '.join(known)}")
-    return [task for task in known if task in wanted or not wanted]
+                        f"it has {', '.join(task.name for task in known)}")
+    return [task for task in known if task.name in wanted or not wanted]
 
 
-def users_of(seed: int, users: int, task: str, split: str, people: str = "new") -> list[User]:
+def users_of(seed: int, users: int, task: Task, split: str, people: str = "new") -> list[User]:
     """The users of a task's split, with what each rule would answer to each of their texts."""
     if users < 4:
         raise UserError(f"the built-in benchmark needs 4 users or more, not {users}")
     if people not in PEOPLE:
         raise UserError(f"people={people} is not known; dev users are {' or '.join(PEOPLE)}")
-    transfer = TASKS[task].shape == "shop_reviews"
+    transfer = task.lamp_name == "shop_reviews"
     if split == "train" and transfer:
         return []
     home = "train" if people == "same" and not transfer else split
     asked = TRAIN_QUESTIONS if home == "train" else 0
     made = []
     for n in range(users if split == "train" else max(users // 2, 4)):
-        rng = random.Random(seed_of("mini", seed, task, home, n))
+        rng = random.Random(seed_of("mini", seed, task.name, home, n))
         past, later = rng.randint(*PROFILE), rng.randint(1, 2)
-        rule, texts = WRITERS[task](rng, past, asked + later)
+        rule, texts = WRITERS[task.name](rng, past, asked + later)
         start, end = (past, past + asked) if split == "train" else (past + asked, len(texts))
         made.append(User(f"{_code(task)}{home[0]}{n:03d}", rule, texts[:start], texts[start:end]))
     return made
 
 
-def _code(task: str) -> str:
+def _code(task: Task) -> str:
     """3 for LaMP_3, s for shop_reviews, 3zh for LaMP_3_zh: what user names begin with."""
-    shape = TASKS[task].shape
-    language = "" if TASKS[task].language == "en" else TASKS[task].language
-    return (shape[-1] if shape.startswith("LaMP") else shape[0]) + language
+    language = "" if task.language == "en" else task.language
+    return (task.lamp_name[-1] if task.lamp_name.startswith("LaMP") else task.lamp_name[0]) + language
 
 
 def _named(user: User) -> list[tuple[str, Text]]:
@@ -103,7 +102,7 @@ def _date(place: int) -> str:
     return f"{2016 + place // 4}-{1 + 3 * (place % 4):02d}-15"
 
 
-def _questions(task: str, user: User) -> list[Question]:
+def _questions(task: Task, user: User) -> list[Question]:
     items = tuple(Item(f"{user.name}-p{n}", *text.item(user.rule), _date(n)) for n, text in enumerate(user.profile))
-    return [Question(name, task, user.name, TASKS[task].ask(text.text), text.answers[user.rule], items,
+    return [Question(name, task, user.name, task.ask(text.text), text.answers[user.rule], items,
                      date=_date(n)) for n, (name, text) in enumerate(_named(user), len(items))]

@@ -14,7 +14,7 @@ from collections import Counter
 
 from ...runs import seed_of
 from ..scorer import item_reward, score
-from ..tasks import TASKS
+from ..tasks import Task
 from .people import User, tasks_of, users_of
 from .text import Text
 
@@ -29,9 +29,8 @@ def describe(seed: int, users: int, language: str = "en") -> dict[str, dict]:
     """
     table = {}
     for task in tasks_of(language):
-        t = TASKS[task]
         train = Counter(q.answers[u.rule] for u in users_of(seed, users, task, "train") for q in u.questions)
-        constant = _best(task, train) if t.labels else None
+        constant = _best(task, train) if task.labels else None
         golds, answers = {}, {column: {} for column in COLUMNS}
         for user in users_of(seed, users, task, "dev"):
             agree = _agree(user)
@@ -42,12 +41,12 @@ def describe(seed: int, users: int, language: str = "en") -> dict[str, dict]:
                 answers["no_profile"][key] = _best(task, Counter(q.answers))
                 answers["trivial"][key] = constant or _lead(task, q.text)
                 answers["copy"][key] = _copied(task, user, key)
-        if t.shape == "LaMP_1":
+        if task.form == "citation":
             answers["copy"] = None
-        got = {column: preds and score(task, golds, preds)["lenient"][t.metric] for column, preds in answers.items()}
+        got = {column: preds and score(task, golds, preds)["lenient"][task.metric] for column, preds in answers.items()}
         gain = got["oracle"] - got["no_profile"]
-        table[task] = {"metric": t.metric, "questions": len(golds), **got,
-                       "headroom": -gain if t.lower_is_better else gain}
+        table[task.name] = {"metric": task.metric, "questions": len(golds), **got,
+                       "headroom": -gain if task.lower_is_better else gain}
     return table
 
 
@@ -57,7 +56,7 @@ def _agree(user: User) -> list[int]:
             if all(text.item(r) == text.item(user.rule) for text in user.profile)]
 
 
-def _best(task: str, answers: Counter) -> str:
+def _best(task: Task, answers: Counter) -> str:
     """The answer of highest mean task reward against equally likely `answers`: their mode, median or medoid."""
     worth = {a: float(answers[a]) for a in sorted(answers)}  # an answer earns 1 against itself
     for a, b in itertools.combinations(worth, 2):
@@ -67,14 +66,14 @@ def _best(task: str, answers: Counter) -> str:
     return max(worth, key=worth.__getitem__)
 
 
-def _lead(task: str, text: str) -> str:
+def _lead(task: Task, text: str) -> str:
     """The whole of a tweet or of impressions; the first six words (ten characters) of a longer text."""
-    if TASKS[task].shape in ("LaMP_7", "shop_reviews"):
+    if task.lamp_name in ("LaMP_7", "shop_reviews"):
         return text
-    return " ".join(text.split()[:6]) if TASKS[task].language == "en" else text[:10]
+    return " ".join(text.split()[:6]) if task.language == "en" else text[:10]
 
 
-def _copied(task: str, user: User, key: str) -> str:
+def _copied(task: Task, user: User, key: str) -> str:
     text: Text = random.Random(seed_of("copy", key)).choice(user.profile)
     words, label = text.item(user.rule)
-    return label if TASKS[task].label_key else words
+    return label if task.label_key else words

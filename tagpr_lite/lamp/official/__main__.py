@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...config import UserError
 from ...runs import guard
-from ..tasks import OFFICIAL, task_name
+from ..tasks import OFFICIAL, find_task
 from . import avocado, fetch
 
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _official(word: str) -> str:
-    task = task_name(f"LaMP_{word}" if word.isdecimal() else word)
+    task = find_task(f"LaMP_{word}" if word.isdecimal() else word).name
     if task not in OFFICIAL:
         raise UserError(f"{task} is no official task; say 1 to 7")
     return task

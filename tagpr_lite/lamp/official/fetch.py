@@ -77,9 +77,9 @@ def is_done(folder: Path, split: str, task: str | None = None) -> bool:
     except UserError as e:
         print(f"  {e}: it is made again")
         return False
-    if stored.split != split or stored.task != (task or stored.task) or stored.changed_source():
+    if stored.split != split or stored.task.name != (task or stored.task.name) or stored.changed_source():
         return False
-    print(f"  {stored.task} {split}: {stored.n:,} questions are here already")
+    print(f"  {stored.task.name} {split}: {stored.n:,} questions are here already")
     return True
 
 
@@ -95,15 +95,15 @@ def convert(folder: Path, split: str, task: str | None = None) -> store.Stored:
         questions = _all_of(task, questions, path) if task else questions
         stored = store.write(folder / f"{split}.db", split, questions, sources)
     users, megabytes = len(set(stored.users)), [s.stat().st_size / 1e6 for s in (path, stored.path)]
-    print(f"  {stored.task} {split}: {stored.n:,} questions of {users:,} users; {megabytes[0]:.1f} MB of JSON (sha256 "
+    print(f"  {stored.task.name} {split}: {stored.n:,} questions of {users:,} users; {megabytes[0]:.1f} MB of JSON (sha256 "
           f"{sources[path.name][1][:16]}) became {megabytes[1]:.1f} MB", flush=True)
     return stored
 
 
 def _all_of(task: str, questions: Iterable[Question], path: Path) -> Iterator[Question]:
     for q in questions:
-        if q.task != task:
-            raise UserError(f"{path} holds {q.task}, not {task}")
+        if q.task.name != task:
+            raise UserError(f"{path} holds {q.task.name}, not {task}")
         yield q
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import UserError
-from ..tasks import TASKS, Item, Question, detect, task_name
+from ..tasks import TASKS, Item, Question, Task, detect, find_task
 from .store import Stored, open_store
 from .stream import parts, short
 
@@ -30,7 +30,7 @@ def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, dict[str
 
     tasks: which to read, such as ["LaMP_3"]; empty means all that are there.
     """
-    source, wanted = Path(source), {task_name(t) for t in tasks}
+    source, wanted = Path(source), {find_task(word).name for word in tasks}
     if not source.is_dir():
         raise UserError(f"{source} is not a folder; it should hold one sub-folder a task with {', '.join(FILES)}")
     if not (folders := task_folders(source)):
@@ -38,7 +38,7 @@ def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, dict[str
     found: dict[str, list[tuple[str, dict]]] = {}
     for folder in folders:
         if loaded := _load_task(folder, wanted):
-            found.setdefault(loaded[0], []).append((folder.name, loaded[1]))
+            found.setdefault(loaded[0].name, []).append((folder.name, loaded[1]))
     if missing := wanted - set(found):
         raise UserError(f"{source} holds no {_names(missing)}; its tasks: {', '.join(sorted(found)) or 'other ones'}")
     return {task: _merge(folders) for task, folders in sorted(found.items())}
@@ -51,14 +51,14 @@ def task_folders(source: Path) -> list[Path]:
     return [source] if holds_some(source) else sorted(p for p in source.iterdir() if holds_some(p))
 
 
-def _load_task(folder: Path, wanted: set[str]) -> tuple[str, dict[str, Questions]] | None:
+def _load_task(folder: Path, wanted: set[str]) -> tuple[Task, dict[str, Questions]] | None:
     """The task of one folder and its questions; None when it is not among the wanted ones."""
     splits = {split: _stored(folder, split) for split in SPLITS if (folder / f"{split}.db").exists()}
     for name in FILES:
         if name.split("_")[0] not in splits and not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing; a task's folder holds {', '.join(FILES)}")
     outputs = {split: read_outputs(folder / f"{split}_outputs.json") for split in SPLITS if split not in splits}
-    said = {s.task for s in splits.values()} | {_task(folder, word) for word, _ in outputs.values() if word}
+    said = {s.task.name for s in splits.values()} | {_task(folder, word).name for word, _ in outputs.values() if word}
     if said and wanted and not said & wanted:
         return None  # before its questions are read, which may be hundreds of megabytes
     for split in outputs:
@@ -68,12 +68,12 @@ def _load_task(folder: Path, wanted: set[str]) -> tuple[str, dict[str, Questions
         splits[split] = list(read_questions(path, *outputs[split]))
     found = {splits[split].task if isinstance(splits[split], Stored) else splits[split][0].task for split in SPLITS}
     if len(found) > 1:
-        raise UserError(f"{folder}: train and dev are of different tasks, {' and '.join(sorted(found))}")
+        raise UserError(f"{folder}: train and dev are of different tasks, {' and '.join(sorted(t.name for t in found))}")
     ids = {split: q.ids if isinstance(q, Stored) else [one.id for one in q] for split, q in splits.items()}
     if twice := set(ids["train"]) & set(ids["dev"]):
         raise UserError(f"{folder}: questions in both train and dev: {_names(twice)}")
     task = found.pop()
-    return (task, splits) if not wanted or task in wanted else None
+    return (task, splits) if not wanted or task.name in wanted else None
 
 
 def _stored(folder: Path, split: str) -> Stored:
@@ -135,7 +135,7 @@ def read_questions(path: str | Path, said: str | None = None, golds: dict[str, s
             raise _fault(path, f"question {name}: {e}") from None
         task, first = task or found, first or name
         if found != task:
-            raise _fault(path, f"mixes tasks: {task} (question {first}), {found} (question {name})")
+            raise _fault(path, f"mixes tasks: {task.name} (question {first}), {found.name} (question {name})")
         gold = golds.get(name) if golds is not None else None
         doubled |= {name} & ids
         ids.add(name)
@@ -150,7 +150,7 @@ def read_questions(path: str | Path, said: str | None = None, golds: dict[str, s
     extra = set(golds or ()) - ids
     _none(path, f"{len(extra)} golds of the outputs file have no question: {{}}", extra)
     _none(path, f"{len(empty)} questions have an empty profile: {{}}; leave them out", empty)
-    _none(path, f"golds that are no answer to {task}: {{}}", wrong)
+    _none(path, f"golds that are no answer to {task.name if task else None}: {{}}", wrong)
 
 
 def _is_id(word: Any) -> bool:
@@ -158,21 +158,22 @@ def _is_id(word: Any) -> bool:
     return type(word) in (str, int) and 0 < len(str(word)) <= 64 and str(word).isprintable()
 
 
-def _answers(task: str, gold: str) -> bool:
-    return gold in TASKS[task].labels if TASKS[task].labels else bool(gold)
+def _answers(task: Task, gold: str) -> bool:
+    return gold in task.labels if task.labels else bool(gold)
 
 
 def _repaired(row: dict, said: str | None) -> str:
     """Question 110 of the official LaMP-2 dev file lacks its instruction and tag list; it gets them back."""
-    if str(row["id"]) == "110" and said and task_name(said) == "LaMP_2" \
-            and not row["input"].startswith(("Which category", TASKS["LaMP_2"].prefix)):
+    movies = TASKS["LaMP_2"]
+    if str(row["id"]) == "110" and said and find_task(said) == movies \
+            and not row["input"].startswith(("Which category", movies.prefix)):
         print("LaMP_2 question 110 came without its instruction (a known defect of the official file): repaired")
-        return f"{TASKS['LaMP_2'].instruction} {row['input'].removeprefix('x ').strip()}"
+        return f"{movies.instruction} {row['input'].removeprefix('x ').strip()}"
     return row["input"]
 
 
-def _question(path: Path, task: str, row: dict, gold: str | None) -> Question:
-    text_key, label_key = TASKS[task].text_key, TASKS[task].label_key
+def _question(path: Path, task: Task, row: dict, gold: str | None) -> Question:
+    text_key, label_key = task.text_key, task.label_key
     items = []
     for item in row["profile"]:
         _check(isinstance(item, dict), path, row["id"], "has a profile item that is not an object")
@@ -183,7 +184,7 @@ def _question(path: Path, task: str, row: dict, gold: str | None) -> Question:
         date = item.get("date") or ""
         _check(type(item["id"]) in (str, int) and isinstance(item[text_key], str) and isinstance(label, str)
                and type(date) in (str, int), path, row["id"], f"has a profile item of wrong types: {item['id']!r}")
-        _check(TASKS[task].kind != "rating" or label in TASKS[task].labels, path, row["id"],
+        _check(task.kind != "rating" or label in task.labels, path, row["id"],
                f"has a profile item whose score is not 1 to 5: {label[:20]!r}")
         items.append(Item(str(item["id"]), item[text_key], label, str(date)))
     if all(i.date for i in items):
@@ -193,9 +194,9 @@ def _question(path: Path, task: str, row: dict, gold: str | None) -> Question:
     return Question(str(row["id"]), task, str(row["id"] if user is None else user), row["input"], gold, tuple(items))
 
 
-def _task(where: Path, word: str) -> str:
+def _task(where: Path, word: str) -> Task:
     try:
-        return task_name(word)
+        return find_task(word)
     except UserError as e:
         raise _fault(where, str(e)) from None
 

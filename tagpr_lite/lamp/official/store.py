@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ...config import UserError
 from ...runs import whole_file
-from ..tasks import Question, from_row, task_name, to_row
+from ..rows import from_row, to_row
+from ..tasks import Question, Task, find_task
 from .stream import short
 
 FORMAT = "tagpr_lite questions 1"
@@ -36,7 +37,7 @@ TABLES = """
 class Stored:
     """The questions of a store: a sequence that reads what it is asked for."""
     path: Path
-    task: str
+    task: Task
     split: str
     n: int
     sources: dict[str, list]
@@ -90,12 +91,12 @@ def write(path: Path, split: str, questions: Iterable[Question], sources: dict[s
         try:
             with closing(sqlite3.connect(beside, isolation_level=None)) as db:
                 db.executescript(TABLES)
-                task, n = "", 0
+                name, n = "", 0
                 for n, q in enumerate(questions, 1):
-                    task = q.task
+                    name = q.task.name
                     db.execute("insert into questions values (?, ?, ?, ?)", [n - 1, q.id, q.user, q.gold])
                     db.execute("insert into rows values (?, ?)", [n - 1, _pack(q)])
-                about = {"format": FORMAT, "task": task, "split": split, "n": str(n), "sources": json.dumps(sources)}
+                about = {"format": FORMAT, "task": name, "split": split, "n": str(n), "sources": json.dumps(sources)}
                 db.executemany("insert into meta values (?, ?)", about.items())
                 db.execute("commit")
         except sqlite3.Error as e:
@@ -114,7 +115,7 @@ def open_store(path: str | Path) -> Stored:
         if meta.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         sources = {name: [int(size), str(sha)] for name, (size, sha) in json.loads(meta["sources"]).items()}
-        stored = Stored(path, task_name(meta["task"]), meta["split"], int(meta["n"]), sources)
+        stored = Stored(path, find_task(meta["task"]), meta["split"], int(meta["n"]), sources)
         (n,) = db.execute("select count(*) from questions").fetchone()
         if n != stored.n or pages * size != path.stat().st_size:
             raise ValueError("it is not complete")

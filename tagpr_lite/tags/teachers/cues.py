@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...lamp.tasks import CHINESE_RUN, TASKS, Question
+from ...lamp.tasks import Question
+from ...lamp.words import CHINESE_RUN
 from ...runs import seed_of
 from ..facts import STOP
 
@@ -73,11 +74,11 @@ def learn(questions: list[Question]) -> Cues:
     """From all past items of rating questions."""
     by_task: dict[str, dict[tuple[str, str], float]] = {}
     for q in questions:
-        if TASKS[q.task].kind == "rating":
-            low, high = TASKS[q.task].scale
+        if q.task.kind == "rating":
+            low, high = q.task.scale
             mean = sum(int(i.label) for i in q.profile) / len(q.profile)
             for i in q.profile:  # the same item in a longer history replaces the shorter one's
-                by_task.setdefault(q.task, {})[q.user, i.text] = 4 * (int(i.label) - mean) / (high - low)
+                by_task.setdefault(q.task.name, {})[q.user, i.text] = 4 * (int(i.label) - mean) / (high - low)
     found = {}
     for task, rows in by_task.items():
         if len(rows) >= ENOUGH:

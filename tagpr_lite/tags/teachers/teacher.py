@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ...config import Config, UserError
 from ...lamp.prompts import message
-from ...lamp.tasks import TASKS, Question
+from ...lamp.tasks import Question
 from ...runs import seed_of
 from . import template
 from .chat import Answers, Ledger, Local, Remote, Request
@@ -101,7 +101,7 @@ class Template:
         found = []
         for q in questions:
             chain = template.write(q, attempt, self.cues)
-            kind = "rationalised" if TASKS[q.task].kind == "text" else "reasoned"
+            kind = "rationalised" if q.task.kind == "text" else "reasoned"
             found.append(chain and Draft(tuple(s.text for s in chain.steps), chain.answer, tuple(chain.tags), kind))
             tick()
         return found
@@ -139,7 +139,7 @@ def messages(question: Question, told: bool, example: bool) -> tuple[tuple[str, 
 
 def prompt(question: Question, told: bool) -> str:
     """What a model is asked; `told`: with the answer."""
-    task = TASKS[question.task]
+    task = question.task
     shown = message(question, [question.profile[i] for i in question.retrieved], "chat", with_profile=True, reason=False)
     asked = ASK.format(question=shown, language=LANGUAGES.get(task.language, "English"), form=FORMS[task.kind](task))
     return asked + (TOLD.format(gold=question.gold) if told else "")
@@ -162,10 +162,10 @@ def draft(text: str, thought: str, question: Question, kind: str = "reasoned") -
     if not found:
         return Draft(fault="no answer line", kind=kind)
     said = found[-1][1].strip().strip("*_` ").strip() or text[found[-1].end():].strip().split("\n")[0].strip("*_` ")
-    answer = TASKS[question.task].parse_answer(said.strip('"“”') if TASKS[question.task].kind == "text" else said)
+    answer = question.task.parse_answer(said.strip('"“”') if question.task.kind == "text" else said)
     if answer is None:
         return Draft(fault="unreadable answer", kind=kind)
-    steps = numbered(text[:found[-1].start()]) or pieces(thought or text[:found[-1].start()])
+    steps = numbered(text[:found[-1].start()]) or sentences(thought or text[:found[-1].start()])
     return Draft(tuple(steps), answer, (), kind, "" if steps else "no steps")
 
 
@@ -174,7 +174,7 @@ def numbered(text: str) -> list[str]:
     return [_plain(m[1]) for m in map(NUMBERED.match, text.splitlines()) if m and _plain(m[1])]
 
 
-def pieces(text: str) -> list[str]:
+def sentences(text: str) -> list[str]:
     """Sentences; a very short one belongs to the one before it."""
     found: list[str] = []
     for part in map(_plain, SENTENCE.split(text)):

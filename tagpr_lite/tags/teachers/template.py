@@ -12,7 +12,8 @@ import re
 from collections import Counter
 
 from ...lamp.prompts import rating_stats
-from ...lamp.tasks import CHINESE_RUN, TASKS, Item, Question, pieces, words_of
+from ...lamp.tasks import Item, Question
+from ...lamp.words import CHINESE_RUN, content_tokens, length_units
 from ..facts import content_words
 from ..schema import Chain, Step
 from .cues import Cue, Cues
@@ -24,10 +25,10 @@ BEGINNING = 14  # words of a past text that every prompt shows
 
 def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None:
     """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further one."""
-    task = TASKS[question.task]
+    task = question.task
     if task.kind == "rating":
         return None if attempt else rate(question, cues)
-    return {"choice": cite if task.shape == "LaMP_1" else choose, "text": title}[task.kind](question, attempt)
+    return {"citation": cite, "choice": choose, "text": title}[task.form](question, attempt)
 
 
 def rate(question: Question, cues: Cues) -> Chain:
@@ -38,9 +39,9 @@ def rate(question: Question, cues: Cues) -> Chain:
     model not to add. Such a model copies well but neither picks nor counts nor rounds, so what is quoted stands in the
     order of the prompt, the usual score is the prompt's, and every step of the count says from where to where it goes.
     """
-    task, (scores, mean, usual) = TASKS[question.task], rating_stats(question.profile)
+    task, (scores, mean, usual) = question.task, rating_stats(question.profile)
     (low, high), text = task.scale, task.payload(question.input)
-    read = lambda said: clauses(said, cues.read(question.task, question.user, said))
+    read = lambda said: clauses(said, cues.read(task.name, question.user, said))
     past = _past(scores, mean)
     if question.retrieved:
         near = question.profile[question.retrieved[0]]
@@ -80,7 +81,7 @@ def _past(scores: list[int], mean: float) -> Step:
 
 def choose(question: Question, attempt: int) -> Chain | None:
     """LaMP-2 and other choices: the labels of the most similar past items, by shared words, one an attempt."""
-    words = content_words(TASKS[question.task].payload(question.input))
+    words = content_words(question.task.payload(question.input))
     near = sorted(question.profile, key=lambda i: -len(words & content_words(i.text)))[:5]
     ranked = [t for t, _ in _weighted(near, words)]
     if attempt >= len(ranked):
@@ -105,7 +106,7 @@ def _weighted(items: list[Item], words: set[str]) -> list[tuple[str, int]]:
 
 def cite(question: Question, attempt: int) -> Chain | None:
     """LaMP-1: the candidate that shares more words with what the user wrote; the other one is the second attempt."""
-    options = TASKS["LaMP_1"].options(question.input)
+    options = question.task.options(question.input)
     if attempt > 1 or len(options) != 2:
         return None
     mine = [(i, content_words(f"{i.label} {i.text}")) for i in question.profile]
@@ -124,15 +125,15 @@ def title(question: Question, attempt: int) -> Chain | None:
         return None
     examples = [i.label or i.text for i in question.profile]
     shown = examples[question.retrieved[0]] if question.retrieved else examples[-1]
-    language = TASKS[question.task].language
-    words = sum(len(pieces(e, language)) for e in examples) / len(examples)
+    language = question.task.language
+    words = sum(len(length_units(e, language)) for e in examples) / len(examples)
     unit = "words" if language == "en" else "characters"
     capital = sum(e == e.title() or e.istitle() for e in examples) * 2 > len(examples)
     case = ["Title Case" if capital else "plain case"] if language == "en" else []
     mark = sum(e.rstrip()[-1:] in tuple("!?.！？。") for e in examples) * 2 > len(examples)
     style = ", ".join([f"About {words:.0f} {unit}", *case, f"{'an' if mark else 'no'} end mark."])
-    text = TASKS[question.task].payload(question.input)
-    key = [w for w in dict.fromkeys(words_of(text)) if w.lower() in content_words(question.gold)][:3]
+    text = question.task.payload(question.input)
+    key = [w for w in dict.fromkeys(content_tokens(text)) if w.lower() in content_words(question.gold)][:3]
     steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'), Step("infer_preferences", style)]
     if key:
         steps.append(Step("analyze_query", f"Key words: {', '.join(key)}."))

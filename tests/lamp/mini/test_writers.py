@@ -5,7 +5,8 @@ from itertools import combinations
 import pytest
 
 from tagpr_lite.lamp.mini import WRITERS, build, chinese_choices, papers, users_of
-from tagpr_lite.lamp.tasks import TASKS, pieces
+from tagpr_lite.lamp.tasks import TASKS
+from tagpr_lite.lamp.words import length_units
 
 TEXT_TASKS = [task for task in WRITERS if TASKS[task].kind == "text"]
 FEW = 0.04  # share of texts of 200 users that an earlier one equals; between any two users that is one in thousands
@@ -16,7 +17,7 @@ def people():
     """{task: 200 training users, or the 200 dev users where a task has no training}."""
     made = {}
     for task in WRITERS:
-        made[task] = users_of(0, 200, task, "train") or users_of(0, 400, task, "dev")
+        made[task] = users_of(0, 200, TASKS[task], "train") or users_of(0, 400, TASKS[task], "dev")
     return made
 
 
@@ -56,7 +57,7 @@ def test_rules_differ_in_what_rouge_sees(people, task):
     """No two rules write the same words, in any order: else ROUGE-1 could not tell them apart."""
     language, users = TASKS[task].language, people[task][:40]
     for text in asked(users):
-        bags = [tuple(sorted(pieces(" ".join(words(a)), language))) for a in text.answers]
+        bags = [tuple(sorted(length_units(" ".join(words(a)), language))) for a in text.answers]
         assert len(set(bags)) == len(bags)
 
 
@@ -105,7 +106,7 @@ def test_no_word_of_a_subject_occurs_in_another():
 
 def test_a_rating_follows_the_users_measure():
     """Stricter users never give more stars, whichever aspect counts most."""
-    for user in users_of(3, 30, "LaMP_3", "train"):
+    for user in users_of(3, 30, TASKS["LaMP_3"], "train"):
         for text in user.profile + user.questions:
             scores = list(map(int, text.answers))
             strict, fair, lenient = scores[:3], scores[3:6], scores[6:]

@@ -12,8 +12,9 @@ from tagpr_lite.config import UserError
 from tagpr_lite.lamp.official import fetch
 from tagpr_lite.lamp.official.__main__ import main
 from tagpr_lite.lamp.official.fetch import address, download
-from tagpr_lite.lamp.official.files import load_folder, sample
+from tagpr_lite.lamp.official.files import load_folder
 from tagpr_lite.lamp.official.store import open_store
+from tagpr_lite.lamp.sampling import sample
 from tagpr_lite.lamp.tasks import TASKS
 
 

@@ -222,11 +222,11 @@ def test_real_histories_load():
     for splits in loaded.values():
         for q in splits["train"] + splits["dev"]:
             assert [i.date for i in q.profile] == sorted(i.date for i in q.profile)
-            assert q.task != "LaMP_1" or len(TASKS["LaMP_1"].options(q.input)) == 2
+            assert q.task.name != "LaMP_1" or len(TASKS["LaMP_1"].options(q.input)) == 2
 
 
 def test_sample_is_seeded_ordered_and_spread():
-    questions = [Question(str(n), "LaMP_3", f"u{n // 4}", "", "5", ()) for n in range(40)]  # ten users of four
+    questions = [Question(str(n), TASKS["LaMP_3"], f"u{n // 4}", "", "5", ()) for n in range(40)]  # ten users of four
     got = sample(questions, 10, seed=1)
     assert [int(q.id) for q in got] == [1, 5, 10, 15, 18, 21, 26, 30, 33, 36]  # as ever: old runs can be made again
     assert got == sample(questions, 10, seed=1) != sample(questions, 10, seed=2)

@@ -13,16 +13,16 @@ from tagpr_lite.lamp.official import __main__ as command
 from tagpr_lite.lamp.official import fetch, store
 from tagpr_lite.lamp.official.files import load_folder
 from tagpr_lite.lamp.official.store import open_store, write
-from tagpr_lite.lamp.tasks import Item, Question
+from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 items = st.builds(Item, text, text, text, text)
-rows = st.lists(st.builds(Question, text, st.just("LaMP_3"), text, text, text | st.none(),
+rows = st.lists(st.builds(Question, text, st.just(TASKS["LaMP_3"]), text, text, text | st.none(),
                           st.lists(items, max_size=3).map(tuple)), min_size=1, max_size=8)
 
 
 def reviews(n):
-    return [Question(str(i), "LaMP_3", f"u{i // 3}", f"review: {i}", "5", (Item("a", "good " * 300, "4", "2012"),))
+    return [Question(str(i), TASKS["LaMP_3"], f"u{i // 3}", f"review: {i}", "5", (Item("a", "good " * 300, "4", "2012"),))
             for i in range(n)]
 
 
@@ -32,7 +32,7 @@ def test_a_store_gives_back_every_question_exactly(tmp_path_factory, questions):
     stored = write(tmp_path_factory.getbasetemp() / "x.db", "dev", questions, {})
     assert list(stored) == questions == [stored[i] for i in range(len(stored))] == stored[:]
     assert (stored.users, stored.ids) == ([q.user for q in questions], [q.id for q in questions])
-    assert (stored.task, stored.split, stored.n) == ("LaMP_3", "dev", len(questions))
+    assert (stored.task.name, stored.split, stored.n) == ("LaMP_3", "dev", len(questions))
 
 
 def test_it_is_a_sequence(tmp_path):

@@ -18,7 +18,7 @@ def reviews(seed=0, users=60):
 
 
 def question(user, rows):
-    return Question(f"q{user}", "LaMP_3", user, TASK.ask("x"), "3", tuple(Item(str(n), t, str(s)) for n, (t, s) in enumerate(rows)))
+    return Question(f"q{user}", TASKS["LaMP_3"], user, TASK.ask("x"), "3", tuple(Item(str(n), t, str(s)) for n, (t, s) in enumerate(rows)))
 
 
 @pytest.mark.parametrize("text, want", [

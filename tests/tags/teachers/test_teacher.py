@@ -12,8 +12,8 @@ from tagpr_lite.tags.teachers.chat import Ledger
 from tagpr_lite.tags.teachers.teacher import Draft, draft
 
 PROFILE = tuple(Item(str(n), f"A jar of honey number {n}", str(s), f"2020-01-0{n + 1}") for n, s in enumerate((5, 4, 5)))
-RATING = Question("r", "LaMP_3", "u1", f"{TASKS['LaMP_3'].instruction} The lid broke.", "2", PROFILE, (0, 2))
-TITLE = Question("t", "LaMP_5", "u2", f"{TASKS['LaMP_5'].instruction} We parse honey jars with care.",
+RATING = Question("r", TASKS["LaMP_3"], "u1", f"{TASKS['LaMP_3'].instruction} The lid broke.", "2", PROFILE, (0, 2))
+TITLE = Question("t", TASKS["LaMP_5"], "u2", f"{TASKS['LaMP_5'].instruction} We parse honey jars with care.",
                  "Parsing honey jars with great care", (Item("a", "On bees", "Bees at work", "2001"),), (0,))
 STEPS = "1. The past scores are 5, 4 and 5.\n2. **The lid** broke, which is bad.\n3. So it is low."
 
@@ -53,7 +53,7 @@ def test_the_worked_example_is_read_as_we_want_it():
 
 
 def why(*steps, answer="2", question=RATING, settings=Tag(), told=False, own_words=True):
-    return chains.why_not(Chain(tuple(Step("step", s) for s in steps), answer), question, settings, told, own_words)
+    return chains.rejection_reason(Chain(tuple(Step("step", s) for s in steps), answer), question, settings, told, own_words)
 
 
 GOOD = ("The past scores are 5 4 5.", "The lid broke, and that is bad.")
