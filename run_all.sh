@@ -5,7 +5,7 @@
 #   bash run_all.sh smoke                      all eight steps on a tiny random model, in minutes
 #   bash run_all.sh cpu lamp.source=FOLDER     your LaMP-format files; any key=value (python -m tagpr_lite.config)
 #   bash run_all.sh gpu --vram 8               a budget in GiB
-#   bash run_all.sh test                       the tests, and one complete smoke run
+#   bash run_all.sh test                       ruff, the tests, and one complete smoke run
 #
 # Stop it whenever you like: the same command goes on from where it was. TAGPR_PYTHON=/path/to/python uses an
 # environment of yours instead of making .venv.
@@ -35,7 +35,10 @@ fi
 preset="" settings=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    test) shift; cd "$here"; exec "$python" -m pytest -q -n 2 --dist loadfile "$@" tests ;;  # -n 0: one process
+    test)
+      shift; cd "$here"
+      "$python" -m ruff check tagpr_lite tests
+      exec "$python" -m pytest -q -n 2 --dist loadfile "$@" tests ;;  # -n 0: one process
     --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("model.vram=$2"); shift 2 ;;
     --vram=*) settings+=("model.vram=${1#*=}"); shift ;;
     -h|--help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;

@@ -23,7 +23,8 @@ from ..engine.logps import padded, token_logps
 from ..engine.model import adapter_parameters, add_adapter, load, placement
 from ..engine.prefix import NAME, base_of, forward_prompt
 from ..engine.sample import Sample, sample
-from ..grpo import loop, losses
+from ..grpo import groups, losses
+from ..grpo import update as grpo_update
 from ..lamp import mini
 from ..plan.count import watched
 from ..runs import seed_of
@@ -49,8 +50,8 @@ class Side:
 def policy(config: Config, attention: str = NAME):
     """(model, tokenizer, adapter parameters by name): the same values for both sides."""
     model, tokenizer = load(config.model, attention)
-    model = add_adapter(model, config.model, loop.POLICY, config.seed)
-    params, draw = adapter_parameters(model, loop.POLICY), torch.Generator().manual_seed(config.seed)
+    model = add_adapter(model, config.model, groups.POLICY, config.seed)
+    params, draw = adapter_parameters(model, groups.POLICY), torch.Generator().manual_seed(config.seed)
     for name, p in params.items():
         if "lora_B" in name:
             p.data.copy_(0.01 * torch.randn(p.shape, generator=draw))
@@ -90,19 +91,19 @@ def rollout(side: Side, prompts: list[list[int]], prefixes=None, tick=lambda: No
                   prefixes=prefixes, tick=tick)
 
 
-def group_of(side: Side, prompt: list[int]) -> loop.Group:
+def group_of(side: Side, prompt: list[int]) -> groups.Group:
     """A rollout with made-up rewards."""
     g = side.config.grpo
-    shared_prompt = loop.prompt_for_training(g, side.model, prompt) if g.once else None
+    shared_prompt = groups.prompt_for_training(g, side.model, prompt) if g.once else None
     samples = rollout(side, [prompt], [shared_prompt] if shared_prompt else None)[0]
     rewards = rewards_of(side.config)
     advantages = losses.advantages(rewards[None], g.std_floor)[0]
-    return loop.Group(None, prompt, samples, shared_prompt, rewards=rewards, advantages=advantages)
+    return groups.Group(None, prompt, samples, shared_prompt, rewards=rewards, advantages=advantages)
 
 
-def update(side: Side, group: loop.Group) -> None:
+def update(side: Side, group: groups.Group) -> None:
     g = side.config.grpo
-    loop.optimizer_step(g, side.model, [group], side.optimizer, side.params, g.micro)
+    grpo_update.optimizer_step(g, side.model, [group], side.optimizer, side.params, g.micro)
 
 
 def step(side: Side, prompt: list[int]) -> None:
@@ -181,7 +182,7 @@ def differences(side: Side, prompt: list[int], group) -> dict[str, float]:
     samples = [Sample(row, lps[:len(row)], False) for row, lps in zip(group.completions, group.logps.tolist())]
     weights = losses.token_weights(config.grpo.loss, mask.sum(-1).cpu(), config.grpo.completion)
     side.model.train()
-    loop.policy_gradient(config.grpo, side.model, loop.Group(None, prompt, samples, advantages=group.advantages.cpu()),
+    grpo_update.policy_gradient(config.grpo, side.model, groups.Group(None, prompt, samples, advantages=group.advantages.cpu()),
                          weights, config.grpo.micro)
     side.model.eval()
     mine, theirs = (torch.cat([t.float().flatten() for t in grads])

@@ -1,8 +1,9 @@
-"""The gradient of one group: the prompt forwarded once, its completions in micro-batches, one backward through the prompt.
+"""The gradient of one group: the prompt forwarded once, its completions in micro-batches, one backward
+through the prompt.
 
-This is the one place where a group's gradient is made. The GRPO loop calls it with the policy loss, the self-check with
-a sum of log-probs in two layouts, and the memory counter with tensors that have no data: what is counted and checked
-is what runs.
+This is the one place where a group's gradient is made. The GRPO loop calls it with the policy loss, the
+self-check with a sum of log-probs in two layouts, and the memory counter with tensors that have no data: what
+is counted and checked is what runs.
 """
 from __future__ import annotations
 
@@ -22,9 +23,9 @@ from .prefix import PromptLayout, SharedPrefix, forward_prompt
 class MicroBatch:
     """m completions of one prompt after their forward; R is the length of the longest of them.
 
-    rows: which of the group's completions these are, slice(0, 4) say. mask [m, R] bool: True at real tokens. logps,
-    entropy [m, R]: of the sampled tokens, in nats, 0 where mask is False. reference_logps [m, R]: the same tokens under
-    the reference adapter, or None where no reference was asked for.
+    rows: which of the group's completions these are, slice(0, 4) say. mask [m, R] bool: True at real tokens.
+    logps, entropy [m, R]: of the sampled tokens, in nats, 0 where mask is False. reference_logps [m, R]: the
+    same tokens under the reference adapter, or None where no reference was asked for.
     """
     rows: slice
     mask: Tensor
@@ -37,15 +38,16 @@ Loss = Callable[[MicroBatch], tuple[Tensor, dict[str, Tensor]]]
 """(loss to go backward from, detached sums to report) of a micro-batch."""
 
 
-def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[int]], loss: Loss, *, layout: str,
-                   micro: int, temperature: float = 1.0, logp_chunk: int = 256, reference: str | None = None,
-                   shared_prompt: PromptLayout | None = None, extra_padding: int = 0) -> dict[str, float]:
+def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[int]], loss: Loss, *,
+                   layout: str, micro: int, temperature: float = 1.0, logp_chunk: int = 256, reference: str
+                   | None = None, shared_prompt: PromptLayout | None = None,
+                   extra_padding: int = 0) -> dict[str, float]:
     """Adds the group's gradient to the active adapter; returns the sums that `loss` reported.
 
-    prompt_ids [P]; completions: G lists of token ids. layout: one of config.LAYOUTS; all give the same gradient.
-    micro: completions in one forward; the gradient does not depend on it. reference: the adapter whose log-probs the
-    KL term needs. shared_prompt: the prompt where sampling has forwarded it already. extra_padding: columns beyond the
-    longest completion, with which the self-check measures rounding.
+    prompt_ids [P]; completions: G lists of token ids. layout: one of config.LAYOUTS; all give the same
+    gradient. micro: completions in one forward; the gradient does not depend on it. reference: the adapter
+    whose log-probs the KL term needs. shared_prompt: the prompt where sampling has forwarded it already.
+    extra_padding: columns beyond the longest completion, with which the self-check measures rounding.
     """
     # 1. The prompt, once: under the policy with a graph, under the reference without.
     if shared_prompt is None:
@@ -61,8 +63,8 @@ def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[
         rows = slice(first, first + micro)
         ids, mask = padded(completions[rows], prompt_ids.device)  # [m, R]
         ids, mask = F.pad(ids, (0, extra_padding)), F.pad(mask, (0, extra_padding))
-        reported = _micro_batch_backward(model, shared_prompt, reference_prompt, reference, rows, ids, mask, loss,
-                                         temperature, logp_chunk)
+        reported = _micro_batch_backward(model, shared_prompt, reference_prompt, reference, rows, ids, mask,
+                                         loss, temperature, logp_chunk)
         for name, value in reported.items():
             sums[name] = sums.get(name, 0.0) + value
 
@@ -71,17 +73,19 @@ def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[
     return sums
 
 
-def _micro_batch_backward(model: nn.Module, shared_prompt: PromptLayout, reference_prompt: SharedPrefix | None,
-                          reference: str | None, rows: slice, ids: Tensor, mask: Tensor, loss: Loss, temperature: float,
-                          logp_chunk: int) -> dict[str, float]:
-    """Forward and backward of m completions. A function of its own, so that nothing of the graph, which holds the prompt's
-    keys and values, outlives it: the prompt's backward needs that memory."""
-    # `predict` gives the states that predict each token, [m, R, H]; they are in no variable, so that they can be let go.
+def _micro_batch_backward(model: nn.Module, shared_prompt: PromptLayout, reference_prompt: SharedPrefix
+                          | None, reference: str | None, rows: slice, ids: Tensor, mask: Tensor, loss: Loss,
+                          temperature: float, logp_chunk: int) -> dict[str, float]:
+    """Forward and backward of m completions. A function of its own, so that nothing of the graph, which holds
+    the prompt's keys and values, outlives it: the prompt's backward needs that memory."""
+    # `predict` gives the states that predict each token, [m, R, H]; they are in no variable, so that they can
+    # be let go.
     logps, entropy = token_logps(model, shared_prompt.predict(ids), ids, mask, temperature, logp_chunk)
     reference_logps = None
     if reference_prompt is not None:
         with torch.no_grad(), using(model, reference):
-            reference_logps, _ = token_logps(model, reference_prompt.predict(ids), ids, mask, temperature, logp_chunk)
+            reference_logps, _ = token_logps(model, reference_prompt.predict(ids), ids, mask, temperature,
+                                             logp_chunk)
     total, reported = loss(MicroBatch(rows, mask, logps, entropy, reference_logps))
     total.backward()
     return {name: value.item() for name, value in reported.items()}

@@ -1,8 +1,8 @@
 """The GRPO objective as pure functions of tensors. No model, no config, no state.
 
 Every normaliser is a constant known before the first micro-batch, so the gradient is the same however the
-completions of a step are cut into micro-batches. Shapes: B prompts, G completions each, R tokens; m of them in a
-micro-batch.
+completions of a step are cut into micro-batches. Shapes: B prompts, G completions each, R tokens; m of them
+in a micro-batch.
 """
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ KINDS = ("grpo", "dapo", "dr_grpo", "gspo", "cispo")
 def advantages(rewards: Tensor, std_floor: float) -> Tensor:
     """A_i = (r_i - mean(r)) / max(std(r), floor), within each group. rewards [B, G] -> [B, G].
 
-    GRPO (Shao et al. 2024, arXiv 2402.03300, eq. 3) divides by std + eps; the floor keeps a group whose rewards
-    differ by noise alone from being blown up to unit variance.
+    GRPO (Shao et al. 2024, arXiv 2402.03300, eq. 3) divides by std + eps; the floor keeps a group whose
+    rewards differ by noise alone from being blown up to unit variance.
     """
     std = rewards.std(-1, unbiased=False, keepdim=True)
     return (rewards - rewards.mean(-1, keepdim=True)) / std.clamp(min=std_floor)
@@ -31,15 +31,18 @@ def has_signal(rewards: Tensor) -> Tensor:
 
 def policy_loss(kind: str, logps: Tensor, old_logps: Tensor, advantage: Tensor, mask: Tensor, clip_low: float,
                 clip_high: float) -> Tensor:
-    """The surrogate of every token, rho = exp(logp - old). logps, old_logps, mask [m, R], advantage [m] -> [m, R].
+    """The surrogate of every token, rho = exp(logp - old). logps, old_logps, mask [m, R], advantage [m] ->
+    [m, R].
 
-    grpo, dapo, dr_grpo   -min(rho A, clip(rho, 1 - low, 1 + high) A): PPO (arXiv 1707.06347, eq. 7) with DAPO's
-                          separate upper clip (arXiv 2503.14476, eq. 8)
-    gspo                  the same with one rho for the whole completion, its tokens' geometric mean (2507.18071, eq. 7);
-                          it wants far tighter clips, 3e-4 and 4e-4
-    cispo                 -min(rho, 1 + high) A logp, rho held constant: every token keeps a gradient (2506.13585, eq. 4)
+    grpo, dapo, dr_grpo   -min(rho A, clip(rho, 1 - low, 1 + high) A): PPO (arXiv 1707.06347, eq. 7) with
+                          DAPO's separate upper clip (arXiv 2503.14476, eq. 8)
+    gspo                  the same with one rho for the whole completion, the geometric mean of its tokens'
+                          (2507.18071, eq. 7); it wants far tighter clips, 3e-4 and 4e-4
+    cispo                 -min(rho, 1 + high) A logp, rho held constant: every token keeps a gradient
+                          (2506.13585, eq. 4)
     """
-    a, gap = advantage[:, None], logps - old_logps
+    a = advantage[:, None]  # [m, 1]: the same for every token of a completion
+    gap = logps - old_logps  # log rho
     if kind == "cispo":
         return -gap.exp().clamp(max=1 + clip_high).detach() * a * logps
     if kind == "gspo":
@@ -49,7 +52,8 @@ def policy_loss(kind: str, logps: Tensor, old_logps: Tensor, advantage: Tensor, 
 
 
 def kl_to_reference(logps: Tensor, ref_logps: Tensor) -> Tensor:
-    """exp(ref - logp) - (ref - logp) - 1 for every token: unbiased, never negative (the k3 estimator). [m, R]."""
+    """exp(ref - logp) - (ref - logp) - 1 for every token: unbiased, never negative (the k3 estimator). [m,
+    R]."""
     gap = ref_logps - logps
     return gap.exp() - gap - 1
 
@@ -58,7 +62,8 @@ def token_weights(kind: str, lengths: Tensor, room: int) -> Tensor:
     """The weight of each completion's tokens in the sum over a step, lengths [N] (all of the step's) -> [N].
 
     grpo, gspo     1 / (N * length): mean over completions of their token means (arXiv 2402.03300)
-    dapo, cispo    1 / (sum of lengths): mean over the step's tokens, so long completions count by length (2503.14476)
+    dapo, cispo    1 / (sum of lengths): mean over the step's tokens, so that a completion counts by its
+                   length (2503.14476)
     dr_grpo        1 / (N * room): a constant, no length bias (2503.20783)
     """
     n = len(lengths)
@@ -72,8 +77,9 @@ def token_weights(kind: str, lengths: Tensor, room: int) -> Tensor:
 
 
 def overlong(lengths: Tensor, room: int, buffer: int) -> Tensor:
-    """What is taken off a reward for length, 0..1: rises over the last `buffer` tokens before `room` (DAPO's soft
-    over-long punishment, arXiv 2503.14476, eq. 13; theirs ends at -1 too). lengths [N] -> [N]; buffer 0 switches it off."""
+    """What is taken off a reward for length, 0..1: rises over the last `buffer` tokens before `room` (DAPO's
+    soft over-long punishment, arXiv 2503.14476, eq. 13; theirs ends at -1 too). lengths [N] -> [N]; buffer 0
+    switches it off."""
     if not buffer:
         return torch.zeros(len(lengths))
     return ((lengths - (room - buffer)) / buffer).clamp(0, 1)

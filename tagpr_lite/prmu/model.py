@@ -1,20 +1,22 @@
 """PRMU: r(u, x, y), a scalar for a tagged chain y to question x, given the user u as soft tokens.
 
-It is the policy's own NF4 base with a third adapter and a scalar head: no second base in memory. The adapter begins as
-SFT's, which knows how chains are written. It sees the question but not the profile as text, so what it knows of the user
-it knows through the embedding; the name and the user embedding are the paper's, everything else here is our choice. A
-group's completions share one forward of the prompt.
+It is the policy's own NF4 base with a third adapter and a scalar head: no second base in memory. The adapter
+begins as SFT's, which knows how chains are written. It sees the question but not the profile as text, so what
+it knows of the user it knows through the embedding; the name and the user embedding are the paper's,
+everything else here is our choice. A group's completions share one forward of the prompt.
 
     r(u, x, y) = head([h_last, mean h]) + s * cos(e_u - e_0, phi(y))
 
-h [R, H] are the states of the chain's tokens after [user tokens | question]; e_u and e_0 are the embeddings of this user
-and of the generic one, averaged over their tokens; s is learned and begins at 10. The second term is a low-rank reward
-<u, phi(y)> (cf. PReF, LoRe) in the space of token embeddings: how far y leans to where this user differs from the
-others. It is right about most users before any training, and 0 for the generic user.
+h [R, H] are the states of the chain's tokens after [user tokens | question]; e_u and e_0 are the embeddings
+of this user and of the generic one, averaged over their tokens; s is learned and begins at 10. The second
+term is a low-rank reward <u, phi(y)> (cf. PReF, LoRe) in the space of token embeddings: how far y leans to
+where this user differs from the others. It is right about most users before any training, and 0 for the
+generic user.
 
     phi(y) = sum_i w_i E[y_i] - c + MLP([sum_i w_i E[y_i] - c, layer_norm(mean h)])
 
-E is the base's token embedding, w = softmax(E[y] q) with a learned q, and c the mean token embedding of training chains.
+E is the base's token embedding, w = softmax(E[y] q) with a learned q, and c the mean token embedding of
+training chains.
 """
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class PRMUParts(nn.Module):
     """What is PRMU's alone, beside the adapter: user tokens, head, match. H: the base's hidden size."""
 
     def __init__(self, token_embeddings: Tensor, tokens: int, users: tuple[str, ...]):
-        """token_embeddings [V, H]: the base's table. tokens: of a user. users: who get learned rows of their own."""
+        """token_embeddings [V, H]: the base's table. tokens: of a user. users: who get learned rows of their
+        own."""
         super().__init__()
         hidden = token_embeddings.shape[1]
         embedding_norm = float(token_embeddings.float().norm(dim=-1).mean())
@@ -52,22 +55,24 @@ class PRMUParts(nn.Module):
         nn.init.zeros_(self.head[2].weight)  # training begins at the match alone
         self.match = nn.Parameter(torch.tensor(MATCH_SCALE))  # s
         self.weigh = nn.Parameter(torch.zeros(hidden))  # q: at the start every token weighs the same
-        self.say = nn.Sequential(nn.Linear(2 * hidden, INNER), nn.GELU(), nn.Linear(INNER, hidden))  # the MLP of phi
+        # The MLP of phi; it begins at 0.
+        self.say = nn.Sequential(nn.Linear(2 * hidden, INNER), nn.GELU(), nn.Linear(INNER, hidden))
         nn.init.zeros_(self.say[2].weight)
         nn.init.zeros_(self.say[2].bias)
         self.register_buffer("spoken", torch.zeros(hidden))  # c
         self.to(token_embeddings.device)
 
     def phrase(self, words: Tensor, mask: Tensor, mean_state: Tensor) -> Tensor:
-        """phi(y) [m, H] from the chains' token embeddings [m, R, H], their mask [m, R] and their mean states [m, H]."""
+        """phi(y) [m, H] from the chains' token embeddings [m, R, H], their mask [m, R] and their mean states
+        [m, H]."""
         weight = (words @ self.weigh).masked_fill(~mask, float("-inf")).softmax(-1)  # [m, R]
         content = (weight[..., None] * words).sum(1) - self.spoken
         state = F.layer_norm(mean_state, mean_state.shape[-1:])
         return content + self.say(torch.cat([content, state], -1))
 
     def reward(self, states: Tensor, words: Tensor, mask: Tensor, user: Tensor) -> Tensor:
-        """r [m] from the states [m, R, H] of chains, their token embeddings [m, R, H], mask [m, R] and the user's soft
-        tokens [t, H]."""
+        """r [m] from the states [m, R, H] of chains, their token embeddings [m, R, H], mask [m, R] and the
+        user's soft tokens [t, H]."""
         lengths = mask.sum(1)
         mean_state = (states * mask[..., None]).sum(1) / lengths[:, None]
         last_state = states[torch.arange(len(states)), lengths - 1]
@@ -82,7 +87,11 @@ class PRMU:
 
     def __init__(self, model, tokenizer, settings: Reward, prompt: Prompt, texts: TextEmbeddings,
                  users: tuple[str, ...] = ()):
-        self.model, self.tokenizer, self.settings, self.prompt, self.texts = model, tokenizer, settings, prompt, texts
+        self.model = model
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.prompt = prompt
+        self.texts = texts
         self.parts = PRMUParts(base_of(model).get_input_embeddings().weight, settings.tokens, users)
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -110,7 +119,8 @@ class PRMU:
         return self.parts.users.generic_user()
 
     def shared_prompt(self, question: Question, user: Tensor, grad: bool = False) -> SharedPrefix:
-        """The part that a question's chains share: the prompt without the profile, with the user's tokens in it."""
+        """The part that a question's chains share: the prompt without the profile, with the user's tokens in
+        it."""
         ids, _ = build(question, self.tokenizer, self.prompt, with_profile=False, reason=True)
         return self.forward_prompt(ids, user, grad)
 
@@ -134,24 +144,27 @@ class PRMU:
 
     @torch.no_grad()
     def fit(self, questions: list[Question], texts: list[str]) -> None:
-        """Takes from training questions and chains what users and chains say on average. Calling it again starts anew."""
+        """Takes from training questions and chains what users and chains say on average. Calling it again
+        starts anew."""
         items = [self.texts.of(question, self.settings.history)[1] for question in questions]
         self.parts.users.fit(torch.cat(items))
         table, spoken = base_of(self.model).get_input_embeddings(), self.parts.spoken
-        means = [table(torch.tensor(self.encode(text), device=spoken.device)).float().mean(0) for text in texts]
+        means = [table(torch.tensor(self.encode(text), device=spoken.device)).float().mean(0)
+                 for text in texts]
         spoken.copy_(torch.stack(means).mean(0))
 
     @torch.no_grad()
-    def rate(self, question: Question, completions: list[list[int]], user: Tensor | None = None, micro: int = 8
-             ) -> Tensor:
-        """r [m] without gradients, under the PRMU adapter, `micro` completions at a time. user: soft tokens that replace
-        those of the question's own user."""
+    def rate(self, question: Question, completions: list[list[int]], user: Tensor | None = None,
+             micro: int = 8) -> Tensor:
+        """r [m] without gradients, under the PRMU adapter, `micro` completions at a time. user: soft tokens
+        that replace those of the question's own user."""
         with using(self.model, ADAPTER):
             if user is None:
                 user = self.user(question)
             return self.rate_after(self.shared_prompt(question, user), completions, user, micro)
 
-    def rate_after(self, shared_prompt: SharedPrefix, completions: list[list[int]], user: Tensor, micro: int) -> Tensor:
+    def rate_after(self, shared_prompt: SharedPrefix, completions: list[list[int]], user: Tensor,
+                   micro: int) -> Tensor:
         """r [m] of completions after a prompt, `micro` at a time."""
         parts = [completions[first:first + micro] for first in range(0, len(completions), micro)]
         return torch.cat([self.scores(shared_prompt, part, user) for part in parts])
@@ -161,7 +174,8 @@ class PRMU:
         tensors = {name: t.cpu().contiguous() for name, t in self.parts.state_dict().items()}
         with whole_folder(folder) as beside:
             save_adapter(self.model, ADAPTER, beside / "adapter")
-            save_file(tensors, beside / "head.safetensors", metadata={"users": "\n".join(self.parts.users.rows)})
+            save_file(tensors, beside / "head.safetensors",
+                      metadata={"users": "\n".join(self.parts.users.rows)})
             write_json(beside / "report.json", report)
 
 

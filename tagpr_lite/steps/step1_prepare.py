@@ -1,4 +1,5 @@
-"""Step 1, prepare: questions are read, checked and retrieved for; the model is fetched; the plan is printed."""
+"""Step 1, prepare: questions are read, checked and retrieved for; the model is fetched; the plan is
+printed."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ YAML = (".yaml", ".yml")
 def main(config: Config) -> None:
     run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model"],
              outside=source_files(config.lamp.source), work=work,
-             outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json", "plan.json"])
+             outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json",
+                      "plan.json"])
     save_config(follow(config, read_plan(config.folder)))
 
 
@@ -35,8 +37,9 @@ def source_files(source: str) -> list[Path]:
     if path.suffix in YAML:
         return sorted(p for p in path.parent.glob("*") if p.suffix in (*YAML, ".jsonl"))
     if not path.is_dir():
-        raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files (the official "
-                        "ones: python -m tagpr_lite.lamp.official --task all), or the YAML of a task of your own")
+        raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files "
+                        "(the official ones: python -m tagpr_lite.lamp.official --task all), or the YAML of a "
+                        "task of your own")
     return sorted(p for p in path.rglob("*") if p.suffix in (".json", ".db"))
 
 
@@ -64,7 +67,8 @@ def work(config: Config, folder: Path) -> None:
     if not questions["train"] or not questions["dev"]:
         raise UserError(f"{config.lamp.source} leaves {len(questions['train'])} questions to train on and "
                         f"{len(questions['dev'])} to score; both are needed")
-    notes = [f"{task.task.name}: {line}" for task in prepared for line in leaks.lines(task.leaks, config.lamp.exclude)]
+    notes = [f"{task.task.name}: {line}" for task in prepared
+             for line in leaks.lines(task.leaks, config.lamp.exclude)]
     for task in prepared:
         print(task.sentences(config))
     for note in notes:
@@ -81,8 +85,9 @@ def work(config: Config, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class PreparedTask:
-    """One task's questions, ready to be asked. offered: how many there were of each split; extra: how many questions out of
-    profiles were asked for; too_long: training questions longer than the prompt budget, left out."""
+    """One task's questions, ready to be asked. offered: how many there were of each split; extra: how many
+    questions out of profiles were asked for; too_long: training questions longer than the prompt budget, left
+    out."""
     task: Task
     train: list[Question]
     dev: list[Question]
@@ -94,24 +99,26 @@ class PreparedTask:
 
     def summary(self, source: str) -> dict:
         return {"title": self.task.title, "source": source, "train": len(self.train), "dev": len(self.dev),
-                "users": len({q.user for q in self.train + self.dev}), "too_long": self.too_long, "leaks": self.leaks}
+                "users": len({q.user for q in self.train + self.dev}), "too_long": self.too_long,
+                "leaks": self.leaks}
 
     def sentences(self, config: Config) -> str:
         """Two lines for people: how many questions, and what became of their profile items."""
         shown, cut, dropped = (sum(getattr(report, key) for report in self.prompts)
                                for key in ("items_shown", "items_cut", "items_dropped"))
-        return (f"  {self.task.name} ({self.task.title}): {len(self.train)} train questions (of {self.offered['train']}, and "
-                f"{self.extra} from profiles at most; {self.too_long} left out as longer than the prompt budget), "
-                f"{len(self.dev)} dev (of {self.offered['dev']})\n"
-                f"    prompts show {shown} profile items, {cut} of them cut to {config.prompt.item_tokens} tokens; "
-                f"{dropped} more did not fit")
+        return (f"  {self.task.name} ({self.task.title}): {len(self.train)} train questions "
+                f"(of {self.offered['train']}, and {self.extra} from profiles at most; {self.too_long} left out "
+                f"as longer than the prompt budget), {len(self.dev)} dev (of {self.offered['dev']})\n"
+                f"    prompts show {shown} profile items, {cut} of them cut to {config.prompt.item_tokens} "
+                f"tokens; {dropped} more did not fit")
 
 
 def prepare_task(splits: dict, config: Config, tokenizer, embed: Embed | None) -> PreparedTask:
     """Sampled, extended, checked for leaks, retrieved for, and held against the prompt budget."""
     lamp = config.lamp
     task = (splits["train"] or splits["dev"])[0].task
-    train = sample(splits["train"], limit_of(lamp.train_limit, task), seed_of(config.seed, task.name, "train"))
+    train = sample(splits["train"], limit_of(lamp.train_limit, task),
+                   seed_of(config.seed, task.name, "train"))
     extra = limit_of(lamp.from_profile, task) or 0
     if extra:
         train += from_profiles(train, extra, seed_of(config.seed, task.name, "profiles"))

@@ -16,12 +16,14 @@ SETTINGS = ["seed", "prompt", "model", "reward", "grpo"]
 
 def main(config: Config) -> None:
     run_step(config, "guided", settings=SETTINGS, outputs=["guided"], work=work,
-             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "prmu", "plan.json"])
+             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "prmu",
+                     "plan.json"])
 
 
 def work(config: Config, folder: Path) -> None:
+    from ..grpo.groups import POLICY, Stage
     from ..grpo.guard import Guard
-    from ..grpo.loop import POLICY, Stage, train
+    from ..grpo.loop import train
     from ..prmu.model import load_prmu
     from ..prmu.users import TextEmbeddings, texts_file
     config = grpo_settings(config, folder)
@@ -40,14 +42,15 @@ def work(config: Config, folder: Path) -> None:
 
     model.set_adapter(POLICY)
     uses_prmu = g.alpha_prmu > 0
-    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag, prmu_weight=g.alpha_prmu,
-                  score_prmu=score_prmu if uses_prmu else None,
+    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
+                  prmu_weight=g.alpha_prmu, score_prmu=score_prmu if uses_prmu else None,
                   guard=Guard(report["accuracy"], g) if uses_prmu else None, from_reference=True)
     train(config, folder, stage, model, tokenizer, questions, tags)
 
 
 def as_reward(scores, scale: str, temperature: float):
-    """[G] scores as rewards in [0, 1]: the calibrated sigmoid, or standardised within the group, two deviations a side."""
+    """[G] scores as rewards in [0, 1]: the calibrated sigmoid, or standardised within the group, two
+    deviations a side."""
     if scale == "sigmoid":
         return (scores / temperature).sigmoid()
     deviation = scores.std(correction=0).clamp(min=1e-6)
@@ -55,13 +58,15 @@ def as_reward(scores, scale: str, temperature: float):
 
 
 def other_users(questions: list[Question], seed: int) -> dict[str, Question]:
-    """{question id: a question of another user of the task}, for the ablation with shuffled user embeddings."""
+    """{question id: a question of another user of the task}, for the ablation with shuffled user
+    embeddings."""
     from ..prmu.rollouts import other_user_question
     return {q.id: other_user_question(q, questions, seed) or q for q in questions}
 
 
 def grpo_settings(config: Config, folder: Path) -> Config:
-    """The settings that GRPO really runs with: the plan's in the place of the user's, all of them known words."""
+    """The settings that GRPO really runs with: the plan's in the place of the user's, all of them known
+    words."""
     from ..grpo.losses import KINDS
     config = follow(config, read_plan(folder))
     g = config.grpo
@@ -70,14 +75,16 @@ def grpo_settings(config: Config, folder: Path) -> Config:
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
     if config.sft.form != "tagged":
-        raise UserError(f"sft.form={config.sft.form} is for comparisons of SFT: the reward of GRPO reads tagged chains")
+        raise UserError(f"sft.form={config.sft.form} is for comparisons of SFT: the reward of GRPO reads "
+                        "tagged chains")
     return config
 
 
 def load_policy(config: Config, folder: Path, start: str):
-    """(model with `policy` from the stage `start` and the frozen `ref`, tokenizer, questions, primary tags)."""
+    """(model with `policy` from the stage `start` and the frozen `ref`, tokenizer, questions, primary
+    tags)."""
     from ..engine.model import load, load_adapter
-    from ..grpo.loop import POLICY, REFERENCE
+    from ..grpo.groups import POLICY, REFERENCE
     base, tokenizer = load(config.model)
     model = load_adapter(base, folder / start / "adapter", POLICY, trainable=True)
     model = load_adapter(model, folder / "sft" / "adapter", REFERENCE)

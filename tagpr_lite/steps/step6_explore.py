@@ -10,14 +10,17 @@ from .step5_guided import SETTINGS, grpo_settings, load_policy
 
 def main(config: Config) -> None:
     run_step(config, "explore", settings=SETTINGS, outputs=["explore"], work=work,
-             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "guided", "plan.json"])
+             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "guided",
+                     "plan.json"])
 
 
 def work(config: Config, folder: Path) -> None:
-    from ..grpo.loop import Stage, train
+    from ..grpo.groups import Stage
+    from ..grpo.loop import train
     config = grpo_settings(config, folder)
     model, tokenizer, questions, tags = load_policy(config, folder, start="guided")
-    stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task, lr=config.grpo.explore_lr)
+    stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task,
+                  lr=config.grpo.explore_lr)
     train(config, folder, stage, model, tokenizer, questions, tags)
 
 

@@ -1,0 +1,164 @@
+"""Groups of completions: sampled for a few prompts, and scored.
+
+    roll_out       G samples a question, decoded together from one prefill of its prompt
+    score_group    the terms of every completion, their weighted sum: reward [G], and the advantage [G]
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..config import GRPO, Config, UserError
+from ..engine.prefix import PromptLayout, base_of, forward_prompt
+from ..engine.sample import Sample, end_tokens, sample
+from ..lamp.prompts import build
+from ..lamp.sampling import group_by
+from ..lamp.tasks import Question
+from ..runs import seed_of
+from . import losses
+from .guard import Guard
+from .rewards import Terms, terms
+
+POLICY, REFERENCE = "policy", "ref"  # names of the two adapters
+
+
+@dataclass
+class Rollout:
+    """A question, its prompt, and G completions sampled from the policy."""
+    question: Question
+    prompt_ids: list[int]
+    """[P]"""
+    samples: list[Sample]
+    """[G], each with its token ids and their log-probs."""
+    shared_prompt: PromptLayout | None = None
+    """grpo.once: the prompt as sampling has forwarded it, to be trained on. It can be used once."""
+
+
+@dataclass
+class Group(Rollout):
+    """A rollout with its rewards."""
+    terms: list[Terms] = field(default_factory=list)
+    """[G], the parts of every completion's reward."""
+    rewards: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """[G], such as [1, 0, 0.5, 1]."""
+    advantages: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """[G], such as [0.90, -1.51, -0.30, 0.90]: how much better than the group's mean, in deviations."""
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether the rewards differ. Where they do not, every advantage is 0 and nothing can be learned."""
+        return bool(losses.has_signal(self.rewards))
+
+
+ScorePRMU = Callable[[Question, list[list[int]], int], Tensor]
+"""(question, G completions as token ids, completions in one forward) -> PRMU's rewards [G] in [0, 1]."""
+
+
+@dataclass
+class Stage:
+    """What differs between the two stages of GRPO."""
+    name: str
+    steps: int
+    task_weight: float
+    """The weights of the reward's terms (rewards.py)."""
+    tag_weight: float = 0.0
+    prmu_weight: float = 0.0
+    score_prmu: ScorePRMU | None = None
+    """Who gives the PRMU term; None where its weight is 0."""
+    guard: Guard | None = None
+    """Of the PRMU term."""
+    lr: float = 0.0
+    """The stage's own learning rate; 0: grpo.lr."""
+    from_reference: bool = False
+    """Whether the policy starts where the frozen reference is, so that the first KL must be 0."""
+
+    @property
+    def trusted_prmu_weight(self) -> float:
+        """The weight of the PRMU term times the guard's trust in it."""
+        return self.prmu_weight * (self.guard.trust if self.guard else 1.0)
+
+
+def roll_out(config: Config, name: str, model, tokenizer, questions: list[Question],
+             index: int) -> list[Rollout]:
+    """G samples a question, decoded many questions together; a row's seed is its own, whatever it is decoded
+    with."""
+    g = config.grpo
+    prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=True)[0]
+               for question in questions]
+    seeds = [[seed_of(config.seed, name, index, question.id, n) for n in range(g.group)]
+             for question in questions]
+    ends = end_tokens(model, tokenizer)
+    at_once = max(1, g.decode_rows // g.group)  # prompts decoded together: 64 rows are 8 groups of 8
+    rollouts: list[Rollout] = []
+    for first in range(0, len(questions), at_once):
+        part = slice(first, first + at_once)
+        shared_prompts = [prompt_for_training(g, model, ids) for ids in prompts[part]] if g.once else None
+        rows = sample(model, prompts[part], g.group, g.completion, ends, temperature=g.temperature,
+                      seeds=seeds[part], prefixes=shared_prompts)
+        for n, samples in enumerate(rows):
+            shared_prompt = shared_prompts[n] if shared_prompts else None
+            rollouts.append(Rollout(questions[first + n], prompts[first + n], samples, shared_prompt))
+    return rollouts
+
+
+def prompt_for_training(g: GRPO, model, prompt_ids: list[int]) -> PromptLayout:
+    """grpo.once: the prompt forwarded for sampling and training together, in the layout."""
+    if g.layout in ("packed", "classic"):
+        raise UserError(f"grpo.once needs a layout that forwards the prompt by itself, not {g.layout}")
+    model.train()  # activation checkpointing works in train mode only; dropout is 0
+    shared_prompt = forward_prompt(g.layout, model, torch.tensor(prompt_ids, device=base_of(model).device))
+    model.eval()
+    return shared_prompt
+
+
+def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[str, ...],
+                micro: int) -> Group:
+    """The rollout with its terms, rewards [G] and advantages [G]."""
+    # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
+    texts = [tokenizer.decode(s.ids, skip_special_tokens=True) for s in rollout.samples]
+    completion_terms = [terms(text, s.ended, rollout.question, tags, g.min_tags)
+                        for text, s in zip(texts, rollout.samples, strict=True)]
+    if stage.score_prmu is not None and stage.trusted_prmu_weight:
+        scores = stage.score_prmu(rollout.question, [s.ids for s in rollout.samples], micro)
+        for completion, score in zip(completion_terms, scores.tolist(), strict=True):
+            completion.prmu = score
+
+    # 2. Their weighted sum, less what is taken off for running into the limit.
+    rewards = torch.tensor([t.total(stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight)
+                            for t in completion_terms])
+    lengths = torch.tensor([len(s.ids) for s in rollout.samples])
+    rewards = rewards - losses.overlong(lengths, g.completion, g.overlong)
+
+    # 3. Compared within the group: [1, 0, 1, 1] becomes [0.58, -1.73, 0.58, 0.58].
+    advantages = losses.advantages(rewards[None], g.std_floor)[0]
+    group = Group(rollout.question, rollout.prompt_ids, rollout.samples, rollout.shared_prompt,
+                  completion_terms, rewards, advantages)
+    if not group.has_signal:
+        group.shared_prompt = None  # it will not be trained on: its memory is wanted
+    return group
+
+
+def summary(groups: list[Group]) -> dict:
+    """The step's means, and the task term task by task: what the report plots."""
+    all_terms = [t for group in groups for t in group.terms]
+    samples = [s for group in groups for s in group.samples]
+
+    def mean(values: list) -> float:
+        return round(sum(values) / len(values), 5)
+
+    by_task = group_by(groups, lambda group: group.question.task.name)
+    return {
+        "reward": mean([reward for group in groups for reward in group.rewards.tolist()]),
+        "task": mean([t.task for t in all_terms]),
+        "format": mean([t.format for t in all_terms]),
+        "tag": mean([t.tag for t in all_terms]),
+        "prmu": mean([t.prmu for t in all_terms]),
+        "length": mean([len(s.ids) for s in samples]),
+        "clipped": mean([not s.ended for s in samples]),
+        "zero_variance": mean([not group.has_signal for group in groups]),
+        "by_task": {task: mean([t.task * t.format for group in by_task[task] for t in group.terms])
+                    for task in sorted(by_task)},
+    }

@@ -1,0 +1,122 @@
+"""One optimiser step: the gradient of every group with signal, from engine/update.py, then AdamW.
+
+When memory runs out the micro-batch is halved and the group done again; the gradient does not depend on it.
+"""
+from __future__ import annotations
+
+import gc
+
+import torch
+from torch import Tensor
+
+from ..config import GRPO, UserError
+from ..engine.check import self_check
+from ..engine.prefix import base_of
+from ..engine.update import MicroBatch, group_gradient
+from . import losses
+from .groups import REFERENCE, Group
+
+CHECKED_PROMPT = 512  # tokens of a prompt that the self-check looks at
+CHECKED_COMPLETION = 64  # and of a completion
+
+
+def check_layout(g: GRPO, model, params: dict, group: Group) -> None:
+    """The start-up self-check, on the tails of two completions of a group and of its prompt: the classic
+    layout, which the check computes too, must fit wherever the chosen one does."""
+    if g.layout == "classic":
+        return
+    completions = [s.ids[-CHECKED_COMPLETION:] for s in group.samples[:2]]
+    model.train()
+    differences = self_check(model, params, group.prompt_ids[-CHECKED_PROMPT:], completions, g.layout,
+                             g.temperature, g.logp_chunk)
+    model.eval()
+    print("  self-check against the classic layout: "
+          + ", ".join(f"{k} {v:.1e}" for k, v in differences.items()))
+
+
+def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
+                   micro: int) -> tuple[dict, int]:
+    """One step on all groups that carry signal; returns ({"loss", "kl", ...}, the micro-batch that fits into
+    memory)."""
+    live = [group for group in groups if group.has_signal]
+    if not live:
+        return {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}, micro
+    # Longest first, so that what fits once fits always.
+    live.sort(key=lambda group: -len(group.prompt_ids) - sum(len(s.ids) for s in group.samples))
+
+    # The weight of every completion in the sum over the step's tokens, [number of groups * G], cut into
+    # groups of G.
+    lengths = torch.tensor([len(s.ids) for group in live for s in group.samples])
+    weights_of_groups = losses.token_weights(g.loss, lengths, g.completion).split(g.group)
+
+    totals: dict[str, float] = {}
+    model.train()
+    for group, weights in zip(live, weights_of_groups, strict=True):
+        sums, micro = gradient_with_memory_retry(g, model, group, weights, params, micro)
+        for name, value in sums.items():
+            totals[name] = totals.get(name, 0.0) + value
+    model.eval()
+    grad_norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+    tokens = totals.pop("tokens")
+    per_token = {name: round(totals[name] / tokens, 6) for name in ("kl", "entropy", "drift")}
+    return {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(grad_norm), 5)}, micro
+
+
+def gradient_with_memory_retry(g: GRPO, model, group: Group, weights: Tensor, params: dict,
+                               micro: int) -> tuple[dict[str, float], int]:
+    """`policy_gradient`; when memory runs out the micro-batch is halved, for good, and the group done again
+    from the gradient that was there before it. The gradient is the same: it does not depend on the
+    micro-batch."""
+    # The gradient of the groups before this one, kept off the card.
+    before = {name: param.grad.to("cpu", copy=True)
+              for name, param in params.items() if param.grad is not None}
+    while True:
+        try:
+            return policy_gradient(g, model, group, weights, micro), micro
+        except torch.OutOfMemoryError:
+            pass  # retried below: in here the traceback still holds the tensors that filled memory
+        if micro == 1:
+            raise UserError(f"out of memory with one completion at a time ({len(group.prompt_ids)} prompt "
+                            f"tokens, up to {g.completion} of completion): lower prompt.max_tokens or "
+                            "grpo.completion, set grpo.layout=recompute, or use a smaller model")
+        micro = micro // 2
+        print(f"  out of memory: from now on {micro} completions at a time")
+        for name, param in params.items():
+            param.grad = before[name].to(param.device, copy=True) if name in before else None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def policy_gradient(g: GRPO, model, group: Group, weights: Tensor, micro: int) -> dict[str, float]:
+    """Adds the group's gradient of the GRPO objective; weights [G] of its completions' tokens. Returns sums
+    over tokens."""
+    device = base_of(model).device
+
+    def loss(batch: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """sum over tokens of weight * (surrogate + beta * KL), for m completions of R tokens."""
+        samples = group.samples[batch.rows]
+        old_logps = torch.zeros(batch.mask.shape, device=device)  # [m, R], from sampling
+        old_logps[batch.mask] = torch.tensor([logp for s in samples for logp in s.logps], device=device)
+        advantages = group.advantages[batch.rows].to(device)  # [m]
+        token_weight = weights[batch.rows].to(device)  # [m]
+        surrogate = losses.policy_loss(g.loss, batch.logps, old_logps, advantages, batch.mask, g.clip_low,
+                                       g.clip_high)
+        kl = torch.zeros_like(batch.logps)
+        if batch.reference_logps is not None:
+            kl = losses.kl_to_reference(batch.logps, batch.reference_logps)
+        total = ((surrogate + g.beta * kl) * batch.mask * token_weight[:, None]).sum()
+        drift = (batch.logps - old_logps).abs() * batch.mask  # sampler against trainer: rounding, or a fault
+        reported = {"loss": total, "kl": (kl * batch.mask).sum(), "entropy": batch.entropy.sum(),
+                    "drift": drift.sum(), "tokens": batch.mask.sum()}
+        return total, {name: value.detach() for name, value in reported.items()}
+
+    # A prompt that sampling has forwarded goes backward once; a retry forwards the prompt again.
+    shared_prompt, group.shared_prompt = group.shared_prompt, None
+    return group_gradient(model, torch.tensor(group.prompt_ids, device=device),
+                          [s.ids for s in group.samples], loss, layout=g.layout, micro=micro,
+                          temperature=g.temperature, logp_chunk=g.logp_chunk,
+                          reference=REFERENCE if g.beta else None, shared_prompt=shared_prompt)
