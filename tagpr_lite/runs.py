@@ -1,8 +1,9 @@
 """The run folder: the only interface between steps. Manifests, whole-file writes, JSONL metrics, seeds.
 
-A step is a function that reads files of the run folder and writes others. `run_step` hashes what it reads and the
-settings it uses: the same hash as last time means there is nothing to do. Files appear whole or not at all (write
-beside, then rename), so a step that was killed leaves either its finished parts, which it finds again, or nothing.
+A step is a function that reads files of the run folder and writes others. `run_step` hashes what it reads and
+the settings it uses: the same hash as last time means there is nothing to do. Files appear whole or not at
+all (write beside, then rename), so a step that was killed leaves either its finished parts, which it finds
+again, or nothing.
 """
 from __future__ import annotations
 
@@ -25,13 +26,15 @@ import yaml
 from . import config as cfg
 from .config import Config, UserError
 
-# glibc: huge pages, and freed memory stays with the process. On a CPU every update otherwise asks the system again for
-# gigabytes that it gave back a moment ago, and waits while they are cleared: up to half of its time.
+# glibc: huge pages, and freed memory stays with the process. On a CPU every update otherwise asks the system
+# again for gigabytes that it gave back a moment ago, and waits while they are cleared: up to half of its
+# time.
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
 
 
 def keep_memory() -> None:
-    """Starts this command again under MALLOC, which is read when a process starts; run_all.sh has it set already."""
+    """Starts this command again under MALLOC, which is read when a process starts; run_all.sh has it set
+    already."""
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = MALLOC
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -51,7 +54,8 @@ def cache_folder() -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a path to write to; renames it to `path` when the block ends well, removes it when it does not."""
+    """Yields a path to write to; renames it to `path` when the block ends well, removes it when it does
+    not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     try:
@@ -236,7 +240,8 @@ def drop_metrics(folder: Path, step: str, from_index: int = 0) -> None:
 
 
 def save_config(config: Config) -> None:
-    write_text(config.folder / "config.yaml", yaml.safe_dump(cfg.to_dict(config), sort_keys=False, allow_unicode=True))
+    write_text(config.folder / "config.yaml",
+               yaml.safe_dump(cfg.to_dict(config), sort_keys=False, allow_unicode=True))
 
 
 def cli(main: Callable[[Config], None], about: str) -> None:
@@ -267,7 +272,9 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
 
 
 def progress(total: int, about: str, unit: str = "it"):
-    """A progress bar with the time left; in a log file a line every half minute instead of every tenth of a second."""
+    """A progress bar with the time left; in a log file a line every half minute instead of every tenth of a
+    second."""
     from tqdm import tqdm
     live = sys.stderr.isatty()
-    return tqdm(total=total, desc=about, unit=unit, mininterval=0.5 if live else 30, dynamic_ncols=live, smoothing=0.1)
+    return tqdm(total=total, desc=about, unit=unit, mininterval=0.5 if live else 30, dynamic_ncols=live,
+                smoothing=0.1)

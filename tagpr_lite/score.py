@@ -1,9 +1,9 @@
 """python -m tagpr_lite.score --golds dev_outputs.json --preds mine.json
 
-Scores a prediction file in the official LaMP format and prints one JSON object: the official metrics (`strict`), the
-same after reading the answer out of the text (`lenient`), the share of unreadable answers and a 95% interval. ROUGE is
-the exact mean over items. Ratings: any number counts as it stands ("10", "-1", "4.7"); what is no number, "nan" and
-"inf" among them, counts as the end of the scale farther from the gold.
+Scores a prediction file in the official LaMP format and prints one JSON object: the official metrics
+(`strict`), the same after reading the answer out of the text (`lenient`), the share of unreadable answers and
+a 95% interval. ROUGE is the exact mean over items. Ratings: any number counts as it stands ("10", "-1",
+"4.7"); what is no number, "nan" and "inf" among them, counts as the end of the scale farther from the gold.
 """
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def main(golds: str, preds: str, task: str | None, own: str | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--golds", required=True)
     parser.add_argument("--preds", required=True)
     parser.add_argument("--task", help="told from the golds file unless given")

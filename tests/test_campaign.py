@@ -31,7 +31,8 @@ def test_every_campaign_that_is_shipped_has_right_settings():
 
 def test_it_runs_seed_by_seed_and_goes_on(small, tmp_path, capfd):
     found = campaign.read(small)
-    assert [(v, seed) for v, seed, _ in campaign.runs(found, [])] == [("short", 0), ("long", 0), ("short", 1), ("long", 1)]
+    assert [(v, seed) for v, seed, _ in campaign.runs(found, [])] == [("short", 0), ("long", 0), ("short", 1),
+                                                                      ("long", 1)]
     campaign.run(found | {"seeds": [0]}, [])
     assert "run 2 of 2: long, seed 0" in capfd.readouterr().out
     for name, questions in (("short-0", 4), ("long-0", 6)):

@@ -6,10 +6,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tagpr_lite"
-# From the top floor down; a module may import from its own floor and from those below. Rooms of one floor that stand
-# beside each other, such as prmu and grpo, do not import each other.
-LAYERS = [("bench", "campaign"), ("steps",), ("prmu", "grpo", "report", "score"), ("tags",), ("plan",), ("engine",),
-          ("lamp",), ("runs",), ("config",)]
+# From the top floor down; a module may import from its own floor and from those below. Rooms of one floor
+# that stand beside each other, such as prmu and grpo, do not import each other.
+LAYERS = [("bench", "campaign"), ("steps",), ("prmu", "grpo", "report", "score"), ("tags",), ("plan",),
+          ("engine",), ("lamp",), ("runs",), ("config",)]
 FLOOR = {room: len(LAYERS) - n for n, layer in enumerate(LAYERS) for room in layer}
 
 
@@ -19,7 +19,8 @@ def module_name(path):
 
 
 def imports_of(path, names):
-    """(imported module, whether at the top of the file) of everything that a file imports from the package."""
+    """(imported module, whether at the top of the file) of everything that a file imports from the
+    package."""
     tree = ast.parse(path.read_text())
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
     for node in ast.walk(tree):

@@ -1,4 +1,5 @@
-"""The run folder: steps skip, resume and put back; files are whole or absent; lines cut by a kill are dropped."""
+"""The run folder: steps skip, resume and put back; files are whole or absent; lines cut by a kill are
+dropped."""
 import json
 import os
 import signal
@@ -142,8 +143,8 @@ def test_digest_sees_names_and_contents(tmp_path):
 
 
 def test_an_error_is_one_line_and_exit_code_2(tmp_path):
-    run = lambda *a: subprocess.run([sys.executable, "-m", "tagpr_lite.steps.step2_tag", "--preset", "smoke", *a],
-                                    capture_output=True, text=True)
+    run = lambda *a: subprocess.run([sys.executable, "-m", "tagpr_lite.steps.step2_tag", "--preset", "smoke",
+                                     *a], capture_output=True, text=True)
     got = run(f"results={tmp_path}")
     assert got.returncode == 2 and got.stderr.count("\n") == 1 and got.stderr.startswith("error: ")
     assert "Traceback" in run(f"results={tmp_path}", "--debug").stderr
@@ -155,6 +156,7 @@ def test_a_command_run_by_hand_has_the_memory_settings_of_run_all(tmp_path):
     assert said == f"export GLIBC_TUNABLES={runs.MALLOC}"
     code = "from tagpr_lite import runs; runs.keep_memory(); import os; print(os.environ.get('GLIBC_TUNABLES'))"
     bare = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-    for env, want in ((bare, runs.MALLOC if sys.platform == "linux" else "None"), (bare | {"GLIBC_TUNABLES": "x=1"}, "x=1")):
+    for env, want in ((bare, runs.MALLOC if sys.platform == "linux" else "None"),
+                      (bare | {"GLIBC_TUNABLES": "x=1"}, "x=1")):
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         assert done.stdout.strip() == want

@@ -5,7 +5,8 @@
     python -m tagpr_lite.bench grpo --model smollm2 --curve                 our step as the group and the prompt grow
     python -m tagpr_lite.bench prmu --model smollm2                         what the reward model costs
 
-Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare processes.
+Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
+processes.
 """
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from .convert import WORK, bench_convert, measure
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tagpr_lite.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m tagpr_lite.bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="bench")
     command = commands.add_parser("convert", help="the streaming converter against json.load")
     command.add_argument("--mb", type=float, default=400, help="size of the questions file")
@@ -31,11 +33,15 @@ def main(words: list[str] | None = None) -> None:
     command.set_defaults(run=lambda args: measure(args.work, args.folder))
     add_grpo(commands.add_parser("grpo", help="rollout and update of one prompt, against TRL",
                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter))
-    command = commands.add_parser("prmu", help="a group scored against one completion, bytes, a user's new item",
+    command = commands.add_parser("prmu",
+                                  help="a group scored against one completion, bytes, a user's new item",
                                   formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    for flag, default, about in (("--prompt", 1024, "tokens of the prompt, user tokens included (P)"), ("--group", 8, "completions (G)"),
-                                 ("--completion", 64, "tokens of every completion (R)"), ("--repeat", 5, "timed turns"),
-                                 ("--bits", 4, "4: NF4; 32: the base as it is"), ("--threads", os.cpu_count(), "CPU threads")):
+    for flag, default, about in (("--prompt", 1024, "tokens of the prompt, user tokens included (P)"),
+                                 ("--group", 8, "completions (G)"),
+                                 ("--completion", 64, "tokens of every completion (R)"),
+                                 ("--repeat", 5, "timed turns"),
+                                 ("--bits", 4, "4: NF4; 32: the base as it is"),
+                                 ("--threads", os.cpu_count(), "CPU threads")):
         command.add_argument(flag, type=int, default=default, help=about)
     command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
     command.add_argument("--unpack", action="store_true", help="NF4 layers keep a dense copy of their values")
@@ -51,14 +57,19 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--group", type=int, default=8, help="completions of a prompt (G)")
     command.add_argument("--completion", type=int, default=64, help="tokens of every completion (R)")
     command.add_argument("--micro", type=int, default=8, help="completions in one training forward of ours")
-    command.add_argument("--layout", default="two_phase", help="two_phase, kept, recompute, packed or classic")
-    command.add_argument("--once", action="store_true", help="our prompt forwarded once for rollout and update together")
-    command.add_argument("--checkpointing", action="store_true", help="activation checkpointing in our update too")
-    command.add_argument("--unpack", action="store_true", help="our NF4 layers keep a dense copy of their values")
+    command.add_argument("--layout", default="two_phase",
+                         help="two_phase, kept, recompute, packed or classic")
+    command.add_argument("--once", action="store_true",
+                         help="our prompt forwarded once for rollout and update together")
+    command.add_argument("--checkpointing", action="store_true",
+                         help="activation checkpointing in our update too")
+    command.add_argument("--unpack", action="store_true",
+                         help="our NF4 layers keep a dense copy of their values")
     command.add_argument("--against", default="none", choices=("none", "trl", "trl-completions"),
                          help="trl: as installed; trl-completions: TRL made to score completion tokens alone, as it "
-                              "does on a CUDA card and not on a CPU")
-    command.add_argument("--repeat", type=int, default=1, help="steps of TRL that are timed, and of ours, plus one")
+                         "does on a CUDA card and not on a CPU")
+    command.add_argument("--repeat", type=int, default=1,
+                         help="steps of TRL that are timed, and of ours, plus one")
     command.add_argument("--curve", action="store_true",
                          help="our step at G/4..2G and P/4..2P, in micro-batches of at most G/4")
     command.add_argument("--plain-malloc", action="store_true",

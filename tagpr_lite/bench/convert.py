@@ -1,7 +1,8 @@
 """The streaming converter against json.load: seconds, and the most memory that each takes.
 
-Decisions. Memory is the peak resident set of a process that does nothing else, as the system counts it; `idle` is the
-same process without the work, so that differences can be taken. Made-up data are seeded and shaped like the real.
+Decisions. Memory is the peak resident set of a process that does nothing else, as the system counts it;
+`idle` is the same process without the work, so that differences can be taken. Made-up data are seeded and
+shaped like the real.
 """
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def load_whole(folder: Path) -> list:
         return json.load(f)
 
 
-WORK = {"idle": lambda folder: None, "json.load": load_whole, "convert": lambda folder: convert(folder, "dev")}
+WORK = {"idle": lambda folder: None, "json.load": load_whole,
+        "convert": lambda folder: convert(folder, "dev")}
 
 
 # ---------------------------------------------------------------- convert
@@ -51,13 +53,15 @@ def bench_convert(megabytes: float) -> dict:
         folder = Path(name)
         n = make_lamp3(folder, int(megabytes * 1e6))
         results = {work: alone(work, folder) for work in WORK}
-        sizes = {file: round((folder / file).stat().st_size / 1e6, 1) for file in ("dev_questions.json", "dev.db")}
-    return {"bench": "convert", "python": platform.python_version(), "questions": n, "megabytes": sizes, **results}
+        sizes = {file: round((folder / file).stat().st_size / 1e6, 1)
+                 for file in ("dev_questions.json", "dev.db")}
+    return {"bench": "convert", "python": platform.python_version(), "questions": n, "megabytes": sizes,
+            **results}
 
 
 def make_lamp3(folder: Path, size: int) -> int:
-    """Dev files of at least `size` bytes shaped like the official LaMP-3: 99 to 281 reviews a user, some 800 characters
-    each. Returns how many questions there are.
+    """Dev files of at least `size` bytes shaped like the official LaMP-3: 99 to 281 reviews a user, some 800
+    characters each. Returns how many questions there are.
     """
     rng = random.Random(seed_of("lamp3", 0))
     words = ["".join(rng.choices("etaoinshrdlucmfw", k=rng.randint(2, 9))) for _ in range(5000)]
@@ -70,7 +74,8 @@ def make_lamp3(folder: Path, size: int) -> int:
             name = f"2{len(golds)}"
             profile = [{"id": f"{name}{i}", "text": review(), "score": rng.choice("12345"),
                         "date": f"20{rng.randint(10, 18)}"} for i in range(rng.randint(99, 281))]
-            row = {"id": name, "input": TASKS["LaMP_3"].ask(review()), "profile": profile, "user_id": len(golds)}
+            row = {"id": name, "input": TASKS["LaMP_3"].ask(review()), "profile": profile,
+                   "user_id": len(golds)}
             f.write(("," if golds else "[") + json.dumps(row))
             golds.append({"id": name, "output": rng.choice("12345")})
         f.write("]")

@@ -1,10 +1,12 @@
-"""One GRPO step on one prompt: ours against TRL's, on the same model, adapter, prompt and completions of fixed length.
+"""One GRPO step on one prompt: ours against TRL's, on the same model, adapter, prompt and completions of
+fixed length.
 
-Decisions. Both sides get a base of their own, loaded alike, and the same adapter with B drawn at random, since at B = 0
-half of its gradient is zero. Rewards are seeded random numbers. Seconds are medians of steps that follow each other in
-one process, ours before and after each of TRL's; bytes and FLOPs are counted in steps of their own, because counting
-slows everything down. Exactness is seen on TRL's own group: its completions, advantages and adapter go through our
-update, and log-probs and gradient are compared with those that TRL had. Both divide by the group's tokens (dapo).
+Decisions. Both sides get a base of their own, loaded alike, and the same adapter with B drawn at random,
+since at B = 0 half of its gradient is zero. Rewards are seeded random numbers. Seconds are medians of steps
+that follow each other in one process, ours before and after each of TRL's; bytes and FLOPs are counted in
+steps of their own, because counting slows everything down. Exactness is seen on TRL's own group: its
+completions, advantages and adapter go through our update, and log-probs and gradient are compared with those
+that TRL had. Both divide by the group's tokens (dapo).
 """
 from __future__ import annotations
 
@@ -67,14 +69,15 @@ def ours(config: Config, longest: int) -> Side:
                         f"{config.grpo.completion}, {room} fit")
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
-    return Side(config, model, tokenizer, params, torch.optim.AdamW(params.values(), lr=1e-6, weight_decay=0.0),
-                Meter(model))
+    return Side(config, model, tokenizer, params,
+                torch.optim.AdamW(params.values(), lr=1e-6, weight_decay=0.0), Meter(model))
 
 
 def prompts_of(tokenizer, number: int, length: int) -> list[list[int]]:
     """Token ids of the built-in benchmark's texts, cut to length."""
     questions = mini.build(0, 8)["LaMP_3"]["train"]
-    ids = tokenizer("\n".join(t for q in questions for t in [q.input, *(i.text for i in q.profile)]))["input_ids"]
+    ids = tokenizer("\n".join(t for q in questions
+                              for t in [q.input, *(i.text for i in q.profile)]))["input_ids"]
     ids = ids * (1 + number * length // len(ids))
     return [ids[i * length:(i + 1) * length] for i in range(number)]
 
@@ -116,7 +119,8 @@ def step(side: Side, prompt: list[int]) -> None:
 def counted(side: Side, prompt: list[int]) -> dict:
     """{phase: (peak bytes, FLOPs)} of a step, and the bytes `held` before it: weights, adapter, optimiser."""
     with watched(side.model, side.optimizer) as counter:
-        group, found = group_of(side, prompt), {"held": counter.static, "rollout": (counter.peak, counter.flops)}
+        group, found = group_of(side, prompt), {"held": counter.static,
+                                                "rollout": (counter.peak, counter.flops)}
         counter.peak, counter.flops = counter.live, 0
         update(side, group)
     return found | {"update": (counter.peak, counter.flops)}
@@ -166,32 +170,37 @@ def _trl(config: Config, side: Side, prompt: list[int], against: str, repeat: in
     other.model.unpack = False
     model, tokenizer, params = policy(other, "sdpa")
     _say(f"TRL: {repeat + 2} steps, ours between them")
-    return run_trl(other, model, tokenizer, list(params.values()), (prompt[:WARM_UP], prompt), rewards_of(config),
-                   repeat, lambda: step(side, prompt), against == "trl-completions")
+    return run_trl(other, model, tokenizer, list(params.values()), (prompt[:WARM_UP], prompt),
+                   rewards_of(config), repeat, lambda: step(side, prompt), against == "trl-completions")
 
 
 def differences(side: Side, prompt: list[int], group) -> dict[str, float]:
-    """Our update on a bench_trl.Group: the largest log-prob difference in nats, and |ours - TRL's| / |TRL's| of the
-    adapter's whole gradient. TRL's log-probs are the old ones, so that the ratio is 1 on both sides. With an fp32 base
-    also how far each side's log-probs are from those computed in fp64: what is rounding, and whose."""
+    """Our update on a bench_trl.Group: the largest log-prob difference in nats, and |ours - TRL's| / |TRL's|
+    of the adapter's whole gradient. TRL's log-probs are the old ones, so that the ratio is 1 on both sides.
+    With an fp32 base also how far each side's log-probs are from those computed in fp64: what is rounding,
+    and whose."""
     config, device = side.config, base_of(side.model).device
     with torch.no_grad():
         for p, value in zip(side.params.values(), group.adapter):
             p.copy_(value)
     ids, mask = padded(group.completions, device)
-    samples = [Sample(row, lps[:len(row)], False) for row, lps in zip(group.completions, group.logps.tolist())]
+    samples = [Sample(row, lps[:len(row)], False) for row,
+               lps in zip(group.completions, group.logps.tolist())]
     weights = losses.token_weights(config.grpo.loss, mask.sum(-1).cpu(), config.grpo.completion)
     side.model.train()
-    grpo_update.policy_gradient(config.grpo, side.model, groups.Group(None, prompt, samples, advantages=group.advantages.cpu()),
-                         weights, config.grpo.micro)
+    grpo_update.policy_gradient(config.grpo, side.model,
+                                groups.Group(None, prompt, samples, advantages=group.advantages.cpu()),
+                                weights, config.grpo.micro)
     side.model.eval()
     mine, theirs = (torch.cat([t.float().flatten() for t in grads])
                     for grads in ([p.grad for p in side.params.values()], group.gradient))
     side.optimizer.zero_grad(set_to_none=True)
     with torch.no_grad():
         at = forward_prompt(config.grpo.layout, side.model, torch.tensor(prompt, device=device))
-        logps, _ = token_logps(side.model, at.predict(ids), ids, mask, config.grpo.temperature, config.grpo.logp_chunk)
-    found = {"logp": (logps - group.logps)[mask].abs().max(), "gradient": (mine - theirs).norm() / theirs.norm()}
+        logps, _ = token_logps(side.model, at.predict(ids), ids, mask, config.grpo.temperature,
+                               config.grpo.logp_chunk)
+    found = {"logp": (logps - group.logps)[mask].abs().max(),
+             "gradient": (mine - theirs).norm() / theirs.norm()}
     if config.model.bits == 32 and base_of(side.model).dtype == torch.float32:
         exact = logps_in_fp64(side.model, prompt, ids)
         found |= {"ours_from_fp64": (logps - exact)[mask].abs().max(),
@@ -200,7 +209,8 @@ def differences(side: Side, prompt: list[int], group) -> dict[str, float]:
 
 
 def decode(side: Side, prompts: list[list[int]]) -> dict:
-    """Sampled tokens a second, the prompts' groups decoded together: of the whole rollout, and after the prefill."""
+    """Sampled tokens a second, the prompts' groups decoded together: of the whole rollout, and after the
+    prefill."""
     times, g, started = [], side.config.grpo, now()
     rollout(side, prompts, tick=lambda: times.append(now()))
     tokens, prefilled = len(prompts) * g.group * g.completion, times[len(prompts) - 1]
@@ -236,19 +246,21 @@ def _check(config: Config, repeat: int) -> None:
     g, p = config.grpo, config.prompt.max_tokens
     if g.layout not in LAYOUTS:
         raise UserError(f"--layout {g.layout}: known are {', '.join(LAYOUTS)}")
-    for option, value, least in (("prompt", p, WARM_UP), ("group", g.group, 2), ("completion", g.completion, 2),
-                                 ("micro", g.micro, 1), ("repeat", repeat, 1)):
+    for option, value, least in (("prompt", p, WARM_UP), ("group", g.group, 2),
+                                 ("completion", g.completion, 2), ("micro", g.micro, 1),
+                                 ("repeat", repeat, 1)):
         if value < least:
             raise UserError(f"--{option} {value}: the least is {least}")
 
 
 def setting(config: Config) -> dict:
     g, m = config.grpo, config.model
-    return {"model": m.name, "bits": m.bits, "unpack": m.unpack, "prompt": config.prompt.max_tokens, "group": g.group,
-            "completion": g.completion, "micro": g.micro, "layout": g.layout, "once": g.once, "checkpointing": m.checkpointing,
-            "device": placement()[0].type, "threads": torch.get_num_threads(),
-            "malloc": os.environ.get("GLIBC_TUNABLES") or "plain", "versions": {
-                "python": platform.python_version(), **{p: version(p) for p in ("torch", "transformers", "trl")}}}
+    return {"model": m.name, "bits": m.bits, "unpack": m.unpack, "prompt": config.prompt.max_tokens,
+            "group": g.group, "completion": g.completion, "micro": g.micro, "layout": g.layout,
+            "once": g.once, "checkpointing": m.checkpointing, "device": placement()[0].type,
+            "threads": torch.get_num_threads(), "malloc": os.environ.get("GLIBC_TUNABLES") or "plain",
+            "versions": {"python": platform.python_version(),
+                         **{p: version(p) for p in ("torch", "transformers", "trl")}}}
 
 
 def _summary(meter: Meter, counts: dict, rate: float) -> dict:
@@ -257,16 +269,17 @@ def _summary(meter: Meter, counts: dict, rate: float) -> dict:
     mb["step"] = max(mb["rollout"], mb["update"])
     found["peak_mb"] = {k: round(v / 1e6, 2) for k, v in mb.items()}
     found["gflop"] = {p: round(counts[p][1] / 1e9, 4) for p in ("rollout", "update")}
-    found["of_flop_bound"] = {p: round(counts[p][1] / rate / found["seconds"][p], 3) for p in ("rollout", "update")}
+    found["of_flop_bound"] = {p: round(counts[p][1] / rate / found["seconds"][p], 3)
+                              for p in ("rollout", "update")}
     return found
 
 
 def _ratios(mine: dict, theirs: dict) -> dict:
     """How many times more TRL takes."""
     over = lambda key, what: round(theirs[key][what] / mine[key][what], 2)
-    return {"rollout": over("seconds", "rollout"), "update": over("seconds", "update"), "step": over("seconds", "step"),
-            "update_tokens": over("tokens", "update"), "update_gflop": over("gflop", "update"),
-            "peak": over("peak_mb", "step")}
+    return {"rollout": over("seconds", "rollout"), "update": over("seconds", "update"),
+            "step": over("seconds", "step"), "update_tokens": over("tokens", "update"),
+            "update_gflop": over("gflop", "update"), "peak": over("peak_mb", "step")}
 
 
 def _say(what: str) -> None:
@@ -277,19 +290,24 @@ def _say(what: str) -> None:
 
 def table(found: dict) -> str:
     """The same figures as text."""
-    keys = ("model", "bits", "prompt", "group", "completion", "micro", "layout", "once", "checkpointing", "device", "threads")
-    lines = [", ".join(f"{k} {found[k]}" for k in keys) + f"; {found['matmul_gflops']} GFLOP/s in matrix products"]
+    keys = ("model", "bits", "prompt", "group", "completion", "micro", "layout", "once", "checkpointing",
+            "device", "threads")
+    lines = [", ".join(f"{k} {found[k]}" for k in keys)
+             + f"; {found['matmul_gflops']} GFLOP/s in matrix products"]
     if "rows" in found:
         return "\n".join(lines + _curve_lines(found["rows"]))
     sides = [s for s in ("ours", "trl") if s in found]
-    lines.append(f"{'':28s}" + "".join(f"{s:>12s}" for s in sides) + ("       ratio" if "trl" in found else ""))
+    lines.append(f"{'':28s}" + "".join(f"{s:>12s}" for s in sides)
+                 + ("       ratio" if "trl" in found else ""))
     for label, key, what, ratio in ROWS:
         cells = "".join(f"{found[s][key][what]:12,.6g}" for s in sides)
-        lines.append(f"{label:28s}{cells}" + (f"{found['ratio'][ratio]:12.2f}" if ratio and "trl" in found else ""))
+        lines.append(f"{label:28s}{cells}"
+                     + (f"{found['ratio'][ratio]:12.2f}" if ratio and "trl" in found else ""))
     if "exact" in found:
         names = {"logp": "log-probs, largest difference", "gradient": "gradient, of its norm",
                  "ours_from_fp64": "our log-probs from fp64", "trl_from_fp64": "TRL's log-probs from fp64"}
-        lines.append("on TRL's group: " + "; ".join(f"{names[k]}: {v:.1e}" for k, v in found["exact"].items()))
+        lines.append("on TRL's group: "
+                     + "; ".join(f"{names[k]}: {v:.1e}" for k, v in found["exact"].items()))
     lines.append("groups decoded together, sampled tokens a second, without the prefill:")
     lines += [f"{d['groups']:8d}{d['tokens_per_second']:14.1f}{d['decode_tokens_per_second']:14.1f}"
               for d in found["decode"]]
@@ -298,7 +316,8 @@ def table(found: dict) -> str:
 
 ROWS = (("rollout, s", "seconds", "rollout", "rollout"), ("update, s", "seconds", "update", "update"),
         ("step, s", "seconds", "step", "step"), ("rollout, tokens", "tokens", "rollout", None),
-        ("update, tokens", "tokens", "update", "update_tokens"), ("update, GFLOP", "gflop", "update", "update_gflop"),
+        ("update, tokens", "tokens", "update", "update_tokens"),
+        ("update, GFLOP", "gflop", "update", "update_gflop"),
         ("update, of the FLOP bound", "of_flop_bound", "update", None),
         ("weights and optimiser, MB", "peak_mb", "held", None),
         ("rollout, peak MB", "peak_mb", "rollout", None), ("update, peak MB", "peak_mb", "update", None),

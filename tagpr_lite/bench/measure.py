@@ -1,7 +1,9 @@
-"""How the GRPO benchmark measures: seconds, tokens forwarded, bytes, FLOPs, exactness, and what the machine can do.
+"""How the GRPO benchmark measures: seconds, tokens forwarded, bytes, FLOPs, exactness, and what the machine
+can do.
 
-Decisions. Tokens are counted where they enter the model, at the embedding, so nobody's formula is trusted. The rate of
-the machine is the best of its matrix products at the model's own shapes: an upper bound that flatters nobody.
+Decisions. Tokens are counted where they enter the model, at the embedding, so nobody's formula is trusted.
+The rate of the machine is the best of its matrix products at the model's own shapes: an upper bound that
+flatters nobody.
 """
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ class Meter:
         self.tokens[name] = sum(seen)
 
     def summary(self) -> dict:
-        """{"seconds": medians, "runs": how often, "tokens"}; the update is what is left of a step after its rollout."""
+        """{"seconds": medians, "runs": how often, "tokens"}; the update is what is left of a step after its
+        rollout."""
         seconds, tokens = dict(self.seconds), dict(self.tokens)
         seconds["update"] = [s - r for s, r in zip(seconds["step"], seconds["rollout"])]
         tokens["update"] = tokens["step"] - tokens["rollout"]
@@ -60,11 +63,13 @@ class Meter:
 
 
 def matmul_rate(model: nn.Module, rows: int, repeat: int = 5, seconds: float = 0.1) -> float:
-    """The most FLOP/s of x W^T, x [rows, in], among the shapes of the model's own weights, in its compute type."""
+    """The most FLOP/s of x W^T, x [rows, in], among the shapes of the model's own weights, in its compute
+    type."""
     base, rates = base_of(model), []
     hidden, inner, vocab = base.config.hidden_size, base.config.intermediate_size, base.config.vocab_size
     head = max(1, rows // 4)
-    for n, k, m in ((rows, hidden, inner), (rows, inner, hidden), (rows, hidden, hidden), (head, hidden, vocab)):
+    for n, k, m in ((rows, hidden, inner), (rows, inner, hidden), (rows, hidden, hidden),
+                    (head, hidden, vocab)):
         x, w = (torch.randn(s, k, dtype=base.dtype, device=base.device) for s in (n, m))
         F.linear(x, w)
         for _ in range(repeat):
@@ -78,9 +83,11 @@ def matmul_rate(model: nn.Module, rows: int, repeat: int = 5, seconds: float = 0
 
 @torch.no_grad()
 def logps_in_fp64(model: nn.Module, prompt: list[int], ids: Tensor) -> Tensor:
-    """Log-probs [G, R] of an fp32 model, prompt and completion together, row by row. fp32 to fp64 and back is exact."""
+    """Log-probs [G, R] of an fp32 model, prompt and completion together, row by row. fp32 to fp64 and back is
+    exact."""
     model.double()
-    at, head = forward_prompt("classic", model, torch.tensor(prompt, device=ids.device)), base_of(model).lm_head
+    at, head = forward_prompt("classic", model,
+                              torch.tensor(prompt, device=ids.device)), base_of(model).lm_head
     rows = [head(at.predict(row[None])).log_softmax(-1).gather(-1, row[None, :, None])[..., 0] for row in ids]
     model.float()
     return torch.cat(rows)
@@ -88,8 +95,8 @@ def logps_in_fp64(model: nn.Module, prompt: list[int], ids: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- bytes and FLOPs
 # engine.count.watched sees the kernels that really run here, not those of a CUDA card on the meta device.
-# torch has formulas for the CUDA kernels only. A causal kernel of the CPU is charged for the pairs it must look at, so
-# that the share of the bound is never made better by work that nobody does.
+# torch has formulas for the CUDA kernels only. A causal kernel of the CPU is charged for the pairs it must
+# look at, so that the share of the bound is never made better by work that nobody does.
 
 def _pairs(q: Tensor, k: Tensor, causal: bool) -> int:
     """rows x heads x head size x pairs of a query and a key that it may see."""

@@ -1,12 +1,14 @@
 """TRL's GRPOTrainer at work, seen from outside: its seconds, tokens and bytes, and one group from within.
 
-Decisions. The trainer keeps its defaults (loss dapo, activation checkpointing on, AdamW, clipping at 1) except for what
-must be equal on both sides: one prompt a step, a group of G in one batch (8 is TRL's own batch size), R tokens, beta 0
-(TRL's default too), the compute type of the base, the adapter. An end token must not end a completion:
-min_new_tokens forbids it. Prompts are handed over as token ids, so that they are P tokens long. With an NF4 base TRL
-rounds the adapter to bf16; it is put back to what it was. Steps run on one prompt after another:
+Decisions. The trainer keeps its defaults (loss dapo, activation checkpointing on, AdamW, clipping at 1)
+except for what must be equal on both sides: one prompt a step, a group of G in one batch (8 is TRL's own
+batch size), R tokens, beta 0 (TRL's default too), the compute type of the base, the adapter. An end token
+must not end a completion: min_new_tokens forbids it. Prompts are handed over as token ids, so that they are P
+tokens long. With an NF4 base TRL rounds the adapter to bf16; it is put back to what it was. Steps run on one
+prompt after another:
 
-    a short prompt to warm up | `repeat` measured steps, ours between them | one more step with every byte counted
+    a short prompt to warm up | `repeat` measured steps, ours between them | one more step with every byte
+    counted
 """
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ class Group:
 
 @dataclass
 class Run:
-    """meter: of the measured steps. counted: of the last step, {phase: (peak bytes, FLOPs)} and the bytes `held`."""
+    """meter: of the measured steps. counted: of the last step, {phase: (peak bytes, FLOPs)} and the bytes
+    `held`."""
     model: torch.nn.Module
     params: list[torch.nn.Parameter]
     meter: Meter
@@ -49,8 +52,8 @@ class Run:
     inside: dict = field(default_factory=dict)  # what the step that is running has shown so far
 
 
-def run_trl(config: Config, model, tokenizer, params: list, prompts: tuple[list[int], list[int]], rewards: Tensor,
-            repeat: int, between: Callable[[], None], completions_only: bool) -> Run:
+def run_trl(config: Config, model, tokenizer, params: list, prompts: tuple[list[int], list[int]],
+            rewards: Tensor, repeat: int, between: Callable[[], None], completions_only: bool) -> Run:
     """Trains `model` for 2 + repeat steps; prompts: the one to warm up with, the one to measure."""
     run, before = Run(model, params, Meter(model)), [p.detach().clone() for p in params]
     with TemporaryDirectory() as folder:
@@ -60,8 +63,10 @@ def run_trl(config: Config, model, tokenizer, params: list, prompts: tuple[list[
         for p, value in zip(params, before):
             p.data = value
         _watch(trainer, run, prompts, repeat, between)
-        # on a CPU, TRL 1.16 scores the prompt's tokens as well and throws them away; this is its road on a GPU
-        only = patch("trl.trainer.utils._use_triton", lambda device: True) if completions_only else nullcontext()
+        # on a CPU, TRL 1.16 scores the prompt's tokens as well and throws them away; this is its road on a
+        # GPU
+        only = patch("trl.trainer.utils._use_triton",
+                     lambda device: True) if completions_only else nullcontext()
         with only:
             trainer.train()
     return run
@@ -69,12 +74,12 @@ def run_trl(config: Config, model, tokenizer, params: list, prompts: tuple[list[
 
 def _arguments(config: Config, folder: str) -> GRPOConfig:
     g, (device, dtype) = config.grpo, placement()
-    return GRPOConfig(
-        output_dir=folder, num_generations=g.group, per_device_train_batch_size=g.group, beta=0.0,
-        max_completion_length=g.completion, generation_kwargs={"min_new_tokens": g.completion},
-        temperature=g.temperature, top_k=0, top_p=1.0, seed=config.seed, shuffle_dataset=False, num_train_epochs=1,
-        bf16=dtype == torch.bfloat16, use_cpu=device.type == "cpu", save_strategy="no", report_to="none",
-        disable_tqdm=True)
+    return GRPOConfig(output_dir=folder, num_generations=g.group, per_device_train_batch_size=g.group,
+                      beta=0.0, max_completion_length=g.completion,
+                      generation_kwargs={"min_new_tokens": g.completion}, temperature=g.temperature, top_k=0,
+                      top_p=1.0, seed=config.seed, shuffle_dataset=False, num_train_epochs=1,
+                      bf16=dtype == torch.bfloat16, use_cpu=device.type == "cpu", save_strategy="no",
+                      report_to="none", disable_tqdm=True)
 
 
 def _watch(trainer: GRPOTrainer, run: Run, prompts: tuple, repeat: int, between: Callable[[], None]) -> None:
@@ -145,5 +150,5 @@ class _Steps(TrainerCallback):
 def _group(inside: dict) -> Group:
     inputs = inside["inputs"]
     lengths = inputs["completion_mask"].sum(-1).tolist()
-    return Group([ids[:n].tolist() for ids, n in zip(inputs["completion_ids"], lengths)], inputs["advantages"],
-                 inside["logps"], inside["adapter"], inside["gradient"])
+    return Group([ids[:n].tolist() for ids, n in zip(inputs["completion_ids"], lengths)],
+                 inputs["advantages"], inside["logps"], inside["adapter"], inside["gradient"])

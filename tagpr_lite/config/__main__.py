@@ -10,7 +10,8 @@ def main() -> None:
     for key, default, help_text in fields():
         default_text = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
         print(f"{key} = {default_text}")
-        print(textwrap.fill(" ".join(help_text.split()), 118, initial_indent="    ", subsequent_indent="    "))
+        print(textwrap.fill(" ".join(help_text.split()), 118, initial_indent="    ",
+                            subsequent_indent="    "))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Reading settings: the defaults of settings.py, then a YAML preset (presets/*.yaml), then `key=value` words from the command
-line. There is no other way to set anything: no environment variable changes a result. A key that does not exist is an
-error that names the nearest one, because a silently ignored setting is a wrong experiment.
+"""Reading settings: the defaults of settings.py, then a YAML preset (presets/*.yaml), then `key=value` words
+from the command line. There is no other way to set anything: no environment variable changes a result. A key
+that does not exist is an error that names the nearest one, because a silently ignored setting is a wrong
+experiment.
 """
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ def _set(config: Config, key: str, value: Any, where: str) -> None:
 def _cast(value: Any, kind: Any, key: str, where: str) -> Any:
     """`value` as `kind`, or a UserError: a config must not carry a string where a number is computed with."""
     origin = get_origin(kind) or kind
-    if origin is dict and get_args(kind)[-1] is int and isinstance(value, int) and not isinstance(value, bool):
+    if origin is dict and get_args(kind)[-1] is int and isinstance(value, int) and not isinstance(value,
+                                                                                                  bool):
         value = {"default": value}
     if origin is list and isinstance(value, str):
         value = [v.strip() for v in value.split(",") if v.strip()]
@@ -113,7 +115,8 @@ def fields() -> list[tuple[str, Any, str]]:
     def visit(cls, prefix):
         body = ast.parse(inspect.getsource(cls)).body[0].body
         helps = {a.target.id: d.value.value.strip() for a, d in zip(body, body[1:])
-                 if isinstance(a, ast.AnnAssign) and isinstance(d, ast.Expr) and isinstance(d.value, ast.Constant)}
+                 if isinstance(a, ast.AnnAssign) and isinstance(d, ast.Expr)
+                 and isinstance(d.value, ast.Constant)}
         default = cls()
         for f in dataclasses.fields(cls):
             value = getattr(default, f.name)

@@ -1,8 +1,8 @@
 """Texts as vectors, by the frozen base itself (mean of its last hidden states) or by a sentence encoder.
 
-Decisions. The base is there anyway, so both retrieval and user embeddings work offline without a second model. A
-sentence encoder is loaded by sentence-transformers, because each wants its own pooling and normalisation, which its
-folder declares.
+Decisions. The base is there anyway, so both retrieval and user embeddings work offline without a second
+model. A sentence encoder is loaded by sentence-transformers, because each wants its own pooling and
+normalisation, which its folder declares.
 """
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from .prefix import Prefill, forward
 @torch.no_grad()
 def mean_states(model, tokenizer, texts: list[str], most: int, batch: int = 16,
                 tick: Callable[[int], None] = lambda n: None) -> dict[str, Tensor]:
-    """{text: [H] fp32} from the bare base, of each text's first `most` tokens. Batches go by length, so that padding
-    is small, and by text: another order would round otherwise in the last bit, and no run could be repeated exactly."""
+    """{text: [H] fp32} from the bare base, of each text's first `most` tokens. Batches go by length, so that
+    padding is small, and by text: another order would round otherwise in the last bit, and no run could be
+    repeated exactly."""
     ids = {t: tokenizer(t, truncation=True, max_length=most).input_ids or [0] for t in set(texts)}
     order = sorted(ids, key=lambda t: (len(ids[t]), t))
     device, found = next(model.parameters()).device, {}
@@ -38,8 +39,9 @@ def mean_states(model, tokenizer, texts: list[str], most: int, batch: int = 16,
 
 
 def encoder(name: str, settings: Model, most: int = 256) -> Callable[[list[str]], np.ndarray]:
-    """A function texts -> [n, H] unit vectors, whose dot products rank them. name: a folder or hub id of a sentence
-    encoder; "": the base of `settings`, whose states share one large direction that is taken out first."""
+    """A function texts -> [n, H] unit vectors, whose dot products rank them. name: a folder or hub id of a
+    sentence encoder; "": the base of `settings`, whose states share one large direction that is taken out
+    first."""
     if not name:
         base, tokenizer = models.load(settings)
         known: dict[str, Tensor] = {}

@@ -1,12 +1,14 @@
-"""Sampling on a CPU: every linear layer as one product, its adapters added in, its weight laid out for a few rows.
+"""Sampling on a CPU: every linear layer as one product, its adapters added in, its weight laid out for a few
+rows.
 
-A decode step multiplies a handful of rows by every weight there is, so it costs what reading the weights and calling
-the layers cost. Three products a layer (base, A, B) become one, NF4 is unpacked once a rollout instead of at every
-token, and oneDNN's blocked layout reads two to three times faster than a row-major matrix at 8 rows. The copy, 4 bytes
-a parameter, lives for a rollout; the adapters themselves are never written to, so nothing drifts.
+A decode step multiplies a handful of rows by every weight there is, so it costs what reading the weights and
+calling the layers cost. Three products a layer (base, A, B) become one, NF4 is unpacked once a rollout
+instead of at every token, and oneDNN's blocked layout reads two to three times faster than a row-major matrix
+at 8 rows. The copy, 4 bytes a parameter, lives for a rollout; the adapters themselves are never written to,
+so nothing drifts.
 
-Decision: on a CPU only. There the sum W + s B A is an fp32 one, as exact as any other order of summing; a card computes
-in bf16, whose 8 bits would round a young adapter away, and has no memory for a dense copy.
+Decision: on a CPU only. There the sum W + s B A is an fp32 one, as exact as any other order of summing; a
+card computes in bf16, whose 8 bits would round a young adapter away, and has no memory for a dense copy.
 """
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def folded(model: nn.Module) -> Iterator[None]:
-    """Within the block the model's linear layers, lm_head among them, compute by their folded copies. Inference only."""
+    """Within the block the model's linear layers, lm_head among them, compute by their folded copies.
+    Inference only."""
     layers = _linear_layers(model)
     size = sum(4 * m.in_features * m.out_features for m in layers)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -72,6 +75,7 @@ def folded(model: nn.Module) -> Iterator[None]:
 
 def _linear_layers(model: nn.Module) -> list[nn.Module]:
     """Every linear layer once: with its adapters where it has any, else by itself."""
-    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and isinstance(m.get_base_layer(), nn.Linear)]
+    layers = [m for m in model.modules() if isinstance(m, LoraLayer)
+              and isinstance(m.get_base_layer(), nn.Linear)]
     inner = {id(part) for m in layers for part in m.modules()}
     return layers + [m for m in model.modules() if isinstance(m, nn.Linear) and id(m) not in inner]

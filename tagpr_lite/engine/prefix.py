@@ -1,17 +1,19 @@
-"""One prompt, G completions: the prompt is computed once, in sampling and in training. The heart of the project.
+"""One prompt, G completions: the prompt is computed once, in sampling and in training. The heart of the
+project.
 
-A LaMP prompt carries a user's profile and is long; its G completions are short. Trainers that repeat the prompt for
-every completion spend G (P + R) tokens where P + G R do. One attention function, registered with transformers under
-NAME, serves three modes, each a small object handed down the model's forward as `shared=`:
+A LaMP prompt carries a user's profile and is long; its G completions are short. Trainers that repeat the
+prompt for every completion spend G (P + R) tokens where P + G R do. One attention function, registered with
+transformers under NAME, serves three modes, each a small object handed down the model's forward as `shared=`:
 
     Prefill   causal attention over the prompt; its keys and values are kept
     Suffix    completions [m, R] attend to the prompt's keys and values and, causally, to themselves (training)
     Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past (sampling)
 
-Training in two exact phases. The prompt is forwarded once and its outputs cut off as leaves; completions go forward
-and backward in micro-batches against those leaves, which collect their gradients; one backward through the prompt
-ends it. The gradients equal those of G separate forwards (tests/engine/test_prefix.py), and memory does not grow
-with G. A forward without `shared` raises: a mask that silently failed to arrive would train on nonsense.
+Training in two exact phases. The prompt is forwarded once and its outputs cut off as leaves; completions go
+forward and backward in micro-batches against those leaves, which collect their gradients; one backward
+through the prompt ends it. The gradients equal those of G separate forwards (tests/engine/test_prefix.py),
+and memory does not grow with G. A forward without `shared` raises: a mask that silently failed to arrive
+would train on nonsense.
 """
 from __future__ import annotations
 
@@ -37,15 +39,18 @@ KV = list[tuple[Tensor, Tensor]]  # per layer: keys and values, each [B, Hkv, P,
 
 
 def check_architecture(config) -> None:
-    """Refuses what a shared prefix would silently break: sliding windows, linear attention, untested families."""
+    """Refuses what a shared prefix would silently break: sliding windows, linear attention, untested
+    families."""
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if config.model_type not in TESTED or layers != {"full_attention"} or getattr(config, "sliding_window", None):
+    if config.model_type not in TESTED or layers != {"full_attention"} or getattr(config, "sliding_window",
+                                                                                  None):
         raise UserError(f"model type '{config.model_type}' with {', '.join(sorted(layers))} layers and sliding window "
                         f"{getattr(config, 'sliding_window', None)} cannot share a prompt; tested: {', '.join(TESTED)} "
                         "with full attention")
 
 
-def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask, scaling=None, dropout=0.0, *, shared=None, **_):
+def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask, scaling=None, dropout=0.0, *,
+              shared=None, **_):
     """transformers' attention signature: q [B, H, T, D], k and v [B, Hkv, T, D] -> [B, T, H, D]."""
     if shared is None:
         raise RuntimeError("shared_prefix attention was reached without its state; call it through engine.prefix")
@@ -59,7 +64,8 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, **how) -> Tensor:
     n = q.shape[1] // k.shape[1]  # grouped-query attention: n query heads read one key head
     if q.device.type in SHARES_HEADS:
         return F.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=True, **how)
-    return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1), scale=scaling, **how)
+    return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1),
+                                          scale=scaling, **how)
 
 
 @dataclass
@@ -76,7 +82,8 @@ class Prefill:
 
 @dataclass
 class Suffix:
-    """m completions of one prompt, right-padded; padding lies in the future of every real token, so no mask."""
+    """m completions of one prompt, right-padded; padding lies in the future of every real token, so no
+    mask."""
     kv: KV
 
     def attend(self, layer, q, k, v, scaling):
@@ -96,16 +103,18 @@ class Packed:
 
 
 class Decode:
-    """One new token for each of B prompts x G rows: softmax over [prompt, own past] without copying the prompt.
+    """One new token for each of B prompts x G rows: softmax over [prompt, own past] without copying the
+    prompt.
 
-    kv: per layer [B, Hkv, P, D], right-padded to the longest prompt; lengths [B]. The rows' own keys and values
-    live in buffers [B, G, Hkv, R, D]. `t` is the position within the completion that is being written.
+    kv: per layer [B, Hkv, P, D], right-padded to the longest prompt; lengths [B]. The rows' own keys and
+    values live in buffers [B, G, Hkv, R, D]. `t` is the position within the completion that is being written.
     """
 
     def __init__(self, kv: KV, lengths: Tensor, group: int, room: int):
         self.kv, self.lengths, self.t = kv, lengths, 0
         (B, heads, P, D), like = kv[0][0].shape, kv[0][0]
-        self.own = [(like.new_empty(B, group, heads, room, D), like.new_empty(B, group, heads, room, D)) for _ in kv]
+        self.own = [(like.new_empty(B, group, heads, room, D), like.new_empty(B, group, heads, room, D))
+                    for _ in kv]
         self.hidden_pad = (torch.arange(P, device=like.device)[None] >= lengths[:, None])[:, None, None, None]
 
     def attend(self, layer, q, k, v, scaling):
@@ -137,12 +146,14 @@ def base_of(model: nn.Module) -> nn.Module:
 
 def forward(model: nn.Module, shared, *, ids: Tensor | None = None, embeds: Tensor | None = None,
             start: int | Tensor = 0, positions: Tensor | None = None) -> Tensor:
-    """Last hidden states [B, T, H] of ids [B, T] (or embeds [B, T, H]) whose first position is `start` (int or [B]),
-    unless all `positions` [B, T] are given."""
+    """Last hidden states [B, T, H] of ids [B, T] (or embeds [B, T, H]) whose first position is `start` (int
+    or [B]), unless all `positions` [B, T] are given."""
     rows, length = (ids if ids is not None else embeds).shape[:2]
     device = (ids if ids is not None else embeds).device
     if positions is None:
-        positions = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows, 1) + torch.arange(length, device=device)
+        positions = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows,
+                                                                                1) + torch.arange(length,
+                                                                                                  device=device)
     # The 4D mask is never read: it keeps transformers from guessing packed documents out of position_ids.
     return base_of(model).model(input_ids=ids, inputs_embeds=embeds, position_ids=positions,
                                 attention_mask=torch.ones(1, 1, 1, 1, device=device), use_cache=False,
@@ -163,20 +174,23 @@ def unchecked(model: nn.Module) -> Iterator[None]:
 
 
 class SharedPrefix:
-    """A prompt forwarded once, for any number of completions: the layouts `two_phase`, `kept` and `recompute`.
+    """A prompt forwarded once, for any number of completions: the layouts `two_phase`, `kept` and
+    `recompute`.
 
-    with `grad`: `predict` or `suffix` as often as wanted, each followed by a backward of its own loss, then `backward`
-    once for the prompt. Without: only the first part, for scoring. `recompute` forwards the prompt without a graph
-    first and again before its backward, so that prompt and completions never hold activations at the same time.
-    `keep`: where activations are checkpointed, those of the completions are not. The prompt's have to wait for every
-    micro-batch and are worth computing twice; a micro-batch's are used at once.
+    with `grad`: `predict` or `suffix` as often as wanted, each followed by a backward of its own loss, then
+    `backward` once for the prompt. Without: only the first part, for scoring. `recompute` forwards the prompt
+    without a graph first and again before its backward, so that prompt and completions never hold activations
+    at the same time. `keep`: where activations are checkpointed, those of the completions are not. The
+    prompt's have to wait for every micro-batch and are worth computing twice; a micro-batch's are used at
+    once.
     """
 
-    def __init__(self, model: nn.Module, ids: Tensor | None = None, embeds: Tensor | None = None, grad: bool = False,
-                 recompute: bool = False, keep: bool = False):
+    def __init__(self, model: nn.Module, ids: Tensor | None = None, embeds: Tensor | None = None,
+                 grad: bool = False, recompute: bool = False, keep: bool = False):
         """ids [P], or embeds [P, H] (soft tokens and prompt)."""
         self.model, self._recompute, self._keep = model, recompute, keep
-        self._prompt = {"ids": None if ids is None else ids[None], "embeds": None if embeds is None else embeds[None]}
+        self._prompt = {"ids": None if ids is None else ids[None], "embeds": None if embeds is None
+                        else embeds[None]}
         with torch.set_grad_enabled(grad and not recompute):
             self._leaves = [t.detach().requires_grad_(grad) for t in self._forward()]
         self.kv = list(zip(self._leaves[:-1:2], self._leaves[1:-1:2]))
@@ -203,7 +217,8 @@ class SharedPrefix:
         return first if ids.shape[1] == 1 else torch.cat([first, self.suffix(ids[:, :-1])], 1)
 
     def backward(self) -> None:
-        """The one backward through the prompt, from the gradients that its leaves have collected; it ends the prefix.
+        """The one backward through the prompt, from the gradients that its leaves have collected; it ends the
+        prefix.
 
         Keys and values are let go first: the graph is entered through edges, which hold none.
         """
@@ -217,8 +232,9 @@ class SharedPrefix:
 
 
 class PackedPrompt:
-    """The layout `packed`: [prompt | c1 | .. | cm] as one row under a mask, the prompt once a micro-batch. For budgets
-    so small that the prompt's keys and values should not outlive a micro-batch; the mask is dense, T^2 bytes."""
+    """The layout `packed`: [prompt | c1 | .. | cm] as one row under a mask, the prompt once a micro-batch.
+    For budgets so small that the prompt's keys and values should not outlive a micro-batch; the mask is
+    dense, T^2 bytes."""
 
     def __init__(self, model: nn.Module, ids: Tensor):
         self.model, self.prompt, self.length = model, ids, len(ids)
@@ -228,10 +244,12 @@ class PackedPrompt:
         (m, r), p = ids.shape, self.length
         device = ids.device
         row = torch.cat([self.prompt, ids.reshape(-1)])
-        segment = torch.cat([torch.zeros(p, device=device), torch.arange(1, m + 1, device=device).repeat_interleave(r)])
+        segment = torch.cat([torch.zeros(p, device=device),
+                             torch.arange(1, m + 1, device=device).repeat_interleave(r)])
         place = torch.cat([torch.arange(p, device=device), torch.arange(p, p + r, device=device).repeat(m)])
         sees = (segment == 0) | (segment[:, None] == segment)  # [query, key]: the prompt, or the own completion
-        hidden = forward(self.model, Packed(sees & torch.ones_like(sees).tril()), ids=row[None], positions=place[None])[0]
+        hidden = forward(self.model, Packed(sees & torch.ones_like(sees).tril()), ids=row[None],
+                         positions=place[None])[0]
         own = hidden[p:].view(m, r, -1)
         return torch.cat([hidden[p - 1].expand(m, 1, -1), own[:, :-1]], 1)
 
@@ -240,8 +258,8 @@ class PackedPrompt:
 
 
 class ClassicPrompt:
-    """The layout `classic`: prompt and completion forwarded together, row by row, as other trainers do. It is what the
-    others are compared with, and a last resort."""
+    """The layout `classic`: prompt and completion forwarded together, row by row, as other trainers do. It is
+    what the others are compared with, and a last resort."""
 
     def __init__(self, model: nn.Module, ids: Tensor):
         self.model, self.prompt, self.length = model, ids, len(ids)

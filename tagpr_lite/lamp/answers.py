@@ -1,7 +1,9 @@
-"""How an answer is read out of what a model wrote. Ours: official LaMP compares the raw string (scorer.py, `strict`).
+"""How an answer is read out of what a model wrote. Ours: official LaMP compares the raw string (scorer.py,
+`strict`).
 
-Every reader returns the answer in the gold's form, or None: an answer that is not there earns nothing, so none of
-them guesses. Chinese is our extension and differs in its markers, number words and in having no word boundaries.
+Every reader returns the answer in the gold's form, or None: an answer that is not there earns nothing, so
+none of them guesses. Chinese is our extension and differs in its markers, number words and in having no word
+boundaries.
 """
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def after_marker(text: str) -> str:
 
 
 def reference(text: str) -> str | None:
-    """[1] or [2]. Naming both decides for the first only when it opens the text ("[1], because [2] is ...")."""
+    """[1] or [2]. Naming both decides for the first only when it opens the text ("[1], because [2] is
+    ...")."""
     if re.search(r"\[[12]\]\s*(?:or|and|/|或|和)\s*\[[12]\]", text):
         return None
     bracketed = re.findall(r"\[([12])\]", text)
@@ -34,7 +37,8 @@ def reference(text: str) -> str | None:
 
 
 def label(text: str, labels: tuple[str, ...]) -> str | None:
-    """The label named earliest, the longest of those that begin there; case, hyphens and spaces do not matter."""
+    """The label named earliest, the longest of those that begin there; case, hyphens and spaces do not
+    matter."""
     found = []
     for name in labels:
         spelled = r"[\s-]+".join(map(re.escape, re.split(r"[\s-]", name)))
@@ -46,9 +50,11 @@ def label(text: str, labels: tuple[str, ...]) -> str | None:
 
 
 def rating(text: str, low: int = 1, high: int = 5) -> str | None:
-    """A number in low..high, rounded to a whole one; scales ("1 to 5", "/5") are no scores, nor is "7/10" of 5."""
+    """A number in low..high, rounded to a whole one; scales ("1 to 5", "/5") are no scores, nor is "7/10" of
+    5."""
     text = re.sub(rf"1, 2, 3, 4,? or 5|1、2、3、4或5|\b{low} ?(?:to|-|–|到|至) ?{high}(?![0-9])", " ", text)
-    text = re.sub(rf"[0-9.]+ *(?:/|out of) *(?!{high}(?![0-9]))[0-9]+|(?:/|out of) *{high}(?![0-9])", " ", text)
+    text = re.sub(rf"[0-9.]+ *(?:/|out of) *(?!{high}(?![0-9]))[0-9]+|(?:/|out of) *{high}(?![0-9])", " ",
+                  text)
     for number in re.findall(r"(?<![a-zA-Z0-9_.-])[0-9]{1,9}(?:\.[0-9]{1,9})?(?![0-9])", text):
         if low <= float(number) <= high:
             return str(int(float(number) + 0.5))

@@ -1,8 +1,8 @@
 """Further training questions out of training users' own histories.
 
-Outside tasks 1 and 7 every profile item is an input with its output, so an item can be asked about with the items before it
-as the profile. Few users have many questions, and a small model learns a task from examples. Dev users' histories are
-left alone: they are what a dev question is answered from.
+Outside tasks 1 and 7 every profile item is an input with its output, so an item can be asked about with the
+items before it as the profile. Few users have many questions, and a small model learns a task from examples.
+Dev users' histories are left alone: they are what a dev question is answered from.
 """
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ LEAST_EARLIER_ITEMS = 1  # items before the one asked about
 
 
 def from_profiles(questions: list[Question], most: int, seed: int) -> list[Question]:
-    """At most `most` questions (seeded, spread over users) about items that no training question asks about yet."""
+    """At most `most` questions (seeded, spread over users) about items that no training question asks about
+    yet."""
     asked = {(question.user, question.task.payload(question.input)) for question in questions}
     made: dict[tuple[str, str], Question] = {}
     for question in questions:

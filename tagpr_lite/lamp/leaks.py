@@ -6,10 +6,11 @@
     taught  a dev question's text is an item of a training profile
     shared  a user is in train and in dev
 
-Decisions. Official LaMP has a few of the first two (nine golds of LaMP-5 dev are titles in the user's own profile), and
-leaderboard numbers include them, so counting is the default. Leaving out takes away items where items are at fault
-(gold, asked, future, taught), so that the questions scored stay the same ones, and training questions where the user is
-(shared). A gold of one or two words inside a longer text is no leak: "comedy" occurs everywhere.
+Decisions. Official LaMP has a few of the first two (nine golds of LaMP-5 dev are titles in the user's own
+profile), and leaderboard numbers include them, so counting is the default. Leaving out takes away items where
+items are at fault (gold, asked, future, taught), so that the questions scored stay the same ones, and
+training questions where the user is (shared). A gold of one or two words inside a longer text is no leak:
+"comedy" occurs everywhere.
 """
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def check(train: list[Question], dev: list[Question], exclude: list[str]
                 counts[kind][split] += 1
             if split == "train" and "shared" in kinds and "shared" in exclude:
                 continue
-            items = tuple(item for item, leaks in zip(question.profile, leaks_of_items) if not leaks & set(exclude))
+            items = tuple(item for item, leaks in zip(question.profile, leaks_of_items)
+                          if not leaks & set(exclude))
             if items:  # a question whose whole profile leaks has nothing left to be answered from
                 unchanged = len(items) == len(question.profile)
                 kept[split].append(question if unchanged else replace(question, profile=items))
@@ -55,7 +57,8 @@ def check(train: list[Question], dev: list[Question], exclude: list[str]
 
 
 def item_leaks(question: Question, asked_in_dev: set[str]) -> list[set[str]]:
-    """For every profile item, the kinds of leak that it is. asked_in_dev: texts of dev questions, normalised."""
+    """For every profile item, the kinds of leak that it is. asked_in_dev: texts of dev questions,
+    normalised."""
     task, asked = question.task, normalised(question.task.payload(question.input))
     leaks_of_items = []
     for item in question.profile:
@@ -84,7 +87,8 @@ def gives_gold_away(item: Item, question: Question) -> bool:
 
 
 def is_later(one: str, other: str) -> bool:
-    """Whether one ISO date is after another, compared to the precision that both have: 2012-05 is not after 2012."""
+    """Whether one ISO date is after another, compared to the precision that both have: 2012-05 is not after
+    2012."""
     length = min(len(one), len(other))
     return one[:length] > other[:length]
 

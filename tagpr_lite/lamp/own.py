@@ -10,11 +10,13 @@
     scale: [1, 10]                        # of a rating
     heldout: 0.25                         # share of users that become dev; 1: only evaluated (zero-shot transfer)
 
-A record is {"user", "input", "output", "history": [{"wine", "note", "date"}, ...]}; `id`, `date` and `split` (train or
-dev) may be added. Without `history` it is the user's earlier records (by `date`, else in file order).
+A record is {"user", "input", "output", "history": [{"wine", "note", "date"}, ...]}; `id`, `date` and `split`
+(train or dev) may be added. Without `history` it is the user's earlier records (by `date`, else in file
+order).
 
-Decisions. The same Task that describes LaMP's tasks describes these, so that the whole pipeline works on them. Splits
-are by user, never by record. Users without any history are left out and counted: there is nothing to personalise on.
+Decisions. The same Task that describes LaMP's tasks describes these, so that the whole pipeline works on
+them. Splits are by user, never by record. Users without any history are left out and counted: there is
+nothing to personalise on.
 """
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ from ..config import UserError
 from ..runs import read_jsonl, seed_of
 from .tasks import TASKS, Item, Question, Task
 
-KEYS = {"name": str, "title": str, "kind": str, "instruction": str, "records": str, "item": dict, "labels": list,
-        "scale": list, "heldout": (int, float), "language": str, "noun": str}
+KEYS = {"name": str, "title": str, "kind": str, "instruction": str, "records": str, "item": dict,
+        "labels": list, "scale": list, "heldout": (int, float), "language": str, "noun": str}
 
 
 def load_own(path: str | Path, seed: int) -> dict[str, dict[str, list[Question]]]:
@@ -64,17 +66,20 @@ def read_declaration(said: Any, path: Path) -> Task:
         if not good:
             raise UserError(f"{path}: {fault}")
 
-    check(isinstance(said, dict), "expected `key: value` lines that declare a task; see tagpr_lite/lamp/own.py")
+    check(isinstance(said, dict),
+          "expected `key: value` lines that declare a task; see tagpr_lite/lamp/own.py")
     for key, value in said.items():
         check(key in KEYS, f"unknown key '{key}'; known: {', '.join(KEYS)}")
-        check(isinstance(value, KEYS[key]) and not isinstance(value, bool), f"{key}: {value!r} is of a wrong type")
+        check(isinstance(value, KEYS[key]) and not isinstance(value, bool),
+              f"{key}: {value!r} is of a wrong type")
     for key in ("name", "kind", "records"):
         check(key in said, f"'{key}' is missing")
     kind, name = said["kind"], said["name"]
     check(name.isidentifier(), f"name: '{name}' should be letters, digits and underscores")
     check(kind in ("choice", "rating", "text"), f"kind: '{kind}' should be choice, rating or text")
     labels = tuple(map(str, said.get("labels", ())))
-    check(kind != "choice" or len(set(labels)) == len(labels) > 1, "a choice needs two different `labels` or more")
+    check(kind != "choice" or len(set(labels)) == len(labels) > 1,
+          "a choice needs two different `labels` or more")
     if kind == "rating":
         scale = said.get("scale", [1, 5])
         check(len(scale) == 2 and all(type(s) is int for s in scale) and 0 <= scale[0] < scale[1] <= 100,
@@ -86,7 +91,8 @@ def read_declaration(said: Any, path: Path) -> Task:
     check(0 <= said.get("heldout", 0.25) <= 1, "heldout: a share between 0 and 1")
     check(said.get("language", "en") in ("en", "zh"), "language: en or zh")
     return Task(name, said.get("title", name), kind, said.get("instruction", ""), keys["text"], keys["label"],
-                labels if kind != "text" else (), said.get("noun", "scores" if kind == "rating" else "answers"),
+                labels if kind != "text" else (),
+                said.get("noun", "scores" if kind == "rating" else "answers"),
                 ranked_with_label=kind == "text", language=said.get("language", "en"))
 
 
@@ -95,7 +101,8 @@ def read_records(path: Path, task: Task) -> list[tuple[str, Question]]:
     rows = read_jsonl(path)
     for number, row in enumerate(rows, 1):
         for key in ("user", "input", "output"):
-            if not isinstance(row.get(key), str | int) or isinstance(row[key], bool) or not str(row[key]).strip():
+            if not isinstance(row.get(key), str | int) or isinstance(row[key],
+                                                                     bool) or not str(row[key]).strip():
                 raise UserError(f"{path} record {number}: '{key}' is missing, empty or no string")
         if row.get("split", "") not in ("", "train", "dev"):
             raise UserError(f"{path} record {number}: split {str(row['split'])[:20]!r} should be train or dev")
@@ -108,7 +115,8 @@ def read_records(path: Path, task: Task) -> list[tuple[str, Question]]:
         row, user = rows[n], str(rows[n]["user"])
         name, date = str(row.get("id", f"{task.name}-{n + 1}")), str(row.get("date") or "")
         items = _history(path, n + 1, task, row) if "history" in row else tuple(earlier.get(user, ()))
-        question = Question(name, task, user, task.ask(str(row["input"])), str(row["output"]).strip(), items, date=date)
+        question = Question(name, task, user, task.ask(str(row["input"])), str(row["output"]).strip(), items,
+                            date=date)
         earlier.setdefault(user, []).append(Item(name, str(row["input"]), question.gold, date))
         made[n] = (row.get("split", ""), question)
     if doubled := [i for i, n in Counter(q.id for _, q in made.values()).items() if n > 1]:
@@ -140,7 +148,8 @@ def _answer(path: Path, number: int, task: Task, answer: Any) -> None:
 
 
 def divide(records: list[tuple[str, Question]], heldout: float, seed: int) -> dict[str, list[Question]]:
-    """By the records' own `split`; those without one by user, `heldout` of the users to dev (at least one when > 0)."""
+    """By the records' own `split`; those without one by user, `heldout` of the users to dev (at least one
+    when > 0)."""
     users = sorted({q.user for split, q in records if not split})
     random.Random(seed_of("own", seed)).shuffle(users)
     dev = set(users[:max(round(heldout * len(users)), heldout > 0)])

@@ -1,11 +1,13 @@
-"""Prompts, by name: `chat` (ours, for reasoning models) and `official` (as the benchmark folds items into the input).
+"""Prompts, by name: `chat` (ours, for reasoning models) and `official` (as the benchmark folds items into the
+input).
 
-Decisions. `chat` is one short user message that a very small model can follow: a line of facts counted over the whole
-profile, because counting is what small models cannot do and copying is what they can; then the retrieved items, one
-line each; then the official input string unchanged. `official` has the wording of LaMP's own prompts, in which LaMP_1
-reads strangely (its items stand between "title" and the title; LaMP issue #8 asks whether that is meant). Both end,
-when the model is to reason, with one sentence that asks for it. Budgets are in tokens of the model and ours in both:
-items are cut first, then dropped from the worst retrieved up, the question never; the report says what was cut.
+Decisions. `chat` is one short user message that a very small model can follow: a line of facts counted over
+the whole profile, because counting is what small models cannot do and copying is what they can; then the
+retrieved items, one line each; then the official input string unchanged. `official` has the wording of LaMP's
+own prompts, in which LaMP_1 reads strangely (its items stand between "title" and the title; LaMP issue #8
+asks whether that is meant). Both end, when the model is to reason, with one sentence that asks for it.
+Budgets are in tokens of the model and ours in both: items are cut first, then dropped from the worst
+retrieved up, the question never; the report says what was cut.
 """
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def _rating_facts(question: Question) -> str:
 
 def _text_facts(question: Question) -> str:
     task = question.task
-    style = style_stats([item.label if task.label_key else item.text for item in question.profile], task.language)
+    style = style_stats([item.label if task.label_key else item.text for item in question.profile],
+                        task.language)
     unit = "words" if task.language == "en" else "characters"
     shares = ", ".join(f"{key} {share:.0%}" for key, share in style.items()
                        if key != "words" and (share >= 0.5 or key in ("Title Case", "end mark")))
@@ -57,14 +60,16 @@ def _text_facts(question: Question) -> str:
 
 
 def rating_stats(profile: tuple[Item, ...]) -> tuple[list[int], float, int]:
-    """(scores in profile order, their mean, the same rounded: a small model can copy it, and rounds badly)."""
+    """(scores in profile order, their mean, the same rounded: a small model can copy it, and rounds
+    badly)."""
     scores = [int(item.label) for item in profile]
     mean = sum(scores) / len(scores)
     return scores, mean, int(mean + 0.5)
 
 
 def style_stats(labels: list[str], language: str = "en") -> dict[str, float]:
-    """Mean words (Chinese: characters) of the labels, and the share of them (0..1) that shows each habit of style."""
+    """Mean words (Chinese: characters) of the labels, and the share of them (0..1) that shows each habit of
+    style."""
     words = [length_units(label, language) for label in labels]
     long_words = [[w for w in ws if len(w) > 3 and w[0].isalpha()] for ws in words]
 
@@ -84,7 +89,8 @@ def style_stats(labels: list[str], language: str = "en") -> dict[str, float]:
 
 
 def shared_words(question: Question, most: int = 4) -> list[list[tuple[str, int]]]:
-    """For each candidate of a citation, its words that occur in past papers with the number of papers, most first."""
+    """For each candidate of a citation, its words that occur in past papers with the number of papers, most
+    first."""
     task = question.task
     papers = [set(content_tokens(task.corpus(item).lower())) for item in question.profile]
     shared = []
@@ -147,8 +153,8 @@ def item_line(task: Task, item: Item) -> str:
 
 @dataclass(frozen=True)
 class PromptReport:
-    """What the budget did to a prompt. items_cut: of the items shown, those that lost tokens; over_budget: the question
-    alone is longer than the budget."""
+    """What the budget did to a prompt. items_cut: of the items shown, those that lost tokens; over_budget:
+    the question alone is longer than the budget."""
     items_shown: int
     items_cut: int
     items_dropped: int
@@ -159,20 +165,24 @@ def build(question: Question, tokenizer: Any, settings: Prompt, *, with_profile:
           ) -> tuple[list[int], PromptReport]:
     """(token ids [P] of the chat-templated prompt with its generation prompt, what was cut).
 
-    tokenizer: one of transformers' with a chat template. An item keeps settings.item_tokens tokens, its label first.
-    Items are cut first; then the worst retrieved are dropped, one by one, until the prompt fits settings.max_tokens.
+    tokenizer: one of transformers' with a chat template. An item keeps settings.item_tokens tokens, its label
+    first. Items are cut first; then the worst retrieved are dropped, one by one, until the prompt fits
+    settings.max_tokens.
     """
     retrieved = question.retrieved if with_profile else ()
     for shown in range(len(retrieved), -1, -1):
         cut_items = [_cut_item(question.profile[place], question.task, tokenizer, settings.item_tokens)
                      for place in retrieved[:shown]]
-        text = message(question, [item for item, _ in cut_items], settings.style, with_profile=with_profile, reason=reason)
+        text = message(question, [item for item, _ in cut_items], settings.style, with_profile=with_profile,
+                       reason=reason)
         chat = [{"role": "user", "content": _without_special(tokenizer, text)}]
-        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True,
+                                            return_dict=False)
         if len(ids) <= settings.max_tokens:
             break
     return list(ids), PromptReport(items_shown=shown, items_cut=sum(was_cut for _, was_cut in cut_items),
-                                   items_dropped=len(retrieved) - shown, over_budget=len(ids) > settings.max_tokens)
+                                   items_dropped=len(retrieved) - shown,
+                                   over_budget=len(ids) > settings.max_tokens)
 
 
 def _cut_item(item: Item, task: Task, tokenizer: Any, most: int) -> tuple[Item, bool]:
@@ -192,7 +202,8 @@ def _first_tokens(tokenizer: Any, text: str, most: int) -> tuple[str, int, bool]
 
 
 def _without_special(tokenizer: Any, text: str) -> str:
-    """Special tokens that occur in the data lose their meaning: a review must not be able to end the user's turn."""
+    """Special tokens that occur in the data lose their meaning: a review must not be able to end the user's
+    turn."""
     for token in tokenizer.all_special_tokens:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text

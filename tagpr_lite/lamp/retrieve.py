@@ -1,10 +1,11 @@
 """Which profile items a question is shown.
 
-Decisions. BM25 is bm25s with its defaults (Lucene variant, English stop words), one index a question, since every
-question has a profile of its own; the official code's whitespace BM25Okapi is close but case-sensitive. Chinese is
-split into pairs of characters. Dense ranks by the dot products of whatever `embed` gives (engine/embed.py). Equal
-scores, zeros among them, go to the newer item. Random is without replacement and seeded by the question, where the
-official one repeats items and has no seed. Queries and corpora are the official ones (tasks.py).
+Decisions. BM25 is bm25s with its defaults (Lucene variant, English stop words), one index a question, since
+every question has a profile of its own; the official code's whitespace BM25Okapi is close but case-sensitive.
+Chinese is split into pairs of characters. Dense ranks by the dot products of whatever `embed` gives
+(engine/embed.py). Equal scores, zeros among them, go to the newer item. Random is without replacement and
+seeded by the question, where the official one repeats items and has no seed. Queries and corpora are the
+official ones (tasks.py).
 """
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ RETRIEVERS = ("bm25", "dense", "recency", "random")
 Embed = Callable[[list[str]], np.ndarray]
 
 
-def retrieve(question: Question, retriever: str, k: int, seed: int, embed: Embed | None = None) -> tuple[int, ...]:
+def retrieve(question: Question, retriever: str, k: int, seed: int, embed: Embed | None = None) -> tuple[int,
+                                                                                                         ...]:
     """Positions of min(k, items) profile items, best first. embed: texts -> [n, H], for `dense`."""
     n = len(question.profile)
     newest_first = range(n - 1, -1, -1)

@@ -1,4 +1,5 @@
-"""Questions as JSON rows, and the run folder's questions: data/train.jsonl, data/dev.jsonl, data/tasks.json."""
+"""Questions as JSON rows, and the run folder's questions: data/train.jsonl, data/dev.jsonl,
+data/tasks.json."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -54,7 +55,8 @@ def read_questions(folder: Path, split: str) -> list[Question]:
 
 def write_tasks(folder: Path, questions: Iterable[Question]) -> None:
     """Every later step is a process of its own: a person's tasks are written beside the questions."""
-    declared = {question.task.name: question.task for question in questions if question.task.name not in TASKS}
+    declared = {question.task.name: question.task for question in questions
+                if question.task.name not in TASKS}
     write_json(folder / DECLARED, [asdict(declared[name]) for name in sorted(declared)])
 
 

@@ -1,4 +1,5 @@
-"""Samples and turns: a smaller sample of a task's questions, rows grouped by a key, groups that take turns."""
+"""Samples and turns: a smaller sample of a task's questions, rows grouped by a key, groups that take
+turns."""
 from __future__ import annotations
 
 import random

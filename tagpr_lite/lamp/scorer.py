@@ -1,11 +1,12 @@
-"""LaMP's metrics, computed directly: no metric script is downloaded, nothing is random but the seeded interval.
+"""LaMP's metrics, computed directly: no metric script is downloaded, nothing is random but the seeded
+interval.
 
-Decisions. `strict` is what the official evaluation gives for the raw strings; `lenient` reads the answer first
-(tasks.parse_answer), and an unreadable one counts as the official rule says for unparsable output: a wrong class, the
-farther end of the scale, an empty text. Strict accepts numbers outside 1..5 as the official script does; `nan` and
-`inf`, which break it, are unparsable here. ROUGE is the exact mean of the per-item F-measures; the official script
-prints the median of an unseeded bootstrap, which moves in the third digit. Macro-F1 divides by all classes of the
-task, also those absent from the golds.
+Decisions. `strict` is what the official evaluation gives for the raw strings; `lenient` reads the answer
+first (tasks.parse_answer), and an unreadable one counts as the official rule says for unparsable output: a
+wrong class, the farther end of the scale, an empty text. Strict accepts numbers outside 1..5 as the official
+script does; `nan` and `inf`, which break it, are unparsable here. ROUGE is the exact mean of the per-item
+F-measures; the official script prints the median of an unseeded bootstrap, which moves in the third digit.
+Macro-F1 divides by all classes of the task, also those absent from the golds.
 """
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Characters:
-    """Tokens of Chinese text for ROUGE: every character of its own, Latin words and numbers whole. Ours: the official
-    tokenizer drops everything outside a-z and 0-9, so that a Chinese answer always scores 0."""
+    """Tokens of Chinese text for ROUGE: every character of its own, Latin words and numbers whole. Ours: the
+    official tokenizer drops everything outside a-z and 0-9, so that a Chinese answer always scores 0."""
 
     def tokenize(self, text: str) -> list[str]:
         return length_units(text.lower(), "zh")
@@ -37,7 +38,8 @@ ROUGE = {"en": RougeScorer(ROUGES, use_stemmer=False),  # built once: rewards ar
 
 
 def score(task: Task, golds: dict[str, str], preds: dict[str, str]) -> dict:
-    """{"n", "strict": {metric: value}, "lenient": {...}, "parse_failure": share, "interval": {metric: [lo, hi]}}.
+    """{"n", "strict": {metric: value}, "lenient": {...}, "parse_failure": share, "interval": {metric: [lo,
+    hi]}}.
 
     The interval is a 95% bootstrap of the lenient per-item means: accuracy, mae, or rouge1 and rougeL.
     """
@@ -77,11 +79,11 @@ def _macro_f1(gold: np.ndarray, pred: np.ndarray, classes: int) -> float:
 
 
 def _rating(answer: str, gold: float, low: int = 1, high: int = 5) -> float:
-    """The number in `answer`; when there is none, the end of the scale farther from the gold (the high one when both
-    are as far).
+    """The number in `answer`; when there is none, the end of the scale farther from the gold (the high one
+    when both are as far).
 
-    As a 32-bit float, which the official metric keeps ratings as ("4.7" is 4.69999981); what does not fit in one is
-    no number.
+    As a 32-bit float, which the official metric keeps ratings as ("4.7" is 4.69999981); what does not fit in
+    one is no number.
     """
     try:
         value = float(answer)
@@ -101,7 +103,8 @@ def _rouge(gold: str, pred: str, task: Task) -> tuple[float, float]:
 def _bootstrap(values: np.ndarray) -> list[float]:
     """[2.5%, 97.5%] of the means of seeded resamples of the per-item values [n]."""
     rng = np.random.default_rng(seed_of("bootstrap", len(values)))
-    blocks = [values[rng.integers(len(values), size=(RESAMPLES // 10, len(values)))].mean(1) for _ in range(10)]
+    blocks = [values[rng.integers(len(values), size=(RESAMPLES // 10, len(values)))].mean(1)
+              for _ in range(10)]
     return np.percentile(np.concatenate(blocks), [2.5, 97.5]).tolist()
 
 
@@ -116,8 +119,8 @@ def _same_ids(golds: dict, preds: dict) -> None:
 
 
 def item_reward(task: Task, answer: str | None, gold: str) -> float:
-    """The task reward of one answer, in 0..1: a hit, 1 - |y - y'| / (high - low), or the mean of ROUGE-1 and ROUGE-L
-    (our choice).
+    """The task reward of one answer, in 0..1: a hit, 1 - |y - y'| / (high - low), or the mean of ROUGE-1 and
+    ROUGE-L (our choice).
 
     An answer that cannot be read earns 0, never a partial reward.
     """

@@ -1,11 +1,13 @@
-"""The tasks: the seven of LaMP, an eighth of ours for zero-shot transfer, their Chinese twins, and a person's own.
+"""The tasks: the seven of LaMP, an eighth of ours for zero-shot transfer, their Chinese twins, and a person's
+own.
 
-Decisions. A question holds its Task, so that nobody looks a task up by its name: a name is turned into a Task where a file
-is read, and nowhere else. A task is told from the question's own words (the official instruction is part of the input
-string) and the outputs file's `task` field must agree; folder names say nothing. The instruction strings, label order,
-retrieval queries and corpora of LaMP_1 to LaMP_7 are those of the official code, except that candidate titles are found
-by their delimiters, since a title may itself hold quotation marks. `shop_reviews` and everything `_zh` are ours and
-occur only in the built-in benchmark. A person's own task is declared in a file (own.py).
+Decisions. A question holds its Task, so that nobody looks a task up by its name: a name is turned into a Task
+where a file is read, and nowhere else. A task is told from the question's own words (the official instruction
+is part of the input string) and the outputs file's `task` field must agree; folder names say nothing. The
+instruction strings, label order, retrieval queries and corpora of LaMP_1 to LaMP_7 are those of the official
+code, except that candidate titles are found by their delimiters, since a title may itself hold quotation
+marks. `shop_reviews` and everything `_zh` are ours and occur only in the built-in benchmark. A person's own
+task is declared in a file (own.py).
 """
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
 @dataclass(frozen=True)
 class Item:
-    """A profile item: `text` is the input side (review, article, abstract), `label` the output side (score, title)."""
+    """A profile item: `text` is the input side (review, article, abstract), `label` the output side (score,
+    title)."""
     id: str
     text: str
     label: str
@@ -74,19 +77,21 @@ class Task:
 
     @property
     def asks_what_items_hold(self) -> bool:
-        """Whether a question's own text is of the kind that items hold, a review among reviews. A citation asks about a
-        title, and its items are abstracts."""
+        """Whether a question's own text is of the kind that items hold, a review among reviews. A citation
+        asks about a title, and its items are abstracts."""
         return self.form != "citation"
 
     @property
     def shows_item_text(self) -> bool:
-        """Whether prompts show an item's text; of a citation they show titles alone, as the official prompt does."""
+        """Whether prompts show an item's text; of a citation they show titles alone, as the official prompt
+        does."""
         return self.form != "citation"
 
     @property
     def prefix(self) -> str:
         """What tells the task of an input. LaMP_2 stops before its tag list, which a subset may shorten."""
-        return re.split(r" tags:|标签：", self.instruction)[0] if self.lamp_name == "LaMP_2" else self.instruction
+        return re.split(r" tags:|标签：",
+                        self.instruction)[0] if self.lamp_name == "LaMP_2" else self.instruction
 
     def ask(self, payload: str) -> str:
         """The input string for a payload (a review, an article ...)."""
@@ -103,7 +108,8 @@ class Task:
         return input.removeprefix(self.instruction).strip()
 
     def options(self, input: str) -> list[str]:
-        """Citation: the two candidate titles in order. Other choices: the labels, in LaMP_2 those the input lists."""
+        """Citation: the two candidate titles in order. Other choices: the labels, in LaMP_2 those the input
+        lists."""
         if self.form == "citation":
             match = CITATION[self.language].match(input)
             return [match.group(2), match.group(3)] if match else []
@@ -113,7 +119,8 @@ class Task:
         return list(self.labels) if self.kind == "choice" else []
 
     def query(self, input: str) -> str:
-        """What profile items are ranked against: of a citation the two candidates (officially not the own title)."""
+        """What profile items are ranked against: of a citation the two candidates (officially not the own
+        title)."""
         return " ".join(self.options(input)) if self.form == "citation" else self.payload(input)
 
     def corpus(self, item: Item) -> str:
@@ -155,30 +162,33 @@ class Question:
         return self.gold or ""
 
 
-MOVIE_TAGS = ("sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy", "classic",
-              "psychology", "fantasy", "romance", "thought-provoking", "social commentary", "violence", "true story")
+MOVIE_TAGS = ("sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy",
+              "classic", "psychology", "fantasy", "romance", "thought-provoking", "social commentary",
+              "violence", "true story")
 MOVIE_TAGS_ZH = ("科幻", "改编自书籍", "喜剧", "动作", "反转结局", "反乌托邦", "黑色喜剧", "经典",
                  "心理", "奇幻", "爱情", "发人深省", "社会评论", "暴力", "真实故事")
 STARS = ("1", "2", "3", "4", "5")
 
-LAMP = (
-    Task("LaMP_1", "citation identification", "choice", "For an author who has written the paper with the title",
-         "abstract", labels=("[1]", "[2]"), noun="papers", ranked_with_label=True),
-    Task("LaMP_2", "movie tagging", "choice", "Which tag does this movie relate to among the following tags? Just "
-         "answer with the tag name without further explanation. tags: [" + ", ".join(MOVIE_TAGS) + "] description:",
-         "description", "tag", labels=MOVIE_TAGS, noun="tags"),
-    Task("LaMP_3", "product rating", "rating", "What is the score of the following review on a scale of 1 to 5? just "
-         "answer with 1, 2, 3, 4, or 5 without further explanation. review:", "text", "score", STARS, "scores"),
-    Task("LaMP_4", "news headline", "text", "Generate a headline for the following article:", noun="headlines",
-         ranked_with_label=True),
-    Task("LaMP_5", "paper title", "text", "Generate a title for the following abstract of a paper:", "abstract",
-         noun="titles", ranked_with_label=True),
-    Task("LaMP_6", "e-mail subject", "text", "Generate a subject for the following email:", noun="subjects"),
-    Task("LaMP_7", "tweet paraphrase", "text", "Paraphrase the following tweet without any explanation before or after "
-         "it:", label_key=None, noun="tweets"),
-    Task("shop_reviews", "shop review (ours)", "text", "Write the review that this user would write for a product, "
-         "given its rating and the user's impressions.", label_key="review", noun="reviews"),
-)
+LAMP = (Task("LaMP_1", "citation identification", "choice",
+             "For an author who has written the paper with the title", "abstract", labels=("[1]", "[2]"),
+             noun="papers", ranked_with_label=True),
+        Task("LaMP_2", "movie tagging", "choice", "Which tag does this movie relate to among the following tags? Just "
+             "answer with the tag name without further explanation. tags: [" + ", ".join(MOVIE_TAGS)
+             + "] description:", "description", "tag", labels=MOVIE_TAGS, noun="tags"),
+        Task("LaMP_3", "product rating", "rating",
+             "What is the score of the following review on a scale of 1 to 5? just "
+             "answer with 1, 2, 3, 4, or 5 without further explanation. review:", "text", "score", STARS,
+             "scores"),
+        Task("LaMP_4", "news headline", "text", "Generate a headline for the following article:",
+             noun="headlines", ranked_with_label=True),
+        Task("LaMP_5", "paper title", "text", "Generate a title for the following abstract of a paper:",
+             "abstract", noun="titles", ranked_with_label=True),
+        Task("LaMP_6", "e-mail subject", "text", "Generate a subject for the following email:",
+             noun="subjects"),
+        Task("LaMP_7", "tweet paraphrase", "text", "Paraphrase the following tweet without any explanation before or after "
+             "it:", label_key=None, noun="tweets"),
+        Task("shop_reviews", "shop review (ours)", "text", "Write the review that this user would write for a product, "
+             "given its rating and the user's impressions.", label_key="review", noun="reviews"),)
 CHINESE = {  # our extension, for the built-in benchmark alone
     "LaMP_1": "对于撰写了这篇论文的作者，下面哪篇文献与之相关？只回答[1]或[2]，不要解释。论文：",
     "LaMP_2": "下列标签中哪一个与这部电影相关？只回答标签名称，不要解释。标签：[" + ", ".join(MOVIE_TAGS_ZH) + "] 简介：",
@@ -222,7 +232,8 @@ def find_task(word: Any, tasks: Mapping[str, Task] = TASKS) -> Task:
 
 
 def detect(input: str, task_field: str | None = None) -> Task:
-    """Which task a question is, from the words it begins with; `task_field` (of the outputs file) must agree."""
+    """Which task a question is, from the words it begins with; `task_field` (of the outputs file) must
+    agree."""
     named = find_task(task_field) if task_field else None
     detected = next((task for task in TASKS.values() if task.prefix and input.startswith(task.prefix)), None)
     start = repr(input[:50])

@@ -1,4 +1,5 @@
-"""Words and characters: how texts are split, counted and compared, in English and in Chinese (our extension)."""
+"""Words and characters: how texts are split, counted and compared, in English and in Chinese (our
+extension)."""
 from __future__ import annotations
 
 import re
@@ -8,13 +9,14 @@ _WORD_OR_PAIR = re.compile(rf"(?=({CHINESE_RUN}{{2}})){CHINESE_RUN}|((?:(?!{CHIN
 
 
 def content_tokens(text: str) -> list[str]:
-    """Words of four letters or more, as shorter ones say little about a subject; pairs of neighbouring Chinese
-    characters, which is as near to a word as one gets without a dictionary."""
+    """Words of four letters or more, as shorter ones say little about a subject; pairs of neighbouring
+    Chinese characters, which is as near to a word as one gets without a dictionary."""
     return [pair or word for pair, word in _WORD_OR_PAIR.findall(text)]
 
 
 def length_units(text: str, language: str) -> list[str]:
-    """What the length of a text is counted in: words, or for Chinese characters (Latin words and numbers whole)."""
+    """What the length of a text is counted in: words, or for Chinese characters (Latin words and numbers
+    whole)."""
     return text.split() if language == "en" else re.findall(r"[A-Za-z0-9]+|[^\W_]", text)
 
 

@@ -1,8 +1,8 @@
 """python -m tagpr_lite.plan --model Qwen3-8B --vram 12 --prompt 4096 --group 8 --completion 512
 
-Says what a GRPO step of this size needs and how to compute it within a budget: no GPU, no weights, no network. Each
-layout is shown with its fastest variant that fits, or, where none does, its smallest. Bytes are those of tensors; the
-reserve is for what no count sees. FLOPs are of one group: rollout, rewards and update.
+Says what a GRPO step of this size needs and how to compute it within a budget: no GPU, no weights, no
+network. Each layout is shown with its fastest variant that fits, or, where none does, its smallest. Bytes are
+those of tensors; the reserve is for what no count sees. FLOPs are of one group: rollout, rewards and update.
 
     --verify   counts the chosen plan too: the real code on torch's meta device (about half a minute)
     --card     runs it on this machine's CUDA card as well, bound to the budget, with zeros for weights: no download
@@ -32,7 +32,8 @@ def show(job: Job, plans: list[Plan], budget: float) -> None:
     stays = plans[0].parts
     print(f"{job.shape.name}, NF4, LoRA rank {job.settings.lora_r}: a prompt of {job.prompt} tokens, {job.group} "
           f"completions of {job.completion}")
-    print(f"budget {budget / GIB:g} GiB, reserve {gib(reserve(budget))} (10% and 0.75)" if budget else "no budget")
+    print(f"budget {budget / GIB:g} GiB, reserve {gib(reserve(budget))} (10% and 0.75)" if budget
+          else "no budget")
     print(f"held throughout: weights {gib(stays['weights'])}, adapters and optimiser {gib(stays['adapters'])}\n")
     rows = [("layout", "micro", "chunk", "prompts", "checkpoints", *PHASES, "peak", "TFLOP", "fits")]
     for p in plans:
@@ -42,14 +43,15 @@ def show(job: Job, plans: list[Plan], budget: float) -> None:
                      "yes" if p.fits else "no"))
     widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(str(c).rjust(w) if i else str(c).ljust(w) for i, (c, w) in enumerate(zip(row, widths))))
+        print("  ".join(str(c).rjust(w) if i else str(c).ljust(w) for i,
+                        (c, w) in enumerate(zip(row, widths))))
     print("\nmicro: completions in one training forward; chunk: tokens whose logits exist at one time; prompts: how "
           "many are\ndecoded together; rollout, scoring, update and peak: GiB with what is held")
 
 
 def verify(job: Job, plan: Plan, card=None) -> dict[str, dict[str, int]]:
-    """{what: {"formula": bytes, "counted": bytes}} of what is held, and of each phase beside it; "counted" on a `card` is what
-    its allocator gave."""
+    """{what: {"formula": bytes, "counted": bytes}} of what is held, and of each phase beside it; "counted" on
+    a `card` is what its allocator gave."""
     from . import count
     model = count.meta_model(job.shape, replace(job.settings, checkpointing=plan.checkpointing), ADAPTERS)
     if card:
@@ -60,12 +62,14 @@ def verify(job: Job, plan: Plan, card=None) -> dict[str, dict[str, int]]:
              "update": count.count_update(model, plan.layout, *sizes, plan.micro, plan.logp_chunk,
                                          "ref" if job.reference else None)}
     stays = {"formula": plan.parts["weights"] + plan.parts["adapters"], "counted": found["update"].static}
-    return {"held": stays} | {k: {"formula": plan.parts[k], "counted": c.peak - c.static} for k, c in found.items()}
+    return {"held": stays} | {k: {"formula": plan.parts[k], "counted": c.peak - c.static} for k,
+                              c in found.items()}
 
 
 def grid(layers: int) -> tuple[float, float]:
-    """(least, largest) ratio of formula to count over all sizes, of the bytes beside what is held. Both are linear in
-    the layers, and what is held agrees to the byte (tests/engine/test_plan.py): a shallow model hides nothing."""
+    """(least, largest) ratio of formula to count over all sizes, of the bytes beside what is held. Both are
+    linear in the layers, and what is held agrees to the byte (tests/engine/test_plan.py): a shallow model
+    hides nothing."""
     from . import count
     ratios = []
     for name, layout in product(("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b"), LAYOUTS):
@@ -73,10 +77,12 @@ def grid(layers: int) -> tuple[float, float]:
         model = count.meta_model(shape, Model(), ADAPTERS)
         for prompt, group, completion in product((1024, 2048, 4096), (4, 8, 16), (256, 512, 1024)):
             for micro in (2, group):
-                formula = make(Job(shape, Model(), prompt, group, completion), 0, layout, micro, 128).parts["update"]
+                formula = make(Job(shape, Model(), prompt, group, completion), 0, layout, micro,
+                               128).parts["update"]
                 found = count.count_update(model, layout, prompt, group, completion, micro, 128)
                 here.append(formula / (found.peak - found.static))
-        print(f"{shape.name:12s} {layout:10s} {len(here)} sizes: {min(here):.3f} to {max(here):.3f}", flush=True)
+        print(f"{shape.name:12s} {layout:10s} {len(here)} sizes: {min(here):.3f} to {max(here):.3f}",
+              flush=True)
         ratios += here
     return min(ratios), max(ratios)
 
@@ -102,8 +108,8 @@ def main(args: argparse.Namespace) -> None:
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number above 0 is needed")
     card = the_card(args.vram) if args.card else None
-    job = Job(shape_of(args.model), Model(lora_r=args.lora_r), args.prompt, args.group, args.completion, args.prompts,
-              args.kl)
+    job = Job(shape_of(args.model), Model(lora_r=args.lora_r), args.prompt, args.group, args.completion,
+              args.prompts, args.kl)
     budget = args.vram * GIB
     plans = candidates(job, budget)
     chosen = plans[0]
@@ -116,7 +122,8 @@ def main(args: argparse.Namespace) -> None:
         for name, row in verify(job, chosen, card).items():
             checked[name]["measured"] = row["counted"]
     if args.json:
-        told = {"job": asdict(job), "plan": asdict(chosen), "candidates": [asdict(p) | {"fits": p.fits} for p in plans]}
+        told = {"job": asdict(job), "plan": asdict(chosen),
+                "candidates": [asdict(p) | {"fits": p.fits} for p in plans]}
         print(json.dumps(told | ({"verified": checked} if checked else {}), indent=1))
         return
     print(f"\nchosen: {chosen.layout}, {chosen.micro} completions a micro-batch, logits of {chosen.logp_chunk} tokens, "
@@ -128,7 +135,8 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tagpr_lite.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m tagpr_lite.plan", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="Qwen3-4B", help="a known model, or a folder with config.json")
     parser.add_argument("--vram", type=float, default=0.0, help="budget in GiB; 0: no bound")
     parser.add_argument("--prompt", type=int, default=2048, help="tokens of the longest prompt")
@@ -138,7 +146,8 @@ if __name__ == "__main__":
     parser.add_argument("--lora-r", type=int, default=16, help="LoRA rank")
     parser.add_argument("--kl", action="store_true", help="with the KL term to the reference adapter")
     parser.add_argument("--verify", action="store_true", help="count the chosen plan as well")
-    parser.add_argument("--card", action="store_true", help="run the chosen plan on this machine's CUDA card as well")
+    parser.add_argument("--card", action="store_true",
+                        help="run the chosen plan on this machine's CUDA card as well")
     parser.add_argument("--grid", action="store_true", help="check the formulas over a grid of sizes")
     parser.add_argument("--layers", type=int, default=2, help="layers of the models of --grid")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")

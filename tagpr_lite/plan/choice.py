@@ -1,9 +1,9 @@
 """The fastest plan of a GRPO step within a memory budget, or why there is none and what would fit.
 
-Decisions. RESERVE is kept free for what no count sees: the CUDA context, library workspaces, fragmentation. The fastest
-plan is the one with the least work, where one pass over the packed weights (they are unpacked again in every forward and
-backward) is priced as PASS_TOKENS tokens of matrix products: consumer cards read about 1 TB/s while they compute about
-150 TFLOP/s.
+Decisions. RESERVE is kept free for what no count sees: the CUDA context, library workspaces, fragmentation.
+The fastest plan is the one with the least work, where one pass over the packed weights (they are unpacked
+again in every forward and backward) is priced as PASS_TOKENS tokens of matrix products: consumer cards read
+about 1 TB/s while they compute about 150 TFLOP/s.
 """
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ DECODE_ROWS = GRPO().decode_rows  # completions decoded together
 
 @dataclass(frozen=True)
 class Plan:
-    """One way of computing a job. parts and peak in bytes: peak = weights + adapters + the largest of the phases."""
+    """One way of computing a job. parts and peak in bytes: peak = weights + adapters + the largest of the
+    phases."""
     layout: str
     micro: int
     logp_chunk: int
@@ -63,14 +64,16 @@ def make(job: Job, budget: float, layout: str, micro: int, chunk: int, checkpoin
     whole = 3 if checkpointing else 2
     passes = {"two_phase": whole, "kept": whole, "recompute": whole + 1}.get(layout, 0)  # over the prompt by itself
     passes += (2 if layout == "kept" else whole) * len(parts(job.group, micro))
-    cost = update_flops(job, layout, micro, checkpointing) + passes * PASS_TOKENS * 2 * base_parameters(job.shape)
+    cost = update_flops(job, layout, micro,
+                        checkpointing) + passes * PASS_TOKENS * 2 * base_parameters(job.shape)
     peak = sum(stays.values()) + max(phases.values())
-    return Plan(layout, micro, chunk, together, checkpointing, stays | phases, peak, reserve(budget), int(budget),
-                group_flops(job, layout, micro, checkpointing), cost)
+    return Plan(layout, micro, chunk, together, checkpointing, stays | phases, peak, reserve(budget),
+                int(budget), group_flops(job, layout, micro, checkpointing), cost)
 
 
 def candidates(job: Job, budget: float) -> list[Plan]:
-    """The best plan of every layout, fastest first: the fastest that fits, or, where none does, the smallest."""
+    """The best plan of every layout, fastest first: the fastest that fits, or, where none does, the
+    smallest."""
     room = budget - reserve(budget) - sum(held(job).values())
     together = next((n for n in range(min(job.prompts, DECODE_ROWS // job.group), 1, -1)
                      if not budget or rollout_bytes(job, n) <= room), 1)
@@ -85,7 +88,8 @@ def candidates(job: Job, budget: float) -> list[Plan]:
 
 
 def choose(job: Job, budget: float) -> Plan:
-    """The fastest plan that fits `budget` bytes (0: no bound) less the reserve; UserError says what would fit."""
+    """The fastest plan that fits `budget` bytes (0: no bound) less the reserve; UserError says what would
+    fit."""
     plan = candidates(job, budget)[0]
     if not plan.fits:
         raise UserError(refusal(job, budget))
@@ -102,8 +106,10 @@ def refusal(job: Job, budget: float) -> str:
     least, left = candidates(job, budget)[0].peak, max(0.0, budget - reserve(budget))
     enough = math.ceil((least + RESERVE[1]) / (1 - RESERVE[0]) / GIB * 2) / 2
     advice = [*first("prompt", range((job.prompt - 1) // 256 * 256, 0, -256), "a prompt of {} tokens"),
-              *first("completion", range((job.completion - 1) // 64 * 64, 0, -64), "completions of {} tokens"),
-              *first("shape", sorted(smaller, key=base_parameters, reverse=True), "{}"), f"a budget of {enough:g} GiB"]
+              *first("completion", range((job.completion - 1) // 64 * 64, 0, -64),
+                     "completions of {} tokens"),
+              *first("shape", sorted(smaller, key=base_parameters, reverse=True), "{}"),
+              f"a budget of {enough:g} GiB"]
     return (f"{job.shape.name} with a prompt of {job.prompt} and {job.group} completions of {job.completion} tokens "
             f"needs {least / GIB:.2f} GiB; a budget of {budget / GIB:g} less a reserve of {reserve(budget) / GIB:.2f} "
             f"leaves {left / GIB:.2f}. What would fit: {'; '.join(advice)}")

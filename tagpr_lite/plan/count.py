@@ -1,13 +1,15 @@
-"""Bytes and FLOPs, counted without a GPU: the real code runs on torch's meta device, where tensors have no data.
+"""Bytes and FLOPs, counted without a GPU: the real code runs on torch's meta device, where tensors have no
+data.
 
-What runs is what will run: the transformers class at its full shape, bitsandbytes' NF4 layers, peft's adapters,
-activation checkpointing, AdamW, and this project's own prefix, sampling and log-prob code. A dispatch mode sees every
-operation, adds up the storages that live at the same time, and applies torch's FLOP formulas.
+What runs is what will run: the transformers class at its full shape, bitsandbytes' NF4 layers, peft's
+adapters, activation checkpointing, AdamW, and this project's own prefix, sampling and log-prob code. A
+dispatch mode sees every operation, adds up the storages that live at the same time, and applies torch's FLOP
+formulas.
 
-Decisions. Meta tensors would take torch's plain attention, so `cuda_sdpa` puts the kernels of a CUDA card in its
-place: flash without a mask, memory-efficient with one. What CUDA kernels allocate inside themselves is added by hand
-(`_inside`). A boolean mask on meta has no values: it counts as all True, the longest case. Not counted: the CUDA
-context, library workspaces and fragmentation, which plan/formulas.py keeps a reserve for.
+Decisions. Meta tensors would take torch's plain attention, so `cuda_sdpa` puts the kernels of a CUDA card in
+its place: flash without a mask, memory-efficient with one. What CUDA kernels allocate inside themselves is
+added by hand (`_inside`). A boolean mask on meta has no values: it counts as all True, the longest case. Not
+counted: the CUDA context, library workspaces and fragmentation, which plan/formulas.py keeps a reserve for.
 """
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ ATTENTION_BACKWARD = (aten._scaled_dot_product_flash_attention_backward.default,
 
 @dataclass
 class Count:
-    """static: bytes held before; peak: most bytes at a time, `at` which operation; flops: multiply-adds times two."""
+    """static: bytes held before; peak: most bytes at a time, `at` which operation; flops: multiply-adds times
+    two."""
     static: int
     peak: int
     at: str
@@ -66,9 +69,11 @@ class Counter(TorchDispatchMode):
         self.static = self.peak = self.live
 
     def follow(self, t: Tensor) -> None:
-        # a weight in oneDNN's layout (engine/fold.py) has no storage to ask, and no views: its tensor stands for it
+        # a weight in oneDNN's layout (engine/fold.py) has no storage to ask, and no views: its tensor stands
+        # for it
         storage = t.untyped_storage() if t.layout == torch.strided else t
-        key, size = (storage._cdata, storage.nbytes()) if storage is not t else (id(t), t.numel() * t.element_size())
+        key, size = (storage._cdata, storage.nbytes()) if storage is not t else (id(t),
+                                                                                 t.numel() * t.element_size())
         if t.device.type == self.device and key not in self.sizes:
             self.sizes[key] = size
             self.live += size
@@ -99,7 +104,8 @@ class Counter(TorchDispatchMode):
 
 
 def _run(op, args, kwargs):
-    """The operation itself; those whose output's size depends on a mask's values take the mask as all True."""
+    """The operation itself; those whose output's size depends on a mask's values take the mask as all
+    True."""
     if op is aten.nonzero.default and args[0].is_meta:
         return args[0].new_empty(args[0].numel(), args[0].dim(), dtype=torch.long)
     if op is aten.index.Tensor and args[0].is_meta:
@@ -121,7 +127,8 @@ def cuda_sdpa(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=Non
     if attn_mask.dtype == torch.bool:
         attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, float("-inf"))
     bias = attn_mask.expand(q.shape[0], q.shape[1], -1, -1)
-    return aten._scaled_dot_product_efficient_attention(q, k, v, bias, True, dropout_p, is_causal, scale=scale)[0]
+    return aten._scaled_dot_product_efficient_attention(q, k, v, bias, True, dropout_p, is_causal,
+                                                        scale=scale)[0]
 
 
 def _inside(op, args) -> int:
@@ -136,7 +143,8 @@ def _inside(op, args) -> int:
 
 @contextmanager
 def watched(model: nn.Module, optimizer=None) -> Iterator[Counter]:
-    """Counts the block's bytes and FLOPs, from what `model` and `optimizer` hold upwards, with the kernels of the device."""
+    """Counts the block's bytes and FLOPs, from what `model` and `optimizer` hold upwards, with the kernels of
+    the device."""
     def unwatched(*size):  # torch cannot make a CausalBias while a dispatch mode looks on
         with _disable_current_modes():
             return causal_lower_right(*size)
@@ -147,8 +155,8 @@ def watched(model: nn.Module, optimizer=None) -> Iterator[Counter]:
 
 
 def count(work: Callable[[], object], model: nn.Module, optimizer=None) -> Count:
-    """Runs `work` with a CUDA card's kernels and reports what it took beside what `model` and `optimizer` hold. On a real
-    card nothing is counted: its allocator says what it gave (no FLOPs)."""
+    """Runs `work` with a CUDA card's kernels and reports what it took beside what `model` and `optimizer`
+    hold. On a real card nothing is counted: its allocator says what it gave (no FLOPs)."""
     if next(model.parameters()).is_cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -173,13 +181,16 @@ def held(model: nn.Module, optimizer=None) -> Iterator[Tensor]:
 
 def scales(state: QuantState) -> tuple[tuple[QuantState, str], ...]:
     """Where an NF4 weight's scales and codes are: twice quantised."""
-    return (state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2, "code")
+    return (state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2,
+                                                                                             "code")
 
 
 # ---------------------------------------------------------------- the model, without weights
 
-def meta_model(shape: Shape, settings: Model, adapters: tuple[str, ...] = (POLICY,), dtype=torch.bfloat16) -> nn.Module:
-    """The model of `shape` as engine.model.load and add_adapter leave it, on meta; the first adapter trains."""
+def meta_model(shape: Shape, settings: Model, adapters: tuple[str, ...] = (POLICY,),
+               dtype=torch.bfloat16) -> nn.Module:
+    """The model of `shape` as engine.model.load and add_adapter leave it, on meta; the first adapter
+    trains."""
     config = AutoConfig.for_model(
         shape.family, vocab_size=shape.vocab, hidden_size=shape.hidden, intermediate_size=shape.inner,
         num_hidden_layers=shape.layers, num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads,
@@ -205,23 +216,28 @@ def meta_model(shape: Shape, settings: Model, adapters: tuple[str, ...] = (POLIC
 
 
 def _to_nf4(model: nn.Module, dtype: torch.dtype) -> None:
-    """Every linear layer but the head becomes bitsandbytes' own, with scales quantised twice, as loading leaves it."""
+    """Every linear layer but the head becomes bitsandbytes' own, with scales quantised twice, as loading
+    leaves it."""
     for name, linear in list(model.named_modules()):
         if type(linear) is not nn.Linear or name == "lm_head":
             continue
         n, blocks = linear.weight.numel(), -(-linear.weight.numel() // 64)
-        layer = bnb.nn.Linear4bit(linear.in_features, linear.out_features, linear.bias is not None, dtype, True, "nf4")
-        second = QuantState(torch.empty(-(-blocks // 256)), code=torch.empty(256), blocksize=256, dtype=torch.float32)
-        state = QuantState(torch.empty(blocks, dtype=torch.uint8), linear.weight.shape, torch.empty(16), 64, "nf4",
-                           dtype, torch.empty(()), second)
+        layer = bnb.nn.Linear4bit(linear.in_features, linear.out_features, linear.bias is not None, dtype,
+                                  True, "nf4")
+        second = QuantState(torch.empty(-(-blocks // 256)), code=torch.empty(256), blocksize=256,
+                            dtype=torch.float32)
+        state = QuantState(torch.empty(blocks, dtype=torch.uint8), linear.weight.shape, torch.empty(16), 64,
+                           "nf4", dtype, torch.empty(()), second)
         layer.weight = bnb.nn.Params4bit(torch.empty((n + 1) // 2, 1, dtype=torch.uint8), requires_grad=False,
-                                         quant_state=state, quant_type="nf4", bnb_quantized=True, module=layer)
+                                         quant_state=state, quant_type="nf4", bnb_quantized=True,
+                                         module=layer)
         layer.quant_state, layer.bias = state, linear.bias
         model.set_submodule(name, layer)
 
 
 def materialise(model: nn.Module, device: torch.device) -> nn.Module:
-    """A meta model on a real device, all zeros: it takes the same bytes and does the same work as one with weights."""
+    """A meta model on a real device, all zeros: it takes the same bytes and does the same work as one with
+    weights."""
     zeros = lambda t: torch.zeros(t.shape, dtype=t.dtype, device=device)
     made: dict[int, nn.Parameter] = {}  # by the identity of what it replaces: tied weights stay one
     for layer in model.modules():
@@ -230,8 +246,9 @@ def materialise(model: nn.Module, device: torch.device) -> nn.Module:
                 state = p.quant_state
                 for part, key in scales(state):
                     setattr(part, key, zeros(getattr(part, key)))
-                layer._parameters[name] = bnb.nn.Params4bit(zeros(p), requires_grad=False, quant_state=state, quant_type="nf4",
-                                                            bnb_quantized=True, module=layer)
+                layer._parameters[name] = bnb.nn.Params4bit(zeros(p), requires_grad=False, quant_state=state,
+                                                            quant_type="nf4", bnb_quantized=True,
+                                                            module=layer)
             elif p is not None:
                 if id(p) not in made:
                     made[id(p)] = nn.Parameter(zeros(p), requires_grad=p.requires_grad)
@@ -243,10 +260,10 @@ def materialise(model: nn.Module, device: torch.device) -> nn.Module:
 
 # ---------------------------------------------------------------- what is counted
 
-def count_update(model: nn.Module, layout: str, prompt: int, group: int, completion: int, micro: int, chunk: int,
-                 reference: str | None = None) -> Count:
-    """A group of full length and the optimiser step, by the code that the GRPO loop runs; earlier groups have left a
-    gradient. reference: the adapter whose log-probs the KL term needs."""
+def count_update(model: nn.Module, layout: str, prompt: int, group: int, completion: int, micro: int,
+                 chunk: int, reference: str | None = None) -> Count:
+    """A group of full length and the optimiser step, by the code that the GRPO loop runs; earlier groups have
+    left a gradient. reference: the adapter whose log-probs the KL term needs."""
     params = adapter_parameters(model, POLICY).values()
     device = next(iter(params)).device
     optimizer = torch.optim.AdamW(params, lr=1e-4, weight_decay=0.0, foreach=True)  # as on a CUDA card
@@ -260,8 +277,8 @@ def count_update(model: nn.Module, layout: str, prompt: int, group: int, complet
     def work():
         for p in params:
             p.grad = torch.zeros_like(p)
-        group_gradient(model, prompt_ids, completions, lambda batch: (batch.logps.sum(), {}), layout=layout, micro=micro,
-                       logp_chunk=chunk, reference=reference)
+        group_gradient(model, prompt_ids, completions, lambda batch: (batch.logps.sum(), {}), layout=layout,
+                       micro=micro, logp_chunk=chunk, reference=reference)
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -272,7 +289,8 @@ def count_update(model: nn.Module, layout: str, prompt: int, group: int, complet
 
 @torch.inference_mode()
 def count_rollout(model: nn.Module, prompts: int, prompt: int, group: int, completion: int) -> Count:
-    """`prompts` prompts prefilled, then `group` rows of each decoded together: the first and the last token."""
+    """`prompts` prompts prefilled, then `group` rows of each decoded together: the first and the last
+    token."""
     def work():
         kv, lengths, hidden = prefill(model, [[0] * prompt] * prompts)
         state = Decode(kv, lengths, group, completion)

@@ -1,12 +1,12 @@
 """What a GRPO step needs, from formulas: peak bytes and FLOPs of rollout, scoring and update.
 
-No GPU, no weights, no network and no torch: arithmetic on a model's shape. Every formula below is held against
-plan/count.py, which runs the real code on torch's meta device: never under the count, at most 10% over it
-(tests/plan/test_formulas.py; python -m tagpr_lite.plan --grid for all sizes).
+No GPU, no weights, no network and no torch: arithmetic on a model's shape. Every formula below is held
+against plan/count.py, which runs the real code on torch's meta device: never under the count, at most 10%
+over it (tests/plan/test_formulas.py; python -m tagpr_lite.plan --grid for all sizes).
 
-Decisions. The base is NF4, the compute type bf16, adapters are fp32, as engine/model.py loads them on a CUDA card. A
-layer's activations are priced at the two moments that can be the worst: its MLP's backward and its attention's
-backward.
+Decisions. The base is NF4, the compute type bf16, adapters are fp32, as engine/model.py loads them on a CUDA
+card. A layer's activations are priced at the two moments that can be the worst: its MLP's backward and its
+attention's backward.
 """
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ BF16, FP32 = 2, 4
 
 @dataclass(frozen=True)
 class Job:
-    """What is planned: a model, its adapters, and one GRPO group: a prompt of `prompt` tokens, `group` completions of
-    `completion` tokens. prompts: most prompts decoded together. reference: the KL term needs the prompt's keys and
-    values under the reference adapter too."""
+    """What is planned: a model, its adapters, and one GRPO group: a prompt of `prompt` tokens, `group`
+    completions of `completion` tokens. prompts: most prompts decoded together. reference: the KL term needs
+    the prompt's keys and values under the reference adapter too."""
     shape: Shape
     settings: Model
     prompt: int
@@ -55,8 +55,9 @@ def kv_bytes(s: Shape, tokens: int) -> int:
 
 
 # ---------------------------------------------------------------- bytes of one layer
-# H hidden, A query heads x head size, K key heads x head size, I the MLP's width, all a token and a layer; counted in
-# the real layer, tensor by tensor. Adapters compute in fp32: each linear map keeps a copy of its input, 4 bytes each.
+# H hidden, A query heads x head size, K key heads x head size, I the MLP's width, all a token and a layer;
+# counted in the real layer, tensor by tensor. Adapters compute in fp32: each linear map keeps a copy of its
+# input, 4 bytes each.
 
 @dataclass(frozen=True)
 class Load:
@@ -82,19 +83,20 @@ def _qk_norms(s: Shape) -> int:
 
 
 def layer_saved(s: Shape, rank: int, at: Load) -> int:
-    """What a layer keeps for its backward: fp32 copies of what enters the norms and the seven linear maps, q, the
-    attention's output, gate, silu(gate), up."""
+    """What a layer keeps for its backward: fp32 copies of what enters the norms and the seven linear maps, q,
+    the attention's output, gate, silu(gate), up."""
     token = 28 * s.hidden + 8 * s.q + _qk_norms(s) + 10 * s.inner + 28 * rank + 8 * s.heads
     return at.tokens * token + _repeated(s, at)
 
 
 def layer_backward(s: Shape, rank: int, at: Load) -> int:
-    """A layer that is recomputed and differentiated, at its worst: its second run's up or down projection, or, where
-    there are many keys, the attention kernel's backward."""
+    """A layer that is recomputed and differentiated, at its worst: its second run's up or down projection,
+    or, where there are many keys, the attention kernel's backward."""
     up = 4 * s.inner * at.tokens
     down = at.tokens * (2 * s.hidden - 2 * s.inner) + _unpacked(s)
     mlp = layer_saved(s, rank, at) + at.tokens * 12 * s.hidden + max(up, down)
-    attention = at.tokens * (18 * s.hidden + 12 * s.q + _qk_norms(s) + 28 * rank + 8 * s.heads) + 2 * _repeated(s, at)
+    attention = at.tokens * (18 * s.hidden + 12 * s.q + _qk_norms(s) + 28 * rank
+                             + 8 * s.heads) + 2 * _repeated(s, at)
     return max(mlp, attention)
 
 
@@ -116,11 +118,12 @@ def _graph(job: Job, at: Load, checkpointing: bool) -> int:
 
 
 def _worst(job: Job, at: Load, scored: int, chunk: int, checkpointing: bool) -> int:
-    """Beside the graph: a layer's backward, or the log-probs of a chunk of the `scored` tokens (two fp32 tensors of
-    logits, the final norm's input and the copies of its output)."""
+    """Beside the graph: a layer's backward, or the log-probs of a chunk of the `scored` tokens (two fp32
+    tensors of logits, the final norm's input and the copies of its output)."""
     s, rank = job.shape, job.settings.lora_r
     layer = layer_backward(s, rank, at) - (0 if checkpointing else layer_saved(s, rank, at))
-    return max(layer, at.tokens * 4 * s.hidden + scored * 6 * s.hidden + 2 * FP32 * s.vocab * min(chunk, scored))
+    return max(layer, at.tokens * 4 * s.hidden + scored * 6 * s.hidden
+               + 2 * FP32 * s.vocab * min(chunk, scored))
 
 
 def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: bool = True) -> int:
@@ -131,9 +134,11 @@ def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: b
     if layout in ("packed", "classic"):
         length = job.prompt + (scored if layout == "packed" else job.completion)
         at = Load(length, 1, length) if layout == "packed" else Load(micro * length, micro, length)
-        # A mask as booleans, and as bf16 to be added to the scores; or the states that the completions' are a view of.
+        # A mask as booleans, and as bf16 to be added to the scores; or the states that the completions' are a
+        # view of.
         kept = scored * state + (3 * length**2 + scored * state if layout == "packed" else at.tokens * state)
-        return _rounded(always + kept + _graph(job, at, checkpointing) + _worst(job, at, scored, chunk, checkpointing))
+        return _rounded(always + kept + _graph(job, at, checkpointing)
+                        + _worst(job, at, scored, chunk, checkpointing))
     start = Load(job.prompt, 1, job.prompt)
     at = Load(scored, micro, job.prompt + job.completion)
     prompt = _graph(job, start, checkpointing)
@@ -175,8 +180,8 @@ def _rounded(n: int) -> int:
 # ---------------------------------------------------------------- FLOPs
 
 def _flops(job: Job, tokens: int, keys: int, passes: str) -> float:
-    """Of all layers. passes: f (forward) and b (backward) as often as they happen. Attention is counted whole, as
-    kernels do it, not its causal half; the frozen base needs gradients of its inputs alone."""
+    """Of all layers. passes: f (forward) and b (backward) as often as they happen. Attention is counted
+    whole, as kernels do it, not its causal half; the frozen base needs gradients of its inputs alone."""
     n, a = base_parameters(job.shape), adapter_parameters(job.shape, job.settings)
     pairs = 4 * job.shape.q * job.shape.layers * tokens * keys
     forward, backward = 2 * (n + a) * tokens + pairs, (2 * n + 4 * a) * tokens + 2.5 * pairs

@@ -1,7 +1,7 @@
 """What step 1 decided about how a run computes: plan.json, which every later step follows.
 
-With a memory budget the planner chooses how GRPO computes a group; without one the settings stand. `follow` puts the
-plan into a run's settings, so that config.yaml and the report show what really ran.
+With a memory budget the planner chooses how GRPO computes a group; without one the settings stand. `follow`
+puts the plan into a run's settings, so that config.yaml and the report show what really ran.
 """
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class GRPOPlan:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """model: where the weights come from, a name, a folder or a hub id. identity: changes when the model does. budget_gib 0:
-    there is none, and `grpo` is None. peak_gib and reserve_gib: what GRPO is expected to need, and what is kept free."""
+    """model: where the weights come from, a name, a folder or a hub id. identity: changes when the model
+    does. budget_gib 0: there is none, and `grpo` is None. peak_gib and reserve_gib: what GRPO is expected to
+    need, and what is kept free."""
     model: str
     identity: str
     bits: int
@@ -46,19 +47,22 @@ class RunPlan:
 
 
 def make_plan(config: Config) -> RunPlan:
-    """Fetches the model, and decides how GRPO computes a group within the budget; refuses with advice where nothing fits."""
+    """Fetches the model, and decides how GRPO computes a group within the budget; refuses with advice where
+    nothing fits."""
     from ..engine.model import budget, find, identity, placement  # torch: who only reads a plan does without
     device, dtype = placement()
     where, room, g = find(config.model), budget(config.model), config.grpo
-    plan = RunPlan(model=where if config.model.name == "auto" else config.model.name, identity=identity(where),
-                   bits=config.model.bits, device=str(device), compute_type=str(dtype).removeprefix("torch."),
-                   threads=config.model.threads or os.cpu_count() or 1)
+    plan = RunPlan(model=where if config.model.name == "auto" else config.model.name,
+                   identity=identity(where), bits=config.model.bits, device=str(device),
+                   compute_type=str(dtype).removeprefix("torch."), threads=config.model.threads
+                   or os.cpu_count() or 1)
     if not room:
         return plan
     job = Job(shape_of(where), config.model, config.prompt.max_tokens, g.group, g.completion,
               max(1, g.decode_rows // g.group), bool(g.beta))
     best = choose(job, room * GIB)
-    # `once` holds what a prompt's backward needs from sampling to training, which no formula counts: it is switched off.
+    # `once` holds what a prompt's backward needs from sampling to training, which no formula counts: it is
+    # switched off.
     decided = GRPOPlan(layout=best.layout, once=False, micro=best.micro, logp_chunk=best.logp_chunk,
                        decode_rows=best.rollout_prompts * g.group, checkpointing=best.checkpointing)
     return replace(plan, budget_gib=round(room, 2), peak_gib=round(best.peak / GIB, 2),
@@ -91,8 +95,9 @@ def lines(plan: RunPlan, config: Config) -> list[tuple[str, str]]:
     g = config.grpo
     weights = "NF4, double quantisation" if plan.bits == 4 else plan.compute_type
     rows = [("model", plan.model), ("identity", plan.identity), ("weights", weights), ("device", plan.device),
-            ("budget", f"{plan.budget_gib:g} GiB" if plan.budget_gib else "none"), ("compute type", plan.compute_type),
-            ("threads", plan.threads), ("prompt tokens", config.prompt.max_tokens), ("group", g.group),
+            ("budget", f"{plan.budget_gib:g} GiB" if plan.budget_gib else "none"),
+            ("compute type", plan.compute_type), ("threads", plan.threads),
+            ("prompt tokens", config.prompt.max_tokens), ("group", g.group),
             ("completion tokens", g.completion), ("layout", g.layout), ("micro-batch", g.micro),
             ("activation checkpointing", "on" if g.checkpointing and config.model.checkpointing else "off")]
     if plan.budget_gib:

@@ -44,7 +44,8 @@ SHAPES = {s.name.lower(): s for s in (
 
 
 def shape_of(name: str) -> Shape:
-    """The shape of a folder with config.json, or of a known model: Qwen3-4B, Qwen/Qwen3-4B, Qwen2.5-3B-Instruct."""
+    """The shape of a folder with config.json, or of a known model: Qwen3-4B, Qwen/Qwen3-4B,
+    Qwen2.5-3B-Instruct."""
     if (Path(name) / "config.json").is_file():
         return _read(Path(name))
     known = SHAPES.get(name.rpartition("/")[2].lower().removesuffix("-instruct"))
@@ -60,10 +61,10 @@ def _read(folder: Path) -> Shape:
         c = AutoConfig.from_pretrained(folder, local_files_only=True)
         if c.model_type not in FAMILIES:
             raise UserError(f"{folder}: no memory formula for '{c.model_type}' models; known: {', '.join(FAMILIES)}")
-        return Shape(folder.resolve().name, c.model_type, c.hidden_size, c.intermediate_size, c.num_hidden_layers,
-                     c.num_attention_heads, c.num_key_value_heads or c.num_attention_heads,
-                     getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads, c.vocab_size,
-                     bool(c.tie_word_embeddings))
+        return Shape(folder.resolve().name, c.model_type, c.hidden_size, c.intermediate_size,
+                     c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads
+                     or c.num_attention_heads, getattr(c, "head_dim", None)
+                     or c.hidden_size // c.num_attention_heads, c.vocab_size, bool(c.tie_word_embeddings))
     except (OSError, ValueError, AttributeError, TypeError) as e:
         raise UserError(f"{folder / 'config.json'} is no decoder's configuration: {str(e).splitlines()[0]}") from None
 

@@ -1,7 +1,9 @@
-"""Chains that the SFT policy itself writes, for PRMU's pairs: with the user's profile, without one, with another user's.
+"""Chains that the SFT policy itself writes, for PRMU's pairs: with the user's profile, without one, with
+another user's.
 
-A reward model that has seen the teacher's chains alone judges the policy's badly: those are what it will be asked about.
-Rollouts are written to a file a few questions at a time, so a run that is cut off goes on where it was.
+A reward model that has seen the teacher's chains alone judges the policy's badly: those are what it will be
+asked about. Rollouts are written to a file a few questions at a time, so a run that is cut off goes on where
+it was.
 """
 from __future__ import annotations
 
@@ -20,9 +22,10 @@ SAMPLES = 2  # of each view
 AT_ONCE = 4  # questions
 
 
-def roll(config: Config, path: Path, model, tokenizer, questions: list[Question], tick: Callable[[int], None] = lambda n: None
-         ) -> list[Written]:
-    """Written texts for these questions, SAMPLES of each view, under the active adapter; other users are among `questions`."""
+def roll(config: Config, path: Path, model, tokenizer, questions: list[Question],
+         tick: Callable[[int], None] = lambda n: None) -> list[Written]:
+    """Written texts for these questions, SAMPLES of each view, under the active adapter; other users are
+    among `questions`."""
     done = {row["id"]: row for row in read_jsonl(path, partial=True)}
     write_jsonl(path, done.values())  # without a line that was cut
     todo, ends = [q for q in questions if q.id not in done], end_tokens(model, tokenizer)
@@ -30,12 +33,16 @@ def roll(config: Config, path: Path, model, tokenizer, questions: list[Question]
     for i in range(0, len(todo), AT_ONCE):
         part = todo[i:i + AT_ONCE]
         asked = [view for q in part for view in views(q, other_user_question(q, questions, config.seed))]
-        prompts = [build(x, tokenizer, config.prompt, with_profile=name != "none", reason=True)[0] for name, _, x in asked]
-        seeds = [[seed_of(config.seed, "prmu", q.id, name, n) for n in range(SAMPLES)] for name, q, _ in asked]
-        found = sample(model, prompts, SAMPLES, config.grpo.completion, ends, temperature=config.grpo.temperature, seeds=seeds)
+        prompts = [build(x, tokenizer, config.prompt, with_profile=name != "none", reason=True)[0] for name,
+                   _, x in asked]
+        seeds = [[seed_of(config.seed, "prmu", q.id, name, n) for n in range(SAMPLES)] for name, q,
+                 _ in asked]
+        found = sample(model, prompts, SAMPLES, config.grpo.completion, ends,
+                       temperature=config.grpo.temperature, seeds=seeds)
         rows = {q.id: {"id": q.id, "texts": []} for q in part}
         for (name, q, _), samples in zip(asked, found):
-            rows[q.id]["texts"] += [[name, tokenizer.decode(s.ids, skip_special_tokens=True).strip()] for s in samples if s.ended]
+            rows[q.id]["texts"] += [[name, tokenizer.decode(s.ids, skip_special_tokens=True).strip()]
+                                    for s in samples if s.ended]
         append_jsonl(path, rows.values())
         done |= rows
         tick(len(part))

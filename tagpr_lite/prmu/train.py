@@ -1,11 +1,13 @@
-"""PRMU's training: Bradley-Terry with a margin, generic-user mixing, centring, early stopping on users not trained on.
+"""PRMU's training: Bradley-Terry with a margin, generic-user mixing, centring, early stopping on users not
+trained on.
 
     loss = -log sigmoid(r(u, x, y+) - r(u, x, y-) - margin * gap)  +  pull * mean r^2
 
-gap is the pair's difference in task score: a pair that is further apart has to be told apart by more. With probability
-`generic` a case is scored under e_0 in the place of its user, which in expectation is P-RLHF's weighted sum of the two
-losses at half its cost; it teaches e_0 what holds for everyone, and mirrored pairs teach it to say nothing about taste.
-Pairs that share a question, a user and the better chain share their forwards (engine/prefix.py).
+gap is the pair's difference in task score: a pair that is further apart has to be told apart by more. With
+probability `generic` a case is scored under e_0 in the place of its user, which in expectation is P-RLHF's
+weighted sum of the two losses at half its cost; it teaches e_0 what holds for everyone, and mirrored pairs
+teach it to say nothing about taste. Pairs that share a question, a user and the better chain share their
+forwards (engine/prefix.py).
 """
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ WARMUP = 0.1  # of all steps; then cosine to a tenth
 
 
 def train(prmu: PRMU, pairs: list[Pair], tune: list[Pair], seed: int, folder: Path) -> dict:
-    """Trains to the end, or until `patience` checks brought nothing, and leaves the best parameters in. A run that was cut
-    off goes on from its last check. {"steps": of all, "stopped_at", "untrained_loss", "tune_loss"}."""
+    """Trains to the end, or until `patience` checks brought nothing, and leaves the best parameters in. A run
+    that was cut off goes on from its last check. {"steps": of all, "stopped_at", "untrained_loss",
+    "tune_loss"}."""
     settings, params, home = prmu.settings, prmu.trainable(), folder / "prmu"
     optimizer = torch.optim.AdamW(params.values(), lr=settings.lr, weight_decay=0.01)
 
@@ -40,7 +43,8 @@ def train(prmu: PRMU, pairs: list[Pair], tune: list[Pair], seed: int, folder: Pa
     batches = batched(order, settings.batch)
     checked_after = {max(1, round(len(batches) * n / settings.checks)) for n in range(1, settings.checks + 1)}
 
-    # Where a cut run goes on. A cut may lie between the two files, so the losses count as far as the steps do.
+    # Where a cut run goes on. A cut may lie between the two files, so the losses count as far as the steps
+    # do.
     state = home / "state.safetensors"
     done, _ = load_training_state(state, params, optimizer)
     checks_done = 1 + sum(step <= done for step in checked_after)
@@ -68,7 +72,8 @@ def train(prmu: PRMU, pairs: list[Pair], tune: list[Pair], seed: int, folder: Pa
     with torch.no_grad():
         for name, p in params.items():
             p.copy_(best[name])
-    return {"steps": len(batches), "stopped_at": done, "untrained_loss": tune_losses[0], "tune_loss": min(tune_losses)}
+    return {"steps": len(batches), "stopped_at": done, "untrained_loss": tune_losses[0],
+            "tune_loss": min(tune_losses)}
 
 
 def is_stalled(losses: list[float], patience: int) -> bool:
@@ -79,7 +84,8 @@ def is_stalled(losses: list[float], patience: int) -> bool:
 
 
 def check(prmu: PRMU, tune: list[Pair], tune_losses: list[float], params: dict, home: Path) -> float:
-    """The loss on users that are not trained on, appended to `tune_losses`; the parameters are saved when none was lower."""
+    """The loss on users that are not trained on, appended to `tune_losses`; the parameters are saved when
+    none was lower."""
     prmu.eval()
     tune_losses.append(tune_loss(prmu, tune))
     prmu.train()
@@ -145,7 +151,8 @@ def pair_loss(scores: Tensor, case: list[Pair], margin: float) -> Tensor:
 @torch.no_grad()
 def tune_loss(prmu: PRMU, pairs: list[Pair]) -> float:
     """Mean Bradley-Terry loss, without margin, on pairs of users who are not trained on."""
-    total = sum(float(pair_loss(prmu.rate(case[0].question, encoded(prmu, case)), case, 0.0)) for case in cases(pairs))
+    total = sum(float(pair_loss(prmu.rate(case[0].question, encoded(prmu, case)), case, 0.0))
+                for case in cases(pairs))
     return round(total / len(pairs), 5)
 
 

@@ -1,15 +1,17 @@
-"""User embeddings: e_u = e_0 + f(history | question) + o_u, a few soft tokens in the base model's embedding space.
+"""User embeddings: e_u = e_0 + f(history | question) + o_u, a few soft tokens in the base model's embedding
+space.
 
-Every text is embedded once by the frozen base and cached: the mean of its last hidden states, which says what it is
-about, and the mean of its token embeddings, which the base can read as if the text stood there. e_0 begins as what
-users say on average (labels, titles, scores), and f says how this one differs: it attends to the history with t learned
-queries, half of which begin by looking for what is like the question, takes what the user said there in the base's own
-vocabulary, and adds what an MLP makes of it. A new user works from the history alone, one without a history is e_0, and
-a history that grows changes the embedding without any training.
-o_u is an optional learned row for users seen in training, 0 for all others: LaMP's test users have none.
+Every text is embedded once by the frozen base and cached: the mean of its last hidden states, which says what
+it is about, and the mean of its token embeddings, which the base can read as if the text stood there. e_0
+begins as what users say on average (labels, titles, scores), and f says how this one differs: it attends to
+the history with t learned queries, half of which begin by looking for what is like the question, takes what
+the user said there in the base's own vocabulary, and adds what an MLP makes of it. A new user works from the
+history alone, one without a history is e_0, and a history that grows changes the embedding without any
+training. o_u is an optional learned row for users seen in training, 0 for all others: LaMP's test users have
+none.
 
-That user embeddings exist is known of the paper; how they are made here is our choice (cf. P-RLHF 2402.05133 for e_0 + o_u,
-PPlug for a history read by its likeness to the question).
+That user embeddings exist is known of the paper; how they are made here is our choice (cf. P-RLHF 2402.05133
+for e_0 + o_u, PPlug for a history read by its likeness to the question).
 """
 from __future__ import annotations
 
@@ -54,31 +56,35 @@ def texts_file(folder: Path) -> Path:
 
 
 class TextEmbeddings:
-    """Text -> [2, H] fp32 (mean last hidden state, mean token embedding), made once by the bare base and kept in a file."""
+    """Text -> [2, H] fp32 (mean last hidden state, mean token embedding), made once by the bare base and kept
+    in a file."""
 
     def __init__(self, model, tokenizer, path: Path):
         self.model, self.tokenizer, self.path = model, tokenizer, path
         self.known: dict[str, Tensor] = load_file(path) if path.exists() else {}
 
-    def add(self, questions: list[Question], most: int, tick: Callable[[int], None] = lambda n: None, keep: bool = True) -> None:
-        """Embeds what these questions and their histories need and is not there yet. keep: writes the file, all of it, so not
-        question by question."""
-        texts = {t for q in questions for t in (about(q), *(t for i in history(q, most) for t in (i.text, said(i))))}
+    def add(self, questions: list[Question], most: int, tick: Callable[[int], None] = lambda n: None,
+            keep: bool = True) -> None:
+        """Embeds what these questions and their histories need and is not there yet. keep: writes the file,
+        all of it, so not question by question."""
+        texts = {t for q in questions
+                 for t in (about(q), *(t for i in history(q, most) for t in (i.text, said(i))))}
         new = {t: key for t in texts if (key := self.key(t)) not in self.known}
         if not new:
             return
         states = mean_states(self.model, self.tokenizer, list(new), TEXT_TOKENS, tick=tick)
         table = base_of(self.model).get_input_embeddings().weight
         for text, key in new.items():
-            ids = self.tokenizer(text, truncation=True, max_length=TEXT_TOKENS, add_special_tokens=False).input_ids or [0]
+            ids = self.tokenizer(text, truncation=True, max_length=TEXT_TOKENS,
+                                 add_special_tokens=False).input_ids or [0]
             self.known[key] = torch.stack([states[text], table[ids].detach().float().mean(0).cpu()])
         if keep:
             with whole_file(self.path) as beside:
                 save_file(self.known, beside)
 
     def of(self, question: Question, most: int) -> tuple[Tensor, Tensor]:
-        """(what the question is about [H], its history [n, 3, H]: what each item is about, what the user said to it, and
-        that in token embeddings) of a question that `add` has seen."""
+        """(what the question is about [H], its history [n, 3, H]: what each item is about, what the user said
+        to it, and that in token embeddings) of a question that `add` has seen."""
         items = [torch.cat([self[i.text][:1], self[said(i)]]) for i in history(question, most)]
         query = self[about(question)][0]
         return query, torch.stack(items) if items else query.new_empty(0, 3, len(query))
@@ -92,7 +98,8 @@ class TextEmbeddings:
 
 
 class UserTokens(nn.Module):
-    """(question [H], history [n, 3, H]) -> soft tokens [t, H], scaled to the norm of the base's token embeddings.
+    """(question [H], history [n, 3, H]) -> soft tokens [t, H], scaled to the norm of the base's token
+    embeddings.
 
     hidden: H; norm: that norm; users: names of those who get a learned row (o_u), () for none.
     """
@@ -119,8 +126,8 @@ class UserTokens(nn.Module):
 
     @torch.no_grad()
     def fit(self, items: Tensor) -> None:
-        """Takes from items [N, 3, H] the statistics that states are standardised by, and what is usual, where e_0 begins.
-        Calling it again starts anew."""
+        """Takes from items [N, 3, H] the statistics that states are standardised by, and what is usual, where
+        e_0 begins. Calling it again starts anew."""
         self.usual.copy_(F.normalize(items[:, 2], dim=-1).mean(0))
         self.generic.copy_(self.first_generic + self.norm * self.usual)
         self.mean.copy_(items[:, :2].mean(0))

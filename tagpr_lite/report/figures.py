@@ -3,7 +3,8 @@
     python -m tagpr_lite.report.figures growth curve.json OUT.svg          curve.json: bench grpo --curve --json
     python -m tagpr_lite.report.figures learning OUT.svg RUN [RUN ...]     run folders that differ in their seed
 
-Decision: the same drawings as the report's, with the style inside, so that a README or any browser shows them.
+Decision: the same drawings as the report's, with the style inside, so that a README or any browser shows
+them.
 """
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ GAP = 14
 
 
 def growth(found: dict) -> list[str]:
-    """Seconds of an update over the tokens that a shared prefix forwards, P + G R, and the update's peak over G."""
+    """Seconds of an update over the tokens that a shared prefix forwards, P + G R, and the update's peak over
+    G."""
     rows = found["rows"]
     tokens = lambda r: r["prompt"] + r["group"] * found["completion"]
     by_group = sorted((r for r in rows if r["prompt"] == found["prompt"]), key=lambda r: r["group"])
@@ -32,11 +34,13 @@ def growth(found: dict) -> list[str]:
     line = [(x, start + slope * x) for x in (ends[0], ends[-1])]
     name = lambda what, some: f"{what} = {', '.join(str(r[{'G': 'group', 'P': 'prompt'}[what]]) for r in some)}"
     peak = [(r["group"], r["peak_mb"]["update"]) for r in by_group]
-    return [plots.line_chart("Seconds of an update over P + G R tokens", [
-                (f"seconds, {name('G', by_group)}", 1, seconds(by_group)), (f"seconds, {name('P', by_prompt)}", 2, seconds(by_prompt)),
-                (f"{1000 * slope:.2f} ms a token", 3, line)], unit="{} tokens"),
-            plots.line_chart("Peak of an update in MB over G", [(f"peak MB of an update, P = {found['prompt']}", 4, peak)],
-                             unit="G = {}", zero=True)]
+    return [plots.line_chart("Seconds of an update over P + G R tokens",
+                             [(f"seconds, {name('G', by_group)}", 1, seconds(by_group)),
+                              (f"seconds, {name('P', by_prompt)}", 2, seconds(by_prompt)),
+                              (f"{1000 * slope:.2f} ms a token", 3, line)], unit="{} tokens"),
+            plots.line_chart("Peak of an update in MB over G",
+                             [(f"peak MB of an update, P = {found['prompt']}", 4, peak)], unit="G = {}",
+                             zero=True)]
 
 
 def learning(folders: list[Path]) -> list[str]:
@@ -52,8 +56,10 @@ def learning(folders: list[Path]) -> list[str]:
 
 
 def scores(folders: list[Path], systems: tuple[str, ...] = ("sft", "guided", "explore")) -> str:
-    """A Markdown table of the dev scores: every task's main metric, a column a system, a line a run and task."""
-    lines = ["| run | task | metric | questions | " + " | ".join(systems) + " |", "|---" * (4 + len(systems)) + "|"]
+    """A Markdown table of the dev scores: every task's main metric, a column a system, a line a run and
+    task."""
+    lines = ["| run | task | metric | questions | " + " | ".join(systems) + " |", "|---" * (4 + len(systems))
+             + "|"]
     for folder in folders:
         rows = {r["system"]: r for r in tables.collect(folder)}
         for key in tables.main_columns(list(rows.values())):
@@ -79,7 +85,8 @@ def alone(charts: list[str]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="figure")
     command = commands.add_parser("growth")
     command.add_argument("curve", type=Path)
@@ -88,7 +95,8 @@ def main(words: list[str] | None = None) -> None:
     command = commands.add_parser("learning")
     command.add_argument("out", type=Path)
     command.add_argument("runs", type=Path, nargs="+")
-    command.set_defaults(run=lambda args: (write_text(args.out, alone(learning(args.runs))), print(scores(args.runs))))
+    command.set_defaults(run=lambda args: (write_text(args.out, alone(learning(args.runs))),
+                                           print(scores(args.runs))))
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
 

@@ -1,9 +1,9 @@
 """report.html: one page of a run, made only from what lies in the run folder.
 
-Decision: one file with its style and its drawings inside, no script and nothing fetched (the Content-Security-Policy
-tells the browser so as well): it opens the same in ten years, on paper or on a phone. A part that was not run says
-"not run". Whatever a model, a user or a data file wrote is escaped, by Jinja and by plots.esc. The example chains are
-the first ones by rule (see `examples`), never picked by hand.
+Decision: one file with its style and its drawings inside, no script and nothing fetched (the
+Content-Security-Policy tells the browser so as well): it opens the same in ten years, on paper or on a phone.
+A part that was not run says "not run". Whatever a model, a user or a data file wrote is escaped, by Jinja and
+by plots.esc. The example chains are the first ones by rule (see `examples`), never picked by hand.
 """
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ LONGEST = 1500  # characters of one text on the page; a longer one is cut and sa
 # ---------------------------------------------------------------- chains
 
 def chain(text: object, primary: list[str]) -> dict:
-    """A completion as `steps` (tag, words), or as its plain text with `fault`, the reason why it is no chain."""
+    """A completion as `steps` (tag, words), or as its plain text with `fault`, the reason why it is no
+    chain."""
     text = str(text or "")
     found = parse(text, tuple(primary) or None)
     if isinstance(found, Fault):
@@ -41,8 +42,8 @@ def cut(text: object, most: int = LONGEST) -> str:
 
 
 def verdict(task: Task | None, answer: object, gold: object) -> tuple[str, str]:
-    """(class, words): right or wrong where the task has one right answer, neither where ROUGE judges free text. task: None
-    where the run folder does not say what the task is."""
+    """(class, words): right or wrong where the task has one right answer, neither where ROUGE judges free
+    text. task: None where the run folder does not say what the task is."""
     gold, read = str(gold).strip(), str(answer or "").strip()
     read = task.parse_answer(read) if task else read  # the lenient reading, as in the main table
     if not read:
@@ -57,7 +58,8 @@ def verdict(task: Task | None, answer: object, gold: object) -> tuple[str, str]:
 
 
 def examples(folder: Path, system: str, primary: list[str], tasks: dict[str, Task]) -> list[dict]:
-    """Of each task, the first of the system's dev predictions of every verdict, and the first malformed one."""
+    """Of each task, the first of the system's dev predictions of every verdict, and the first malformed
+    one."""
     shown = []
     for path in sorted((folder / "eval" / system).glob("[!.]*.json")):
         seen = set()
@@ -68,7 +70,8 @@ def examples(folder: Path, system: str, primary: list[str], tasks: dict[str, Tas
             if kind not in seen:
                 seen.add(kind)
                 shown.append({**thought, "task": path.stem, "id": p.get("id", ""), "user": p.get("user", ""),
-                              "input": cut(p.get("input") or ""), "answer": cut(p.get("answer") or "none", 200),
+                              "input": cut(p.get("input") or ""),
+                              "answer": cut(p.get("answer") or "none", 200),
                               "gold": cut(p.get("gold", ""), 200), "mark": mark, "said": said})
     return shown
 
@@ -78,7 +81,8 @@ def training(kept: list[dict], primary: list[str]) -> list[dict]:
     first: dict[tuple, dict] = {}
     for row in kept:
         first.setdefault((row.get("task"), row.get("kind")), row)
-    said = {"reasoned": "the teacher found the answer itself", "rationalised": "the teacher was shown the answer"}
+    said = {"reasoned": "the teacher found the answer itself",
+            "rationalised": "the teacher was shown the answer"}
     return [{**chain(r.get("text"), primary), "task": r.get("task", ""), "id": r.get("id", ""), "user": "",
              "input": "", "answer": cut(r.get("answer", "")), "gold": cut(r.get("gold", "")), "mark": "free",
              "said": f"{r.get('kind', '')}: {said.get(r.get('kind'), '')}"} for r in first.values()]
@@ -87,7 +91,8 @@ def training(kept: list[dict], primary: list[str]) -> list[dict]:
 # ---------------------------------------------------------------- what the page says
 
 def plan_lines(folder: Path, settings: dict) -> list[tuple[str, str]]:
-    """(what, value) of the run's plan; empty where step 1 or its settings are missing. settings: config.yaml's tree."""
+    """(what, value) of the run's plan; empty where step 1 or its settings are missing. settings:
+    config.yaml's tree."""
     if not (folder / run_plan.FILE).exists() or not settings:
         return []
     return run_plan.lines(run_plan.read_plan(folder), from_dict(settings))
@@ -100,7 +105,8 @@ def pipeline(folder: Path, descriptions: dict[str, str]) -> list[dict]:
         seen = tables.maybe(folder / f"manifests/{name}.json", None)
         seconds = tables.number((seen or {}).get("seconds"))
         said = "cut off" if seen and not seen.get("done", True) else tables.duration(seconds)
-        steps.append({"name": name, "about": about, "seconds": seconds or 0, "said": "" if name == "report" else said})
+        steps.append({"name": name, "about": about, "seconds": seconds or 0, "said": "" if name == "report"
+                      else said})
     most = max(s["seconds"] for s in steps) or 1
     return [{**s, "share": round(100 * s["seconds"] / most)} for s in steps]
 
@@ -121,20 +127,30 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
     steps = pipeline(folder, descriptions)
     seconds = sum(s["seconds"] for s in steps)
     metrics = {s: read_metrics(folder, s) for s in ("sft", "reward", "guided", "explore")}
-    page = ENV.from_string(TEMPLATE).render(
-        name=folder.name, lede=tables.summary(rows), steps=steps, total=tables.duration(seconds or None),
-        config=config, config_text=config_text, plan=plan_lines(folder, config), data=data, tasks=tasks,
-        rows=rows, columns=tables.columns(rows), tables=tables, title=title,
-        dots=[(t, m, Markup(s)) for t, m, s in dots if s],
-        charts=[{**c, "svg": Markup(c["svg"])} for c in plots.curves(metrics)],
-        prmu=prmu, prmu_bars=Markup(plots.prmu_bars(prmu)), primary=primary, tags=tags, kept=len(kept),
-        dropped=len(read_jsonl(folder / "chains/dropped.jsonl", partial=True)),
-        tag_charts=[{**c, "svg": Markup(c["svg"])} for c in tag_figures.pictures(tables.maybe(folder / "chains/stats.json", {}), tags)],
-        origin=tag_figures.origin(tags), bars=Markup(plots.tag_bars(primary, tags.get("counts") or {})) if primary else "",
-        colour=lambda tag: 1 + primary.index(tag) % 9 if tag in primary else 0,
-        sets=[(f"Dev questions, answered by {system}", shown),
-              ("Training chains, written by the teacher", training(kept, primary))],
-        built_in=all(t.get("source") == "mini" for t in tasks.values()))
+    page = ENV.from_string(TEMPLATE).render(name=folder.name, lede=tables.summary(rows), steps=steps,
+                                            total=tables.duration(seconds or None), config=config,
+                                            config_text=config_text, plan=plan_lines(folder, config),
+                                            data=data, tasks=tasks, rows=rows, columns=tables.columns(rows),
+                                            tables=tables, title=title,
+                                            dots=[(t, m, Markup(s)) for t, m, s in dots if s],
+                                            charts=[{**c, "svg": Markup(c["svg"])}
+                                                    for c in plots.curves(metrics)], prmu=prmu,
+                                            prmu_bars=Markup(plots.prmu_bars(prmu)), primary=primary,
+                                            tags=tags, kept=len(kept),
+                                            dropped=len(read_jsonl(folder / "chains/dropped.jsonl",
+                                                                   partial=True)),
+                                            tag_charts=[{**c, "svg": Markup(c["svg"])}
+                                                        for c in tag_figures.pictures(tables.maybe(folder / "chains/stats.json",
+                                                                                                   {}),
+                                                                                      tags)],
+                                            origin=tag_figures.origin(tags),
+                                            bars=Markup(plots.tag_bars(primary, tags.get("counts") or {}))
+                                            if primary else "", colour=lambda tag: 1 + primary.index(tag) % 9
+                                            if tag in primary else 0,
+                                            sets=[(f"Dev questions, answered by {system}", shown),
+                                                  ("Training chains, written by the teacher",
+                                                   training(kept, primary))],
+                                            built_in=all(t.get("source") == "mini" for t in tasks.values()))
     return page.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair in the data cannot be written
 
 

@@ -1,8 +1,9 @@
-"""Inline SVG drawn by hand: no plotting library, no script, no font; a chart is about 4 kB and any XML reader takes it.
+"""Inline SVG drawn by hand: no plotting library, no script, no font; a chart is about 4 kB and any XML reader
+takes it.
 
-Decision: every chart is 340 units wide and the page lays them out in a grid of about that width, so text keeps its
-size on a phone. Colours are the page's CSS variables (--t1..--t9), which makes dark mode and print free. A series is
-told apart by its dash pattern and its name too, because not everyone sees the colour.
+Decision: every chart is 340 units wide and the page lays them out in a grid of about that width, so text
+keeps its size on a phone. Colours are the page's CSS variables (--t1..--t9), which makes dark mode and print
+free. A series is told apart by its dash pattern and its name too, because not everyone sees the colour.
 """
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def smooth(points: list[tuple[float, float]], boundary: float | None) -> list[tuple[float, float]]:
-    """Centred moving mean over about a seventh of the points; it never looks across the boundary of two stages."""
+    """Centred moving mean over about a seventh of the points; it never looks across the boundary of two
+    stages."""
     sides = [[p for p in points if boundary is None or p[0] < boundary],
              [p for p in points if boundary is not None and p[0] >= boundary]]
     out = []
@@ -84,10 +86,10 @@ def smooth(points: list[tuple[float, float]], boundary: float | None) -> list[tu
 
 # ---------------------------------------------------------------- learning curves
 
-def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float | None = None, unit: str = "step {}",
-               zero: bool = False) -> str:
-    """`series`: (name, colour number, points). Raw points are faint, the smoothed line is solid. unit: how x is said; zero:
-    whether the axis of y begins there."""
+def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float | None = None,
+               unit: str = "step {}", zero: bool = False) -> str:
+    """`series`: (name, colour number, points). Raw points are faint, the smoothed line is solid. unit: how x
+    is said; zero: whether the axis of y begins there."""
     points = [p for _, _, s in series for p in s]
     if not points:
         return ""
@@ -106,7 +108,8 @@ def line_chart(label: str, series: list[tuple[str, int, list]], boundary: float 
         b = sx(boundary - 0.5)
         parts.append(line(b, top - 4, b, bottom, "cut"))
         if left + 95 < b < right - 105:  # room beside the step numbers
-            parts += [text(b - 6, bottom + 16, "guided", "tick", "end"), text(b + 6, bottom + 16, "explore", "tick")]
+            parts += [text(b - 6, bottom + 16, "guided", "tick", "end"),
+                      text(b + 6, bottom + 16, "explore", "tick")]
     for i, ((x, y), (name, colour, s)) in enumerate(zip(legend, series)):
         dash = DASHES[i % len(DASHES)]
         parts += _series(colour, dash, s, boundary, sx, sy)
@@ -156,38 +159,44 @@ def timeline(guided: list[dict], explore: list[dict]) -> tuple[list[dict], float
 
 
 def curves(metrics: dict[str, list[dict]]) -> list[dict]:
-    """The charts that the run has data for, each {title, note, svg}. `metrics`: the rows of metrics.jsonl by step."""
+    """The charts that the run has data for, each {title, note, svg}. `metrics`: the rows of metrics.jsonl by
+    step."""
     rows, cut = timeline(metrics.get("guided", []), metrics.get("explore", []))
     rows = [{k: v for k, v in r.items() if v or k not in ("prmu", "kl")} for r in rows]  # exactly 0: was not computed
     tasks = sorted({t for r in rows for t in (r.get("by_task") or {})})
     by_task = [{"index": r.get("index"), **(r.get("by_task") or {})} for r in rows]
     reward, sft = metrics.get("reward", []), metrics.get("sft", [])
-    plans = [
-        ("SFT", "Loss in nats a token, on the completion only.", sft, [("loss", "loss", 1)], None),
-        ("Reward model (PRMU)", "Bradley-Terry loss (nats) and accuracy on the training pairs.", reward,
-         [("loss", "loss", 4), ("accuracy", "accuracy", 3)], None),
-        ("GRPO, the terms of the reward", "Each before its weight. Tags and PRMU count in the guided stage only.",
-         rows, [(k, k, c) for k, c in TERMS], cut),
-        ("GRPO, the reward", "What the policy is trained on. Its terms change at the mark: compare within a stage.",
-         rows, [("reward", "reward", 6)], cut),
-        ("GRPO, the task term by task", "", by_task, [(t, t, 1 + i % 9) for i, t in enumerate(tasks)], cut),
-        ("GRPO, completion length", "Tokens, the mean of a step.", rows, [("length", "tokens", 8)], cut),
-        ("GRPO, signal and drift", "Groups in which every reward is equal teach nothing; KL to the SFT policy in nats.",
-         rows, [("zero_variance", "equal groups", 5), ("kl", "KL", 9)], cut)]
+    plans = [("SFT", "Loss in nats a token, on the completion only.", sft, [("loss", "loss", 1)], None),
+             ("Reward model (PRMU)", "Bradley-Terry loss (nats) and accuracy on the training pairs.", reward,
+              [("loss", "loss", 4), ("accuracy", "accuracy", 3)], None),
+             ("GRPO, the terms of the reward",
+              "Each before its weight. Tags and PRMU count in the guided stage only.", rows,
+              [(k, k, c) for k, c in TERMS], cut),
+             ("GRPO, the reward",
+              "What the policy is trained on. Its terms change at the mark: compare within a stage.", rows,
+              [("reward", "reward", 6)], cut),
+             ("GRPO, the task term by task", "", by_task, [(t, t, 1 + i % 9) for i, t in enumerate(tasks)],
+              cut),
+             ("GRPO, completion length", "Tokens, the mean of a step.", rows, [("length", "tokens", 8)], cut),
+             ("GRPO, signal and drift",
+              "Groups in which every reward is equal teach nothing; KL to the SFT policy in nats.", rows,
+              [("zero_variance", "equal groups", 5), ("kl", "KL", 9)], cut)]
     charts = []
     for title, note, source, wanted, boundary in plans:
         series = [(name, colour, points_of(source, key)) for key, name, colour in wanted]
         series = [s for s in series if s[2]]
         if series:
             ends = "; ".join(f"{n} from {s[0][1]:.3g} to {s[-1][1]:.3g}" for n, _, s in series)
-            charts.append({"title": title, "note": note, "svg": line_chart(f"{title}: {ends}", series, boundary)})
+            charts.append({"title": title, "note": note,
+                           "svg": line_chart(f"{title}: {ends}", series, boundary)})
     return charts
 
 
 # ---------------------------------------------------------------- tags and scores
 
 def bars(label: str, items: list[tuple[str, int, float, str]], most: float, mark: float | None = None) -> str:
-    """`items`: (name, colour number, value, words after the bar). `most` is a full bar, `mark` a dashed line."""
+    """`items`: (name, colour number, value, words after the bar). `most` is a full bar, `mark` a dashed
+    line."""
     parts, y = [], 8
     for name, colour, value, shown in items:
         wide = 120 * value / (most or 1)
@@ -211,13 +220,16 @@ def tag_bars(primary: list[str], counts: dict[str, int]) -> str:
 
 def prmu_bars(report: dict) -> str:
     """Pairwise accuracy with the right user, with a wrong one and with none; dashed: chance."""
-    names = [("accuracy", "with its own user", 4), ("shuffled", "another's history", 0), ("generic", "generic user", 0)]
-    items = [(words, colour, number(report.get(k)), percent(number(report.get(k)))) for k, words, colour in names]
+    names = [("accuracy", "with its own user", 4), ("shuffled", "another's history", 0),
+             ("generic", "generic user", 0)]
+    items = [(words, colour, number(report.get(k)), percent(number(report.get(k)))) for k, words,
+             colour in names]
     return bars("Pairwise accuracy", [i for i in items if i[2] is not None], 1.0, 0.5)
 
 
 def dot_plot(title: str, key: tuple[str, str], rows: list[dict]) -> str:
-    """One metric of one task: a dot a system with its 95% interval; the best is filled, `base` is the dashed line."""
+    """One metric of one task: a dot a system with its 95% interval; the best is filled, `base` is the dashed
+    line."""
     have = [(r, r["cells"][key]) for r in rows if r["cells"].get(key, {}).get("value") is not None]
     if not have:
         return ""
@@ -228,7 +240,8 @@ def dot_plot(title: str, key: tuple[str, str], rows: list[dict]) -> str:
     sx = lambda v: left + (right - left) * (v - marks[0]) / (marks[-1] - marks[0])
     parts = []
     for m in marks:
-        parts += [line(sx(m), top, sx(m), bottom, "grid"), text(sx(m), bottom + 15, f"{m:g}", "tick", "middle")]
+        parts += [line(sx(m), top, sx(m), bottom, "grid"),
+                  text(sx(m), bottom + 15, f"{m:g}", "tick", "middle")]
     for r, c in have:
         if r["system"] == "base":
             parts.append(line(sx(c["value"]), top, sx(c["value"]), bottom, "cut"))

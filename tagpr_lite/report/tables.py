@@ -1,8 +1,8 @@
 """The numbers of a run, read once from eval/ and printed once: the page and the Markdown show the same rows.
 
-Decision: nothing is computed here that a reader cannot check by hand. Scores, intervals and parse failures are copied
-from eval/<system>/<task>.json. Ours are only the bold (best of a column), the sums over tasks, and the mean relative
-change over `base`; that average is named as our own wherever it is shown.
+Decision: nothing is computed here that a reader cannot check by hand. Scores, intervals and parse failures
+are copied from eval/<system>/<task>.json. Ours are only the bold (best of a column), the sums over tasks, and
+the mean relative change over `base`; that average is named as our own wherever it is shown.
 """
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ..runs import read_json
 
 LABELS = {"base": "Base, no profile", "base_profile": "Base, with profile", "sft": "SFT on tagged chains",
           "guided": "GRPO 1, guided", "explore": "GRPO 2, exploratory"}
-METRICS = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1", "rougeL": "ROUGE-L"}
+METRICS = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1",
+           "rougeL": "ROUGE-L"}
 AVERAGE = "mean relative change over base (our averaging)"
 
 
@@ -41,7 +42,8 @@ def place(name: str, known: Any) -> tuple:
 def collect(folder: Path) -> list[dict]:
     """One row a system: its label, `cells` {(task, metric): cell}, and what is summed over tasks.
 
-    A cell holds `value` (lenient), `strict`, `interval` (95%, of the lenient value, or None), `best` and `best_strict`.
+    A cell holds `value` (lenient), `strict`, `interval` (95%, of the lenient value, or None), `best` and
+    `best_strict`.
     """
     rows = []
     for home in sorted((folder / "eval").glob("[!.]*"), key=lambda p: place(p.name, LABELS)):
@@ -53,7 +55,8 @@ def collect(folder: Path) -> list[dict]:
         _mark_best(rows, key, "strict", "best_strict")
     base = next((r for r in rows if r["system"] == "base"), None)
     for row in rows:
-        row["relative"], row["compared"] = relative_change(row, base) if base and row is not base else (None, 0)
+        row["relative"], row["compared"] = relative_change(row, base) if base and row is not base else (None,
+                                                                                                        0)
     return rows
 
 
@@ -64,8 +67,9 @@ def _row(system: str, scores: dict[str, dict]) -> dict:
         failed += (number(s.get("parse_failure")) or 0.0) * n[task]
         for metric, value in (s.get("lenient") or {}).items():
             low, high = [number(v) for v in (s.get("interval") or {}).get(metric) or (None, None)]
-            cells[task, metric] = {"value": number(value), "strict": number((s.get("strict") or {}).get(metric)),
-                                   "interval": None if low is None or high is None else (low, high)}
+            cells[task, metric] = {"value": number(value),
+                                   "strict": number((s.get("strict") or {}).get(metric)), "interval": None
+                                   if low is None or high is None else (low, high)}
     total = sum(n.values())
     return {"system": system, "label": LABELS.get(system, system), "cells": cells, "n_by_task": n, "n": total,
             "parse_failure": failed / total if total else None}
@@ -98,7 +102,8 @@ def _mark_best(rows: list[dict], key: tuple[str, str], field: str, mark: str) ->
 
 
 def relative_change(row: dict, base: dict, keys: list | None = None) -> tuple[float | None, int]:
-    """Mean over scores of (value - base) / base, with the sign turned for MAE and RMSE, and how many scores it is of.
+    """Mean over scores of (value - base) / base, with the sign turned for MAE and RMSE, and how many scores
+    it is of.
 
     Scores that either side lacks, and scores whose base is zero (the ratio does not exist), are left out.
     """
@@ -111,7 +116,8 @@ def relative_change(row: dict, base: dict, keys: list | None = None) -> tuple[fl
 
 
 def overlaps(rows: list[dict], one: dict, two: dict) -> tuple[int, int]:
-    """On how many tasks the two systems' 95% intervals of the main metric overlap, of how many that have both."""
+    """On how many tasks the two systems' 95% intervals of the main metric overlap, of how many that have
+    both."""
     hits = total = 0
     for key in main_columns(rows):
         a, b = [r["cells"].get(key, {}).get("interval") for r in (one, two)]
@@ -129,7 +135,8 @@ def summary(rows: list[dict]) -> str:
     tasks = len(final["n_by_task"])
     head = f"On {final['n']:,} dev questions of {tasks} task{'s' * (tasks != 1)}"
     gain = relative_change(final, by["base"])[0] if "base" in by else None
-    text = f"{head}, {final['system']} was scored" + (" without a base model to compare with" if gain is None else "")
+    text = f"{head}, {final['system']} was scored" + (" without a base model to compare with" if gain is None
+                                                      else "")
     if gain is not None:
         text = f"{head}, {final['system']} is {signed(gain)} over the base model without a profile"
         text += " (mean relative change, our averaging)"
@@ -160,7 +167,8 @@ def prmu_sentence(report: dict) -> str:
         return said + "."
     gap, n = own - other, report.get("heldout_pairs") or 1
     noise = 1.96 * math.sqrt((own * (1 - own) + other * (1 - other)) / n)  # 95%, of the difference of two shares
-    verdict = (f"the {100 * gap:.0f} points between are what it knows about users, not about answers" if gap > noise
+    verdict = (f"the {100 * gap:.0f} points between are what it knows about users, not about answers"
+               if gap > noise
                else f"the difference is within the noise of {n} pairs, so nothing shows that it knows the user")
     return f"{said}, and {percent(other)} with another user's history in the place of their own: {verdict}."
 
@@ -220,7 +228,8 @@ def grid(head: list[str], body: list[list[str]]) -> str:
 
 def _table(rows: list[dict], field: str, mark: str, interval: bool) -> str:
     keys = columns(rows)
-    head = ["System", *([AVERAGE] if interval else []), *(f"{t} {METRICS.get(m, m)} {arrow(m)}" for t, m in keys)]
+    head = ["System", *([AVERAGE] if interval else []),
+            *(f"{t} {METRICS.get(m, m)} {arrow(m)}" for t, m in keys)]
     body = []
     for row in rows:
         line = [row["system"], *([change_text(row, len(keys))] if interval else [])]

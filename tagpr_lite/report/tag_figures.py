@@ -30,11 +30,11 @@ def pictures(stats: dict, table: dict) -> list[dict]:
     outcome = [(k, 3, n, str(n)) for k, n in kept["by_kind"].items()]
     outcome += [(why[:20], 0, sum(c.values()), str(sum(c.values()))) for why, c in stats["dropped"].items()]
     cost = stats.get("cost") or {}
-    note = f"{kept['questions']} questions of {kept['users']} users; half of the chains have {stats['words']['quarter']:g} to " \
-        f"{stats['words']['three_quarters']:g} words in {stats['steps']['quarter']:g} to {stats['steps']['three_quarters']:g} steps."
+    note = f"{kept['questions']} questions of {kept['users']} users; half of the chains have {stats['words']['quarter']:g} to " f"{stats['words']['three_quarters']:g} words in {stats['steps']['quarter']:g} to {stats['steps']['three_quarters']:g} steps."
     if cost.get("answers"):
-        note += f" {cost['answers']} answers of the teacher: {cost['tokens_in']:,} tokens in, {cost['tokens_out']:,} out" + \
-            (f", cost {cost['cost']:.2f}." if cost.get("cost") else ".")
+        note += f" {cost['answers']} answers of the teacher: {cost['tokens_in']:,} tokens in, {cost['tokens_out']:,} out" + (f", cost {cost['cost']:.2f}."
+                                                                                                                             if cost.get("cost")
+                                                                                                                             else ".")
     found = [{"title": "Chains kept and dropped", "note": note,
               "svg": bars("Chains by what became of them", outcome, max(n for _, _, n, _ in outcome))}]
     by_task = table.get("by_task") or {}
@@ -43,14 +43,18 @@ def pictures(stats: dict, table: dict) -> list[dict]:
         rows = [(tag, colour[tag], [c.get(tag, 0) / total[t] for t, c in by_task.items()]) for tag in primary]
         found.append({"title": "Tags by task", "note": "The share of a task's steps, a column a task: "
                       + ", ".join(f"{i} {t}" for i, t in enumerate(by_task, 1)) + ".",
-                      "svg": grid("Share of a task's steps by tag", rows, [str(i) for i in range(1, 1 + len(by_task))])})
+                      "svg": grid("Share of a task's steps by tag", rows,
+                                  [str(i) for i in range(1, 1 + len(by_task))])})
     if moves := stats.get("transitions"):
         to = [*primary, END]
-        rows = [(tag, colour.get(tag, 0), [moves[tag].get(t, 0) / (sum(moves[tag].values()) or 1) for t in to])
+        rows = [(tag, colour.get(tag, 0),
+                 [moves[tag].get(t, 0) / (sum(moves[tag].values()) or 1) for t in to])
                 for tag in (START, *primary) if tag in moves]
-        found.append({"title": "Which tag follows which", "note": "A row's share by what comes next, numbered as: "
+        found.append({"title": "Which tag follows which",
+                      "note": "A row's share by what comes next, numbered as: "
                       + ", ".join(f"{i} {t}" for i, t in enumerate(primary, 1)) + ", ✓ the answer.",
-                      "svg": grid("Which tag follows which", rows, [*map(str, range(1, 1 + len(primary))), "✓"])})
+                      "svg": grid("Which tag follows which", rows,
+                                  [*map(str, range(1, 1 + len(primary))), "✓"])})
     return found
 
 
@@ -63,6 +67,5 @@ def origin(table: dict) -> str:
         came = [n for n, yes in (table.get("known") or {}).items() if yes]
         said += f" Of the two names known of the paper, {' and '.join(came) if came else 'none'} came up."
     if agreed := table.get("agreement"):
-        said += f" Named a second time, out of the nine, {agreed['equal']:.0%} of {agreed['steps']} steps got the same tag " \
-            f"(kappa {agreed['kappa']:.2f})."
+        said += f" Named a second time, out of the nine, {agreed['equal']:.0%} of {agreed['steps']} steps got the same tag " f"(kappa {agreed['kappa']:.2f})."
     return said

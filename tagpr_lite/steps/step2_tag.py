@@ -1,5 +1,5 @@
-"""Step 2, tag: a teacher reasons about every training question; wrong chains are thrown away; steps get names, and the
-nine most frequent names become the primary tags that every chain is then written in."""
+"""Step 2, tag: a teacher reasons about every training question; wrong chains are thrown away; steps get
+names, and the nine most frequent names become the primary tags that every chain is then written in."""
 from __future__ import annotations
 
 from collections import Counter
@@ -24,9 +24,10 @@ def main(config: Config) -> None:
     for path in given:
         if not path.is_file():
             raise UserError(f"{path} is not a file")
-    run_step(config, "tag", inputs=["data/train.jsonl", "data/tasks.json"], settings=["seed", "tag"], outside=given,
-             work=work, outputs=["chains/kept.jsonl", "chains/dropped.jsonl", "chains/tags.json", "chains/stats.json",
-                                 "?chains/synonyms.json"])
+    run_step(config, "tag", inputs=["data/train.jsonl", "data/tasks.json"], settings=["seed", "tag"],
+             outside=given, work=work,
+             outputs=["chains/kept.jsonl", "chains/dropped.jsonl", "chains/tags.json", "chains/stats.json",
+                      "?chains/synonyms.json"])
 
 
 def work(config: Config, folder: Path) -> None:
@@ -82,9 +83,10 @@ def reasons(dropped: list[dict]) -> str:
 
 # ---------------------------------------------------------------- names become tags
 
-def in_primary_tags(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], config: Config, ledger: Ledger
-                    ) -> tuple[PrimaryChains, list[dict]]:
-    """(every chain in nine tags: `allowed`, or those that come up most often; the chains that could not be)."""
+def in_primary_tags(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], config: Config,
+                    ledger: Ledger) -> tuple[PrimaryChains, list[dict]]:
+    """(every chain in nine tags: `allowed`, or those that come up most often; the chains that could not
+    be)."""
     if kept[0]["tags"]:  # named by whoever wrote them
         found = discover.restrict_to_primary_tags(kept, allowed, {}, config.tag, merging=False)
         refused = []
@@ -95,9 +97,10 @@ def in_primary_tags(kept: list[dict], dropped: list[dict], allowed: tuple[str, .
 
 def name_steps(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], model: Answers, config: Config
                ) -> tuple[PrimaryChains, list[dict]]:
-    """(chains in primary tags, rows that could not be labelled). A model names the steps; names become tags; a chain that
-    does not fit is named again out of the nine. Wrong chains of solved questions get tags too, in place: PRMU compares
-    them with the right ones, and the two must not differ in the kind of their tags."""
+    """(chains in primary tags, rows that could not be labelled). A model names the steps; names become tags;
+    a chain that does not fit is named again out of the nine. Wrong chains of solved questions get tags too,
+    in place: PRMU compares them with the right ones, and the two must not differ in the kind of their
+    tags."""
     t = config.tag
     wrong = wrong_chains(kept, dropped)
     with progress(len(kept) + len(wrong), "name the steps", "chain") as bar:
@@ -118,7 +121,8 @@ def name_steps(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], 
         if allowed:
             return found, refused
 
-        # 3. Named a second time out of the nine: some chains to see how far both namings agree, and those that do not fit.
+        # 3. Named a second time out of the nine: some chains to see how far both namings agree, and those
+        # that do not fit.
         primary, sample = found.tag_map.primary, found.kept[:COMPARED]
         bar.total += len(sample) + len(found.unmapped)
         pairs = [pair for row, names in zip(sample, ask(sample, primary), strict=True) if names

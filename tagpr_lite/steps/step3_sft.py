@@ -1,4 +1,5 @@
-"""Step 3, sft: QLoRA on `prompt -> tagged chain and answer` with TRL's trainer, loss on the completion only."""
+"""Step 3, sft: QLoRA on `prompt -> tagged chain and answer` with TRL's trainer, loss on the completion
+only."""
 import math
 import random
 import shutil
@@ -14,8 +15,8 @@ SAVE_EVERY = 25  # optimiser steps
 
 
 def main(config: Config) -> None:
-    run_step(config, "sft", inputs=["data/train.jsonl", "data/tasks.json", "chains/kept.jsonl", "plan.json"], work=work,
-             settings=["seed", "prompt", "model", "sft"], outputs=["sft"])
+    run_step(config, "sft", inputs=["data/train.jsonl", "data/tasks.json", "chains/kept.jsonl", "plan.json"],
+             work=work, settings=["seed", "prompt", "model", "sft"], outputs=["sft"])
 
 
 def work(config: Config, folder: Path) -> None:
@@ -42,8 +43,8 @@ def work(config: Config, folder: Path) -> None:
 def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
     """Token ids of prompt and completion, made here so that SFT, rollouts and evaluation see the same prompt.
 
-    The completion ends with the end-of-sequence token, and the loss covers it: a policy that never learned to stop
-    earns nothing in GRPO.
+    The completion ends with the end-of-sequence token, and the loss covers it: a policy that never learned to
+    stop earns nothing in GRPO.
     """
     from ..lamp.prompts import build
     questions = {q.id: q for q in read_questions(folder, "train")}
@@ -53,12 +54,14 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
                           reason=config.sft.form != "answer")
         text = in_form(chain["text"], config.sft.form)
         completion = tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
-        rows.append({"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)})
+        rows.append({"input_ids": prompt + completion, "completion_mask": [0] * len(prompt)
+                     + [1] * len(completion)})
     return rows
 
 
 def in_order(rows: list[dict], epochs: float, batch: int, seed: int) -> list[dict]:
-    """The rows of all epochs in the order of training: batches of similar length, shuffled, each epoch by its seed.
+    """The rows of all epochs in the order of training: batches of similar length, shuffled, each epoch by its
+    seed.
 
     Laid out beforehand because a sampler's order does not survive a kill: the trainer then only has to count.
     """
@@ -66,7 +69,8 @@ def in_order(rows: list[dict], epochs: float, batch: int, seed: int) -> list[dic
     for epoch in range(math.ceil(epochs)):
         rng = random.Random(seed_of(seed, "sft", epoch))
         pool = rng.sample(rows, len(rows))
-        chunks = [sorted(pool[i:i + 16 * batch], key=length, reverse=True) for i in range(0, len(pool), 16 * batch)]
+        chunks = [sorted(pool[i:i + 16 * batch], key=length, reverse=True)
+                  for i in range(0, len(pool), 16 * batch)]
         batches = [c[i:i + batch] for c in chunks for i in range(0, len(c), batch)]
         rng.shuffle(batches)
         ordered += [r for b in batches for r in b]
@@ -84,13 +88,17 @@ def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path
 
     class Trainer(SFTTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            """The same mean negative log-likelihood, but the 49k-word head is applied to the completion's tokens only:
-            where there is no Triton, TRL 1.16 applies it to every token of the prompt as well."""
-            hidden = base_of(model).model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+            """The same mean negative log-likelihood, but the 49k-word head is applied to the completion's
+            tokens only: where there is no Triton, TRL 1.16 applies it to every token of the prompt as
+            well."""
+            hidden = base_of(model).model(input_ids=inputs["input_ids"],
+                                          attention_mask=inputs["attention_mask"],
                                           use_cache=False).last_hidden_state[:, :-1]
             labels = inputs["labels"][:, 1:]
-            logps, _ = token_logps(model, hidden, labels.clamp(min=0), labels != -100, chunk=config.grpo.logp_chunk)
-            return -logps.sum() / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+            logps, _ = token_logps(model, hidden, labels.clamp(min=0), labels != -100,
+                                   chunk=config.grpo.logp_chunk)
+            return -logps.sum() / ((labels != -100).sum() if num_items_in_batch is None
+                                   else num_items_in_batch)
 
     class Log(TrainerCallback):
         """Our progress bar and our metrics file in the place of TRL's."""
@@ -100,21 +108,23 @@ def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path
 
         def on_log(self, args, state, control, logs=None, **_):
             if "loss" in (logs or {}):
-                log(state.global_step - 1, loss=round(float(logs["loss"]), 5), lr=float(logs["learning_rate"]))
+                log(state.global_step - 1, loss=round(float(logs["loss"]), 5),
+                    lr=float(logs["learning_rate"]))
                 self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
                 self.bar.update()
 
         def on_train_end(self, args, state, control, **_):
             self.bar.close()
 
-    args = SFTConfig(
-        output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=1,
-        learning_rate=config.sft.lr, lr_scheduler_type="cosine", warmup_steps=0.05, max_length=None, bf16=False,
-        gradient_checkpointing=config.model.checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
-        completion_only_loss=True, train_sampling_strategy="sequential", seed=config.seed, logging_steps=1,
-        save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False, disable_tqdm=True)
-    trainer = Trainer(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-                      callbacks=[Log()])
+    args = SFTConfig(output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=1,
+                     learning_rate=config.sft.lr, lr_scheduler_type="cosine", warmup_steps=0.05,
+                     max_length=None, bf16=False, gradient_checkpointing=config.model.checkpointing,
+                     gradient_checkpointing_kwargs={"use_reentrant": False}, completion_only_loss=True,
+                     train_sampling_strategy="sequential", seed=config.seed, logging_steps=1,
+                     save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False,
+                     disable_tqdm=True)
+    trainer = Trainer(model=model, args=args, train_dataset=Dataset.from_list(rows),
+                      processing_class=tokenizer, callbacks=[Log()])
     trainer.remove_callback(PrinterCallback)
     for p in trainer.model.parameters():  # TRL casts a quantised model's adapters to bf16: coarser steps everywhere,
         if p.requires_grad:  # and 20 times slower on a CPU. The optimiser is made later, from these.

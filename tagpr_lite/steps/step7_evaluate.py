@@ -19,8 +19,8 @@ def main(config: Config) -> None:
     if unknown := set(config.evaluate.systems) - set(SYSTEMS):
         raise UserError(f"evaluate.systems: unknown {sorted(unknown)[0]!r}; known: {', '.join(SYSTEMS)}")
     adapters = [f"{a}/adapter" for s in config.evaluate.systems if (a := SYSTEMS[s][0])]
-    run_step(config, "evaluate", inputs=["data/dev.jsonl", "data/tasks.json", "plan.json", *adapters], work=work, outputs=["eval"],
-             settings=["seed", "prompt", "model", "sft", "grpo", "evaluate"])
+    run_step(config, "evaluate", inputs=["data/dev.jsonl", "data/tasks.json", "plan.json", *adapters],
+             work=work, outputs=["eval"], settings=["seed", "prompt", "model", "sft", "grpo", "evaluate"])
 
 
 def work(config: Config, folder: Path) -> None:
@@ -35,7 +35,8 @@ def work(config: Config, folder: Path) -> None:
     for system in config.evaluate.systems:
         bar.set_description(f"evaluate {system}")
         with using(model, SYSTEMS[system][0]):
-            rows = answers(config, folder / "eval" / f"{system}.partial.jsonl", system, model, tokenizer, dev, bar)
+            rows = answers(config, folder / "eval" / f"{system}.partial.jsonl", system, model, tokenizer, dev,
+                           bar)
         for name in sorted({q.task.name for q in dev}):
             save_scores(folder, system, [q for q in dev if q.task.name == name], rows)
     bar.close()
@@ -43,8 +44,10 @@ def work(config: Config, folder: Path) -> None:
         partial.unlink()
 
 
-def answers(config: Config, partial: Path, system: str, model, tokenizer, dev: list[Question], bar) -> dict[str, dict]:
-    """{id: {text, seconds}} of all dev questions; batches that an interrupted run finished are taken from its file.
+def answers(config: Config, partial: Path, system: str, model, tokenizer, dev: list[Question],
+            bar) -> dict[str, dict]:
+    """{id: {text, seconds}} of all dev questions; batches that an interrupted run finished are taken from its
+    file.
 
     Questions are batched by prompt length, so that padded keys and values stay few.
     """
@@ -59,10 +62,11 @@ def answers(config: Config, partial: Path, system: str, model, tokenizer, dev: l
     todo = sorted((q for q in dev if q.id not in rows), key=lambda q: len(prompts[q.id]))
     for i in range(0, len(todo), config.evaluate.batch):
         batch, started = todo[i:i + config.evaluate.batch], time.time()
-        got = sample(model, [prompts[q.id] for q in batch], 1, room, end_tokens(model, tokenizer), temperature=0)
+        got = sample(model, [prompts[q.id] for q in batch], 1, room, end_tokens(model, tokenizer),
+                     temperature=0)
         each = (time.time() - started) / len(batch)
-        new = [{"id": q.id, "text": tokenizer.decode(g[0].ids, skip_special_tokens=True), "seconds": round(each, 2)}
-               for q, g in zip(batch, got)]
+        new = [{"id": q.id, "text": tokenizer.decode(g[0].ids, skip_special_tokens=True),
+                "seconds": round(each, 2)} for q, g in zip(batch, got)]
         append_jsonl(partial, new)
         rows |= {r["id"]: r for r in new}
         bar.update(len(batch))
@@ -74,8 +78,8 @@ def save_scores(folder: Path, system: str, questions: list[Question], rows: dict
     task = questions[0].task
     said = {q.id: answer_of(rows[q.id]["text"]) for q in questions}
     scores = score(task, {q.id: q.gold for q in questions}, said)
-    predictions = [{"id": q.id, "user": q.user, "input": q.input, "text": rows[q.id]["text"], "answer": said[q.id],
-                    "gold": q.gold} for q in questions]
+    predictions = [{"id": q.id, "user": q.user, "input": q.input, "text": rows[q.id]["text"],
+                    "answer": said[q.id], "gold": q.gold} for q in questions]
     write_json(folder / "eval" / system / f"{task.name}.json",
                {"system": system, "task": task.name, "scores": scores, "predictions": predictions,
                 "seconds": round(sum(rows[q.id]["seconds"] for q in questions), 1)})

@@ -1,7 +1,7 @@
 """Step 8: one HTML page and one Markdown table of everything that the run folder holds.
 
-Decision: the report reads files and computes nothing new, so it can be made again at any time, after any step and from
-a run that was cut off; a part that was not run says so.
+Decision: the report reads files and computes nothing new, so it can be made again at any time, after any step
+and from a run that was cut off; a part that was not run says so.
 """
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from . import STEPS
 
 def main(config: Config) -> None:
     run_step(config, "report",
-             inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json", "?data/summary.json",
-                     "?plan.json"],
-             settings=[], outputs=["report.html", "report.md"], work=work)
+             inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json",
+                     "?data/summary.json", "?plan.json"], settings=[], outputs=["report.html", "report.md"],
+             work=work)
 
 
 def work(config: Config, folder: Path) -> None:

@@ -1,11 +1,13 @@
-"""From questions to training chains: several attempts each, the wrong ones thrown away, tags found and closed.
+"""From questions to training chains: several attempts each, the wrong ones thrown away, tags found and
+closed.
 
     attempts of the teacher -> the task's own metric -> form, length, repetition, leaks, language, truth
-        -> names of the steps -> nine primary tags -> every chain in those, or dropped -> turns over tasks and users
+        -> names of the steps -> nine primary tags -> every chain in those, or dropped -> turns over tasks and
+        users
 
-Rejection is by the task: a choice must be right, a rating right or within `tag.within`, a free text must reach a
-percentile of the ROUGE that the teacher has for that task. Dropped chains are not lost: their reason is counted, and wrong
-ones are the natural "worse answer with the right profile" of PRMU's pairs.
+Rejection is by the task: a choice must be right, a rating right or within `tag.within`, a free text must
+reach a percentile of the ROUGE that the teacher has for that task. Dropped chains are not lost: their reason
+is counted, and wrong ones are the natural "worse answer with the right profile" of PRMU's pairs.
 """
 from __future__ import annotations
 
@@ -45,8 +47,8 @@ def generate(questions: list[Question], teacher: Teacher, settings: Tag,
              tick: Callable[[], None] = lambda: None) -> tuple[Rows, Rows]:
     """(kept, dropped) chains of the teacher.
 
-    A question is asked again until it has `per_question` good chains; a free text, whose rank among all is known only at
-    the end, every time.
+    A question is asked again until it has `per_question` good chains; a free text, whose rank among all is
+    known only at the end, every time.
     """
     good: dict[str, Rows] = {question.id: [] for question in questions}
     dropped: Rows = []
@@ -68,32 +70,38 @@ def generate(questions: list[Question], teacher: Teacher, settings: Tag,
             if draft is not None:
                 row = judged(question, draft, settings, good[question.id])
                 (dropped if row["reason"] else good[question.id]).append(row)
-    kept, too_many = _within_share([row for question in questions for row in good[question.id]], settings.rationalised)
+    kept, too_many = _within_share([row for question in questions for row in good[question.id]],
+                                   settings.rationalised)
     return [{key: value for key, value in row.items() if key != "reason"} for row in kept], dropped + too_many
 
 
 def judged(question: Question, draft: Draft, settings: Tag, known: Rows) -> dict:
     """The draft as a row with its `reason`, "" for a good chain. known: the question's good chains so far."""
     row = {"id": question.id, "task": question.task.name, "user": question.user, "kind": draft.kind,
-           "steps": list(draft.steps), "tags": list(draft.tags), "answer": draft.answer, "gold": question.gold}
+           "steps": list(draft.steps), "tags": list(draft.tags), "answer": draft.answer,
+           "gold": question.gold}
     tags = draft.tags or (UNNAMED,) * len(draft.steps)
     chain = Chain(tuple(map(Step, tags, draft.steps)), draft.answer)
     reason = draft.fault or rejection_reason(chain, question, settings, told=draft.kind == "rationalised",
                                              own_words=not draft.tags)
-    if not reason and any((row["steps"], row["answer"]) == (other["steps"], other["answer"]) for other in known):
+    if not reason and any((row["steps"], row["answer"]) == (other["steps"], other["answer"])
+                          for other in known):
         reason = "the same as another"
     return {**row, "reason": reason}
 
 
-def _best_texts(questions: list[Question], good: dict[str, Rows], settings: Tag) -> tuple[dict[str, Rows], Rows]:
-    """(good, dropped): free texts under their task's percentile are dropped, and of the rest all but a question's best."""
+def _best_texts(questions: list[Question], good: dict[str, Rows], settings: Tag) -> tuple[dict[str, Rows],
+                                                                                          Rows]:
+    """(good, dropped): free texts under their task's percentile are dropped, and of the rest all but a
+    question's best."""
     texts = [question for question in questions if question.task.kind == "text"]
     kept, dropped = dict(good), []
     for of_task in group_by(texts, lambda question: question.task.name).values():
         # {question id: [(reward, row)]}, best first: a free text's rank is by the ROUGE that its answer has.
         ranked = {}
         for question in of_task:
-            rewarded = [(item_reward(question.task, row["answer"], row["gold"]), row) for row in good[question.id]]
+            rewarded = [(item_reward(question.task, row["answer"], row["gold"]), row)
+                        for row in good[question.id]]
             ranked[question.id] = sorted(rewarded, key=lambda pair: pair[0], reverse=True)
         rewards = [reward for rows in ranked.values() for reward, _ in rows]
         if not rewards:
@@ -102,8 +110,10 @@ def _best_texts(questions: list[Question], good: dict[str, Rows], settings: Tag)
         for question_id, rows in ranked.items():
             reaching = [row for reward, row in rows if reward >= bound]
             kept[question_id] = reaching[:settings.per_question]
-            dropped += [{**row, "reason": "too far from the user's text"} for reward, row in rows if reward < bound]
-            dropped += [{**row, "reason": "more than per_question"} for row in reaching[settings.per_question:]]
+            dropped += [{**row, "reason": "too far from the user's text"} for reward, row in rows
+                        if reward < bound]
+            dropped += [{**row, "reason": "more than per_question"}
+                        for row in reaching[settings.per_question:]]
     return kept, dropped
 
 
@@ -132,8 +142,10 @@ def balanced(rows: list[dict], most: int) -> list[dict]:
 
 # ---------------------------------------------------------------- the filter
 
-def rejection_reason(chain: Chain, question: Question, settings: Tag = Tag(), told: bool = False, own_words: bool = False) -> str:
-    """The reason to drop a chain, "" for a good one. told: its teacher knew the answer; own_words: a model's."""
+def rejection_reason(chain: Chain, question: Question, settings: Tag = Tag(), told: bool = False,
+                     own_words: bool = False) -> str:
+    """The reason to drop a chain, "" for a good one. told: its teacher knew the answer; own_words: a
+    model's."""
     task, said = question.task, " ".join(s.text for s in chain.steps)
     again = parse(render(chain), allowed=None)
     if isinstance(again, Fault):
@@ -201,7 +213,8 @@ def read_tags(path: str) -> tuple[str, ...]:
 
 def read_chains(path: str, questions: dict[str, Question], allowed: tuple[str, ...], settings: Tag = Tag()
                 ) -> tuple[list[dict], list[dict]]:
-    """(kept, dropped) of ready-made chains {id, text}: checked like the teacher's. Unknown ids and tags stop the run."""
+    """(kept, dropped) of ready-made chains {id, text}: checked like the teacher's. Unknown ids and tags stop
+    the run."""
     kept, dropped = [], []
     for number, row in enumerate(read_jsonl(Path(path)), 1):
         where, q = f"{path} line {number}", questions.get(str(row.get("id")))

@@ -1,10 +1,11 @@
 """From open names to nine primary tags: near-synonyms are merged, names counted, every chain relabelled.
 
-A labeller that names steps freely says examine_examples, review_past_items and look_at_history for one thing. Two names
-are near when their words are alike, or when the steps that bear them are: a name is the words of its own and of its
-steps, weighed by tf-idf or seen by a sentence encoder. Names nearer than a bound are one cluster (average linkage), whose
-most frequent name stands for it. The map is a file that a person may edit and hand back (`tag.synonyms`): what it says
-comes first. A name outside the nine is mended to the nearest of them when that is near enough, else its chain is dropped.
+A labeller that names steps freely says examine_examples, review_past_items and look_at_history for one thing.
+Two names are near when their words are alike, or when the steps that bear them are: a name is the words of
+its own and of its steps, weighed by tf-idf or seen by a sentence encoder. Names nearer than a bound are one
+cluster (average linkage), whose most frequent name stands for it. The map is a file that a person may edit
+and hand back (`tag.synonyms`): what it says comes first. A name outside the nine is mended to the nearest of
+them when that is near enough, else its chain is dropped.
 """
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ Embed = Callable[[list[str]], np.ndarray]
 
 def nearness(names: list[str], steps: dict[str, list[str]],
              embed: Embed | None = None) -> np.ndarray:
-    """[n, n] in [-1, 1]: the cosine of the names' words and that of their steps', mixed. embed: a sentence encoder."""
+    """[n, n] in [-1, 1]: the cosine of the names' words and that of their steps', mixed. embed: a sentence
+    encoder."""
     words = [name.replace("_", " ") for name in names]
     texts = ["\n".join(steps.get(name, [])[:SHOWN]) for name in names]
     if embed is not None:
@@ -50,7 +52,8 @@ def nearness(names: list[str], steps: dict[str, list[str]],
 def _tfidf(texts: list[str], what: str, ngrams: tuple[int, int]) -> np.ndarray:
     from sklearn.feature_extraction.text import TfidfVectorizer
     try:
-        return TfidfVectorizer(analyzer=what, ngram_range=ngrams, sublinear_tf=True).fit_transform(texts).toarray()
+        return TfidfVectorizer(analyzer=what, ngram_range=ngrams,
+                               sublinear_tf=True).fit_transform(texts).toarray()
     except ValueError:  # no word in any of them
         return np.zeros((len(texts), 1))
 
@@ -59,7 +62,8 @@ def _tfidf(texts: list[str], what: str, ngrams: tuple[int, int]) -> np.ndarray:
 
 def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = None, embed: Embed | None = None
           ) -> dict[str, str]:
-    """{name: the name that stands for it}. `given` comes first; other names are clustered, alone or to a given target."""
+    """{name: the name that stands for it}. `given` comes first; other names are clustered, alone or to a
+    given target."""
     from sklearn.cluster import AgglomerativeClustering
     given = given or {}
     counts = Counter(name for chain in chains for name, _ in chain)
@@ -83,7 +87,8 @@ def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = No
     total: Counter = Counter()
     for name, count in counts.items():
         total[given.get(name, name)] += count
-    best_first = sorted(range(len(names)), key=lambda place: (place not in targets, -total[names[place]], names[place]))
+    best_first = sorted(range(len(names)),
+                        key=lambda place: (place not in targets, -total[names[place]], names[place]))
     name_of_cluster: dict[int, str] = {}
     for place in best_first:
         name_of_cluster.setdefault(clusters[place], names[place])
@@ -117,21 +122,22 @@ def read_synonyms(path: str) -> dict[str, str]:
 
 # ---------------------------------------------------------------- relabelling
 
-def nearest_primary_tags(chains: list[Labelled], canonical: dict[str, str], primary: tuple[str, ...], least: float,
-                         embed: Embed | None = None) -> dict[str, str]:
+def nearest_primary_tags(chains: list[Labelled], canonical: dict[str, str], primary: tuple[str, ...],
+                         least: float, embed: Embed | None = None) -> dict[str, str]:
     """{name outside the nine: the nearest of them}, for those at least `least` near."""
     steps = _steps_by_name(chains, canonical)
     others = sorted(set(steps) - set(primary))
     if not others:
         return {}
     near = nearness([*primary, *others], steps, embed)[len(primary):, :len(primary)]  # [others, primary]
-    return {name: primary[int(row.argmax())] for name, row in zip(others, near, strict=True) if row.max() >= least}
+    return {name: primary[int(row.argmax())] for name, row in zip(others, near, strict=True)
+            if row.max() >= least}
 
 
 @dataclass
 class TagMap:
-    """From the labeller's open names to the primary tags. canonical: {open name: the name that stands for it};
-    nearest: {canonical name outside the nine: the nearest of them}."""
+    """From the labeller's open names to the primary tags. canonical: {open name: the name that stands for
+    it}; nearest: {canonical name outside the nine: the nearest of them}."""
     primary: tuple[str, ...]
     canonical: dict[str, str] = field(default_factory=dict)
     nearest: dict[str, str] = field(default_factory=dict)
@@ -150,8 +156,8 @@ class TagMap:
 
 @dataclass
 class PrimaryChains:
-    """Chains in the primary tags, and those with a step that fits none. counts: how often each canonical name came up;
-    agreement: of the tags with a second naming."""
+    """Chains in the primary tags, and those with a step that fits none. counts: how often each canonical name
+    came up; agreement: of the tags with a second naming."""
     kept: list[dict]
     unmapped: list[dict]
     tag_map: TagMap
@@ -161,7 +167,8 @@ class PrimaryChains:
 
 def restrict_to_primary_tags(rows: list[dict], allowed: tuple[str, ...], given: dict[str, str], settings: Tag,
                              merging: bool) -> PrimaryChains:
-    """Merges the names of all steps (the rows' `tags`), picks the nine, or takes `allowed`, and writes every chain in them."""
+    """Merges the names of all steps (the rows' `tags`), picks the nine, or takes `allowed`, and writes every
+    chain in them."""
     chains = [list(zip(row["tags"], row["steps"], strict=True)) for row in rows]
     embed = None
     if merging and settings.encoder:
@@ -189,7 +196,8 @@ def tagged(row: dict, tags: list[str]) -> dict:
 
 
 def agreement(first: list[str], second: list[str]) -> dict[str, float]:
-    """Of two labellings of the same steps: the share that is equal, and Cohen's kappa, which takes chance out."""
+    """Of two labellings of the same steps: the share that is equal, and Cohen's kappa, which takes chance
+    out."""
     from sklearn.metrics import cohen_kappa_score
     if not first:
         return {}

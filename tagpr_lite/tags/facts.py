@@ -1,12 +1,13 @@
 """What can be checked of a chain against the profile it claims to have looked at.
 
-A chain that states wrong numbers about its profile, or quotes words that are not there, should cost reward: it is the
-cheapest proof of flawed reasoning. Claims that are found: the user's past scores, their mean (also rounded) and range,
-how often a label was used, how many items there are, anything in double quotes, which must stand in the profile or in
-the question, and what a past text with such words got.
+A chain that states wrong numbers about its profile, or quotes words that are not there, should cost reward:
+it is the cheapest proof of flawed reasoning. Claims that are found: the user's past scores, their mean (also
+rounded) and range, how often a label was used, how many items there are, anything in double quotes, which
+must stand in the profile or in the question, and what a past text with such words got.
 
-A chain may also say nothing that could be wrong. So every step must have something of what it is about: one that looks
-at the history (its tag says so) a word or number of the profile, any other one of the question or of the profile.
+A chain may also say nothing that could be wrong. So every step must have something of what it is about: one
+that looks at the history (its tag says so) a word or number of the profile, any other one of the question or
+of the profile.
 """
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from .schema import Chain, Step
 STOP = set("this that with from have they them their there about would could should which while where were been "
            "into over than then when what your some such very just only also more most other each will does doing "
            "these those because being after before between through during against under again here both same".split())
-SCORES = re.compile(r"\b(?:scores?|ratings?)(?: (?:are|were|of|was))?:? (\d{1,2}(?:(?:[ ,]+|,? and )\d{1,2})+)", re.I)
+SCORES = re.compile(r"\b(?:scores?|ratings?)(?: (?:are|were|of|was))?:? (\d{1,2}(?:(?:[ ,]+|,? and )\d{1,2})+)",
+                    re.I)
 MEAN = re.compile(r"\b(?:mean|average)(?: score| rating)?(?: of| is|:)? (\d+(?:\.\d+)?)", re.I)
 USUAL = re.compile(r"\busually (\d+)", re.I)
 RANGE = re.compile(r"\b(?:scores?|ratings?)[^.0-9]{0,20} (\d{1,2}) to (\d{1,2})\b", re.I)
@@ -62,8 +64,10 @@ def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
         for number in ITEMS.findall(step.text):
             found.append((f"{number} items", int(number) == len(question.profile)))
         for said, label in GOT.findall(step.text):
-            found.append((f"{said} got {label}", any(
-                i.label == label and all(normalised(q) in normalised(i.text) for q in QUOTE.findall(said)) for i in question.profile)))
+            found.append((f"{said} got {label}",
+                          any(i.label == label
+                              and all(normalised(q) in normalised(i.text) for q in QUOTE.findall(said))
+                              for i in question.profile)))
         for said in QUOTE.findall(step.text):
             if normalised(said):
                 found.append((f'"{said}"', normalised(said) in seen))
@@ -106,9 +110,11 @@ def substance(chain: Chain, question: Question) -> float:
 
     def has(step: Step) -> bool:
         text, looks = normalised(step.text), LOOKS.search(step.tag)
-        return bool(_content(step.text) & (profile if looks else both) or any(label in text for label in labels)
-                    or not looks and normalised(chain.answer) in text
-                    or any(len(normalised(q)) > 2 and normalised(q) in normalised(past if looks else f"{past} {question.input}")
+        return bool(_content(step.text) & (profile if looks else both)
+                    or any(label in text for label in labels) or not looks
+                    and normalised(chain.answer) in text
+                    or any(len(normalised(q)) > 2
+                           and normalised(q) in normalised(past if looks else f"{past} {question.input}")
                            for q in QUOTE.findall(step.text)))
 
     return sum(map(has, chain.steps)) / len(chain.steps)

@@ -1,10 +1,11 @@
-"""Naming steps: a labelling model gives each step of a chain an open verb_noun name, or one out of a closed set.
+"""Naming steps: a labelling model gives each step of a chain an open verb_noun name, or one out of a closed
+set.
 
-A chain's steps are named in one question, and the answer is one line a step. What cannot be read is asked for once more
-under another seed; then the chain has no labels, and chains.py drops it with that reason.
+A chain's steps are named in one question, and the answer is one line a step. What cannot be read is asked for
+once more under another seed; then the chain has no labels, and chains.py drops it with that reason.
 
-Decision: the worked example of the open question has no names that we hope for. Whether `examine_examples` comes up is a
-finding, and a prompt that mentions it would make it one of ours.
+Decision: the worked example of the open question has no names that we hope for. Whether `examine_examples`
+comes up is a finding, and a prompt that mentions it would make it one of ours.
 """
 from __future__ import annotations
 
@@ -41,8 +42,8 @@ def label(model: Answers, chains: list[tuple[str, ...]], seed: int, allowed: tup
     found: list[tuple[str, ...] | None] = [None] * len(chains)
     for turn in range(TURNS):
         missing = [i for i, f in enumerate(found) if f is None]
-        replies = model.ask([_request(chains[i], seed_of(seed, "labels", chains[i], turn), allowed, turn) for i in missing],
-                            tick if not turn else lambda: None)
+        replies = model.ask([_request(chains[i], seed_of(seed, "labels", chains[i], turn), allowed, turn)
+                             for i in missing], tick if not turn else lambda: None)
         for i, reply in zip(missing, replies):
             found[i] = read(reply.text, len(chains[i]), allowed)
     return found
@@ -53,7 +54,8 @@ def _request(steps: tuple[str, ...], seed: int, allowed: tuple[str, ...], turn: 
     if allowed:
         turns = (("user", CLOSED.format(steps=listed, labels=", ".join(allowed))),)
     else:
-        turns = (("user", OPEN.format(steps=EXAMPLE[0])), ("assistant", EXAMPLE[1]), ("user", OPEN.format(steps=listed)))
+        turns = (("user", OPEN.format(steps=EXAMPLE[0])), ("assistant", EXAMPLE[1]),
+                 ("user", OPEN.format(steps=listed)))
     return Request(turns, seed, 24 + 16 * len(steps), 0.0 if not turn else 0.7)
 
 
@@ -62,7 +64,8 @@ def read(text: str, steps: int, allowed: tuple[str, ...] = ()) -> tuple[str, ...
     named = read_lines(text.rpartition("</think>")[2])
     labels = tuple(named.get(n, "") for n in range(1, steps + 1))
     copied = read_lines(EXAMPLE[1]).values()
-    good = (lambda name: name in allowed) if allowed else (lambda name: valid_name(name) and "_" in name and name not in copied)
+    good = (lambda name: name in allowed) if allowed else (lambda name: valid_name(name) and "_" in name
+                                                           and name not in copied)
     return labels if all(map(good, labels)) else None
 
 

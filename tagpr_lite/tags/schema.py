@@ -6,26 +6,29 @@
     </think>
     5
 
-Flat, paired, non-empty steps inside one think block, then the answer; plain text, no new vocabulary. `parse` never
-raises: any string is a Chain or a named Fault, because what a policy writes is data. The form is our choice.
+Flat, paired, non-empty steps inside one think block, then the answer; plain text, no new vocabulary. `parse`
+never raises: any string is a Chain or a named Fault, because what a policy writes is data. The form is our
+choice.
 """
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# Nine primary tags for the time before data exists. Ours: the paper has nine, of which only examine_examples and
-# identify_patterns are known by name (from secondary sources).
+# Nine primary tags for the time before data exists. Ours: the paper has nine, of which only examine_examples
+# and identify_patterns are known by name (from secondary sources).
 PRIMARY = ("understand_task", "examine_examples", "identify_patterns", "infer_preferences", "analyze_query",
            "compare_options", "apply_preferences", "verify_consistency", "conclude")
 
 NAME = re.compile(r"[a-z]+(?:_[a-z]+)*")
 MARK = re.compile(r"<(/?)([a-z]+(?:_[a-z]+)*)>")
 
-FAULTS = {"no_think": "does not begin with <think>", "unclosed_think": "has no single </think> after its <think>",
+FAULTS = {"no_think": "does not begin with <think>",
+          "unclosed_think": "has no single </think> after its <think>",
           "no_steps": "has no step between <think> and </think>", "text_outside": "has text between steps",
-          "bad_pair": "has a tag that is nested, unclosed or closed by another", "empty_step": "has a step without text",
-          "unknown_tag": "uses a tag outside the primary ones", "no_answer": "has no answer after </think>"}
+          "bad_pair": "has a tag that is nested, unclosed or closed by another",
+          "empty_step": "has a step without text", "unknown_tag": "uses a tag outside the primary ones",
+          "no_answer": "has no answer after </think>"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def render(chain: Chain) -> str:
 
 
 def parse(text: str, allowed: tuple[str, ...] | None = PRIMARY) -> Chain | Fault:
-    """The chain that `text` is, or the first fault found. `allowed` None accepts every well-formed tag name."""
+    """The chain that `text` is, or the first fault found. `allowed` None accepts every well-formed tag
+    name."""
     text = text.strip()
     if not text.startswith("<think>"):
         return Fault("no_think")
@@ -95,15 +99,18 @@ FORMS = ("tagged", "untagged", "answer")
 
 
 def in_form(text: str, form: str) -> str:
-    """A chain's text as it is (tagged), with its tags taken off (untagged), or its answer alone: for ablations."""
+    """A chain's text as it is (tagged), with its tags taken off (untagged), or its answer alone: for
+    ablations."""
     if form == "answer":
         return answer_of(text)
     return text if form == "tagged" else MARK.sub(lambda m: m[0] if m[2] == "think" else "", text)
 
 
 def answer_of(text: str) -> str:
-    """What stands after the last </think>; a text without one is all answer (a system that does not reason)."""
-    return text.rpartition("</think>")[2].strip() if "</think>" in text else ("" if "<think>" in text else text.strip())
+    """What stands after the last </think>; a text without one is all answer (a system that does not
+    reason)."""
+    return text.rpartition("</think>")[2].strip() if "</think>" in text else ("" if "<think>" in text
+                                                                              else text.strip())
 
 
 def valid_name(tag: str) -> bool:

@@ -1,4 +1,5 @@
-"""What became of the chains, in numbers: kept and dropped, tags by task, which tag follows which, lengths, cost."""
+"""What became of the chains, in numbers: kept and dropped, tags by task, which tag follows which, lengths,
+cost."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
@@ -12,7 +13,8 @@ START, END = "(start)", "(answer)"
 
 
 def tag_table(kept: list[dict], source: str, found: PrimaryChains) -> dict:
-    """What chains/tags.json holds: the primary tags, how often each occurs, in all and by task, and where they came from."""
+    """What chains/tags.json holds: the primary tags, how often each occurs, in all and by task, and where
+    they came from."""
     tag_map = found.tag_map
     by_task: dict[str, Counter] = defaultdict(Counter)
     for row in kept:
@@ -34,18 +36,21 @@ def tag_table(kept: list[dict], source: str, found: PrimaryChains) -> dict:
     }
 
 
-def summary(kept: list[dict], dropped: list[dict], questions: dict[str, Question], primary: list[str], cost: dict) -> dict:
+def summary(kept: list[dict], dropped: list[dict], questions: dict[str, Question], primary: list[str],
+            cost: dict) -> dict:
     """What chains/stats.json holds. questions: {id: the question}, of all rows."""
     count = lambda rows, key: dict(sorted(Counter(key(r) for r in rows).items()))
     reasons: dict[str, Counter] = defaultdict(Counter)
     for row in dropped:
         reasons[row["reason"].partition(":")[0]][row["task"]] += 1
     words = [len(length_units(" ".join(r["steps"]), questions[r["id"]].task.language)) for r in kept]
-    return {"kept": {"chains": len(kept), "questions": len({r["id"] for r in kept}), "users": len({r["user"] for r in kept}),
-                     "by_task": count(kept, lambda r: r["task"]), "by_kind": count(kept, lambda r: r["kind"])},
-            "dropped": {why: dict(sorted(c.items())) for why, c in sorted(reasons.items(), key=lambda x: -x[1].total())},
-            "transitions": transitions(kept, primary),
-            "steps": spread([len(r["steps"]) for r in kept]), "words": spread(words), "cost": cost}
+    return {"kept": {"chains": len(kept), "questions": len({r["id"] for r in kept}),
+                     "users": len({r["user"] for r in kept}), "by_task": count(kept, lambda r: r["task"]),
+                     "by_kind": count(kept, lambda r: r["kind"])},
+            "dropped": {why: dict(sorted(c.items())) for why,
+                        c in sorted(reasons.items(), key=lambda x: -x[1].total())},
+            "transitions": transitions(kept, primary), "steps": spread([len(r["steps"]) for r in kept]),
+            "words": spread(words), "cost": cost}
 
 
 def transitions(kept: list[dict], primary: list[str]) -> dict[str, dict[str, int]]:
@@ -61,4 +66,5 @@ def transitions(kept: list[dict], primary: list[str]) -> dict[str, dict[str, int
 def spread(values: list[int]) -> dict[str, float]:
     """Least, quartiles and most."""
     low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values * 3]
-    return {"least": min(values), "quarter": low, "median": middle, "three_quarters": high, "most": max(values)}
+    return {"least": min(values), "quarter": low, "median": middle, "three_quarters": high,
+            "most": max(values)}

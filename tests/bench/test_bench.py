@@ -29,7 +29,8 @@ def test_the_made_up_lamp3_file_is_valid_seeded_and_of_the_size_asked_for(tmp_pa
     questions = list(read_questions(path, *read_outputs(tmp_path / "a" / "dev_outputs.json")))
     items = [item for q in questions for item in q.profile]
     assert len(questions) == n and 500_000 <= path.stat().st_size < 1_000_000
-    assert 99 <= min(len(q.profile) for q in questions) and 600 < sum(len(i.text) for i in items) / len(items) < 1000
+    assert 99 <= min(len(q.profile) for q in questions) and 600 < sum(len(i.text)
+                                                                      for i in items) / len(items) < 1000
 
 
 def test_the_convert_benchmark_prints_one_json_object():
@@ -83,7 +84,8 @@ def test_every_figure_is_there_and_the_ratios_are_of_these_figures(found):
 def test_both_hold_the_same_weights_and_trl_takes_more_beside_them(found):
     ours, trl = found["ours"], found["trl"]
     assert ours["peak_mb"]["held"] == trl["peak_mb"]["held"]
-    assert all(ours["peak_mb"]["held"] < ours["peak_mb"][p] <= ours["peak_mb"]["step"] for p in ("rollout", "update"))
+    assert all(ours["peak_mb"]["held"] < ours["peak_mb"][p] <= ours["peak_mb"]["step"]
+               for p in ("rollout", "update"))
     assert trl["peak_mb"]["update"] > ours["peak_mb"]["update"]
     assert trl["gflop"]["update"] > ours["gflop"]["update"] > 0 < ours["gflop"]["rollout"]
 
@@ -166,7 +168,8 @@ def test_the_matmul_rate_is_the_best_of_its_shapes(monkeypatch):
     clock = iter(range(10**6))
     monkeypatch.setattr(bench_measure, "now", lambda: next(clock))  # each look takes a second: one product, three looks
     config = loop.base_of(side.model).config
-    largest = max(P * config.hidden_size * config.intermediate_size, P // 4 * config.hidden_size * config.vocab_size)
+    largest = max(P * config.hidden_size * config.intermediate_size,
+                  P // 4 * config.hidden_size * config.vocab_size)
     assert bench_measure.matmul_rate(side.model, P, repeat=1, seconds=1.5) == pytest.approx(2 * largest / 3)
 
 

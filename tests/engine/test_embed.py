@@ -34,8 +34,8 @@ def test_a_sentence_encoder_folder_pools_as_it_says(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"))
     torch.manual_seed(0)
-    bert = BertModel(BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                                intermediate_size=64)).eval()
+    bert = BertModel(BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=2,
+                                num_attention_heads=2, intermediate_size=64)).eval()
     tokenizer.save_pretrained(tmp_path / "bert")
     bert.save_pretrained(tmp_path / "bert")
     got = encoder(str(tmp_path / "bert"), Model())(["a shy bride", "robots"])

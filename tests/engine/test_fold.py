@@ -1,4 +1,5 @@
-"""Folded layers compute what base and adapters compute, leave no trace, and take what is in use at the time."""
+"""Folded layers compute what base and adapters compute, leave no trace, and take what is in use at the
+time."""
 import pytest
 import torch
 import torch.nn.functional as F

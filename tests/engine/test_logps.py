@@ -32,7 +32,8 @@ def test_log_probs_entropy_and_gradient_equal_autograds():
     mine = HIDDEN.clone().requires_grad_()
     logps, entropy = Chosen.apply(mine, TOKENS, HEAD, TEMPERATURE)
     (logps * weights + 0 * entropy.detach()).sum().backward()
-    assert torch.allclose(logps.double(), want[torch.arange(64), TOKENS], atol=1e-5) and not entropy.requires_grad
+    assert torch.allclose(logps.double(), want[torch.arange(64), TOKENS],
+                          atol=1e-5) and not entropy.requires_grad
     assert torch.allclose(entropy.double(), -(want.exp() * want).sum(-1), atol=2e-5)
     assert torch.allclose(mine.grad.double(), exact.grad, atol=1e-6)
 
@@ -54,8 +55,9 @@ def test_logits_are_gone_when_the_forward_ends():
 def test_a_head_that_learns_is_refused():
     """Its gradient would be lost without a word."""
     from transformers import LlamaConfig, LlamaForCausalLM
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                                         num_attention_heads=2, tie_word_embeddings=False))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16,
+                                         num_hidden_layers=1, num_attention_heads=2,
+                                         tie_word_embeddings=False))
     hidden, ids = torch.randn(1, 3, 16), torch.zeros(1, 3, dtype=torch.long)
     with pytest.raises(UserError, match="frozen"):
         token_logps(model, hidden, ids, ids == 0)

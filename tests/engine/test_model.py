@@ -46,8 +46,8 @@ def test_unpacked_weights_give_the_same_numbers(loaded):
 
 
 def test_nf4_computes_in_the_same_type_on_every_cpu():
-    """bitsandbytes repacks weights for bf16 products in the first forward of eval mode, where a CPU has instructions for
-    it: sampling and scoring would then round to 8 bits what training computes in fp32."""
+    """bitsandbytes repacks weights for bf16 products in the first forward of eval mode, where a CPU has
+    instructions for it: sampling and scoring would then round to 8 bits what training computes in fp32."""
     model, _ = engine.load(TINY)
     layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear4bit)]
     before = [layer.weight.data.clone() for layer in layers]
@@ -61,7 +61,8 @@ def test_tokenizer_round_trip_and_chat_template(loaded):
     _, tokenizer = loaded
     text = 'Ünïcode "quotes" <think>\n日本 \U0001f600'
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], add_generation_prompt=True, return_dict=False)
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], add_generation_prompt=True,
+                                        return_dict=False)
     assert tokenizer.eos_token_id in ids
 
 

@@ -23,8 +23,9 @@ from tagpr_lite.engine.sample import prefill, sample
 DEVICE, _ = placement()
 SHAPE = dict(vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256)
-FAMILIES = {"qwen3": (Qwen3Config, Qwen3ForCausalLM, dict(head_dim=16)), "llama": (LlamaConfig, LlamaForCausalLM, {}),
-            "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}), "mistral": (MistralConfig, MistralForCausalLM, dict(sliding_window=None)),
+FAMILIES = {"qwen3": (Qwen3Config, Qwen3ForCausalLM, dict(head_dim=16)),
+            "llama": (LlamaConfig, LlamaForCausalLM, {}), "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
+            "mistral": (MistralConfig, MistralForCausalLM, dict(sliding_window=None)),
             "phi3": (Phi3Config, Phi3ForCausalLM, dict(pad_token_id=0))}
 TEMPERATURE = 0.7
 
@@ -55,8 +56,12 @@ def classic(model, prompt, completions, weights):
     model.config._attn_implementation = model.get_base_model().config._attn_implementation = "sdpa"
     out = []
     for c, w in zip(completions, weights):
-        logits = model(input_ids=torch.tensor([prompt + c], device=DEVICE), use_cache=False).logits[0, len(prompt) - 1:-1]
-        lp = torch.log_softmax(logits.float() / TEMPERATURE, -1).gather(-1, torch.tensor(c, device=DEVICE)[:, None])[:, 0]
+        logits = model(input_ids=torch.tensor([prompt + c], device=DEVICE), use_cache=False).logits[0,
+                                                                                                    len(prompt) - 1:-1]
+        lp = torch.log_softmax(logits.float() / TEMPERATURE, -1).gather(-1,
+                                                                        torch.tensor(c, device=DEVICE)[:,
+                                                                                                       None])[:,
+                                                                                                              0]
         (lp * w).sum().backward()
         out.append(lp.detach())
     grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -105,7 +110,8 @@ def test_shared_and_repeated_key_heads_are_the_same(layout, monkeypatch):
 
 
 def test_kept_checkpoints_the_prompt_alone():
-    """A layer's forward runs twice for the prompt, once for each micro-batch; `two_phase` runs all of them twice."""
+    """A layer's forward runs twice for the prompt, once for each micro-batch; `two_phase` runs all of them
+    twice."""
     for layout, want in (("kept", 2 + 2), ("two_phase", 2 + 2 * 2)):
         model, seen = build("llama").train(), []
         model.get_base_model().activation_checkpointing_enable()
@@ -133,7 +139,8 @@ def test_greedy_decoding_equals_generate(family):
     base = model.get_base_model()
     base.config._attn_implementation = "sdpa"
     for prompt, rows in zip(prompts, ours):
-        want = base.generate(torch.tensor([prompt], device=DEVICE), attention_mask=torch.ones(1, len(prompt), device=DEVICE), do_sample=False,
+        want = base.generate(torch.tensor([prompt], device=DEVICE),
+                             attention_mask=torch.ones(1, len(prompt), device=DEVICE), do_sample=False,
                              max_new_tokens=12, eos_token_id=None, pad_token_id=0)[0, len(prompt):].tolist()
         assert rows[0].ids == rows[1].ids == want
 

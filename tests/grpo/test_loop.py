@@ -1,4 +1,5 @@
-"""The GRPO loop on the tiny model: what a step computes, and that nothing about how it is cut up changes it."""
+"""The GRPO loop on the tiny model: what a step computes, and that nothing about how it is cut up changes
+it."""
 import weakref
 from dataclasses import replace
 
@@ -19,7 +20,9 @@ from tagpr_lite.tags.schema import PRIMARY
 
 @pytest.fixture
 def conf(tmp_path):
-    return config.load("smoke", [f"results={tmp_path}", "name=r", "grpo.completion=20", "grpo.prompts=2", "grpo.beta=0.1"])
+    return config.load("smoke",
+                       [f"results={tmp_path}", "name=r", "grpo.completion=20", "grpo.prompts=2",
+                        "grpo.beta=0.1"])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,8 @@ def groups_of(conf, model, tokenizer, questions, rewards=None):
 
 
 def gradient(conf, model, groups):
-    weights = loop.losses.token_weights(conf.grpo.loss, torch.tensor([len(s.ids) for g in groups for s in g.samples]), 20)
+    weights = loop.losses.token_weights(conf.grpo.loss,
+                                        torch.tensor([len(s.ids) for g in groups for s in g.samples]), 20)
     stats = [loop.update_group(conf, model, g, w) for g, w in zip(groups, weights.split(4))]
     params = engine.adapter_parameters(model, loop.POLICY)
     grads = {n: p.grad.clone() for n, p in params.items()}
@@ -104,7 +108,8 @@ def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
 
 
 def test_end_tokens_are_trained(conf, questions, tmp_path, monkeypatch):
-    """A sample that ended carries its end token, and that token's log-prob is among those that are trained on."""
+    """A sample that ended carries its end token, and that token's log-prob is among those that are trained
+    on."""
     model, tokenizer = policy(conf, tmp_path)
     written = [s.ids[8] for g in groups_of(conf, model, tokenizer, questions) for s in g.samples]
     monkeypatch.setattr(loop, "end_tokens", lambda *_: {written[0]})
@@ -129,7 +134,8 @@ def test_groups_without_signal_are_skipped(conf, questions, tmp_path):
 
 def test_tasks_take_turns_and_every_question_of_a_task_comes_once_a_pass(questions):
     few = [replace(q, id=f"few-{n}", task="LaMP_4") for n, q in enumerate(questions[:3])]
-    pick = lambda seed: [q for i in range(len(questions) // 2) for q in loop.pick(questions + few, seed, "guided", i, 4)]
+    pick = lambda seed: [q for i in range(len(questions) // 2)
+                         for q in loop.pick(questions + few, seed, "guided", i, 4)]
     got = pick(0)
     tasks = sorted({q.task for q in questions + few})
     assert [q.task for q in got[:2 * len(tasks)]] == tasks * 2
@@ -140,15 +146,18 @@ def test_tasks_take_turns_and_every_question_of_a_task_comes_once_a_pass(questio
     assert got != pick(1)
 
 
-def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, questions, tmp_path, monkeypatch):
+def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, questions, tmp_path,
+                                                                        monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
     seen = []
     monkeypatch.setattr(loop, "experience", lambda *_: [])
     monkeypatch.setattr(loop, "summary", lambda _: {"reward": 0.0, "task": 0.0})
-    monkeypatch.setattr(loop, "update", lambda c, m, g, optimizer, p: seen.append(optimizer.param_groups[0]["lr"]) or {"kl": 0.0})
+    monkeypatch.setattr(loop, "update", lambda c, m, g, optimizer,
+                        p: seen.append(optimizer.param_groups[0]["lr"]) or {"kl": 0.0})
     conf.grpo.self_check = False
     for lr in (0.0, 3e-4):
-        loop.train(conf, tmp_path, loop.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr), model, tokenizer, questions, PRIMARY)
+        loop.train(conf, tmp_path, loop.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr), model, tokenizer,
+                   questions, PRIMARY)
     assert seen == pytest.approx([r * n / 3 for r in (conf.grpo.lr, 3e-4) for n in (1, 2, 3, 3)])
 
 
@@ -176,8 +185,8 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
     run(tmp_path / "cut")
     a, b = (tmp_path / f / "guided" / "adapter" / "adapter_model.safetensors" for f in ("whole", "cut"))
     assert a.read_bytes() == b.read_bytes()
-    rows = [[{k: v for k, v in r.items() if k not in ("seconds", "peak_gib")} for r in runs.read_metrics(tmp_path / f, "guided")]
-            for f in ("whole", "cut")]
+    rows = [[{k: v for k, v in r.items() if k not in ("seconds", "peak_gib")}
+             for r in runs.read_metrics(tmp_path / f, "guided")] for f in ("whole", "cut")]
     assert rows[0] == rows[1] and [r["index"] for r in rows[0]] == [0, 1, 2, 3]
 
 
@@ -185,7 +194,8 @@ def test_the_reference_never_moves(conf, questions, tmp_path):
     model, tokenizer = policy(conf, tmp_path)
     ref = {n: p.detach().clone() for n, p in engine.adapter_parameters(model, loop.REF).items()}
     params = engine.adapter_parameters(model, loop.POLICY)
-    loop.update(conf, model, groups_of(conf, model, tokenizer, questions), torch.optim.AdamW(params.values(), lr=0.1), params)
+    loop.update(conf, model, groups_of(conf, model, tokenizer, questions),
+                torch.optim.AdamW(params.values(), lr=0.1), params)
     assert all(torch.equal(ref[n], p) for n, p in engine.adapter_parameters(model, loop.REF).items())
 
 
@@ -202,13 +212,15 @@ def test_every_layout_gives_the_loop_the_same_gradient(conf, questions, tmp_path
 
 @pytest.mark.parametrize("layout", ["two_phase", "kept", "recompute"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, questions, tmp_path, layout, checkpointing):
+def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, questions, tmp_path, layout,
+                                                                     checkpointing):
     conf.grpo.layout = layout
     model, tokenizer = policy(conf, tmp_path)
     if checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     seen, found = [], {}
-    model.get_base_model().model.embed_tokens.register_forward_hook(lambda _, args, out: seen.append(args[0].shape[1]))
+    model.get_base_model().model.embed_tokens.register_forward_hook(lambda _, args,
+                                                                    out: seen.append(args[0].shape[1]))
     for conf.grpo.once in (False, True):
         seen.clear()
         groups = loop.rollout(conf, "guided", model, tokenizer, questions[:2], index=0)
@@ -224,12 +236,14 @@ def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, quest
 
 
 def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeypatch):
-    """PRMU's scores run against the task's; the guard sees it step by step, and in the end nobody asks PRMU any more."""
+    """PRMU's scores run against the task's; the guard sees it step by step, and in the end nobody asks PRMU
+    any more."""
     model, tokenizer = policy(conf, tmp_path)
     group = loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
     asked = []
     guard = Guard(0.6, GRPO(), lambda _: None)
-    stage = loop.Stage("guided", 3, 1.0, 0.0, 0.4, lambda q, c: asked.append(q) or torch.linspace(0, 1, len(c)), guard)
+    stage = loop.Stage("guided", 3, 1.0, 0.0, 0.4, lambda q, c: asked.append(q)
+                       or torch.linspace(0, 1, len(c)), guard)
     made = iter([Terms(0.9, 1.0, 0.0), Terms(0.6, 0.0, 0.0), Terms(0.4, 1.0, 0.0), Terms(0.1, 1.0, 0.0)])
     monkeypatch.setattr(loop, "terms", lambda *_: next(made))
     loop.reward(conf, stage, group, tokenizer, PRIMARY)
@@ -259,14 +273,17 @@ def test_a_prompt_forwarded_once_needs_a_layout_of_its_own(conf, questions, tmp_
         loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)
 
 
-def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions, tmp_path, monkeypatch, capsys):
+def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions, tmp_path, monkeypatch,
+                                                                capsys):
     model, tokenizer = policy(conf, tmp_path)
     groups = groups_of(conf, model, tokenizer, questions)
-    params, weights, real = engine.adapter_parameters(model, loop.POLICY), torch.full((4,), 0.1), loop.token_logps
+    params, weights, real = engine.adapter_parameters(model, loop.POLICY), torch.full((4,),
+                                                                                      0.1), loop.token_logps
     failed = []
 
     def short_of_memory(*args):
-        """Fails on the second forward of three completions or more: the first group's gradient is there by then."""
+        """Fails on the second forward of three completions or more: the first group's gradient is there by
+        then."""
         logps = real(*args)
         if args[2].shape[0] > 2 and loop.POLICY in args[0].active_adapters and len(failed) < 2:
             failed.append(args[2].shape)
@@ -291,7 +308,8 @@ def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions,
     assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
 
 
-def test_nothing_of_a_micro_batch_lives_on_into_the_backward_of_the_prompt(conf, questions, tmp_path, monkeypatch):
+def test_nothing_of_a_micro_batch_lives_on_into_the_backward_of_the_prompt(conf, questions, tmp_path,
+                                                                           monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
     group = groups_of(conf, model, tokenizer, questions)[0]
     made, alive, real, backward = [], [], loop.token_logps, prefix.SharedPrefix.backward
@@ -315,7 +333,8 @@ def test_the_self_check_looks_at_tails_only(conf, questions, tmp_path, monkeypat
     model, tokenizer = policy(conf, tmp_path)
     groups, seen = groups_of(conf, model, tokenizer, questions), []
     monkeypatch.setattr(loop, "CHECKED", (9, 5))
-    monkeypatch.setattr(loop, "self_check", lambda model, params, prompt, rows, *more: seen.append((prompt, rows)) or {})
+    monkeypatch.setattr(loop, "self_check", lambda model, params, prompt, rows,
+                        *more: seen.append((prompt, rows)) or {})
     loop.check(conf, model, {}, groups)
     assert seen == [(groups[0].prompt[-9:], [s.ids[-5:] for s in groups[0].samples[:2]])]
 
@@ -332,7 +351,8 @@ def test_out_of_memory_with_one_completion_is_one_line_of_advice(conf, questions
         loop.replayed(conf, model, groups[0], torch.ones(4), engine.adapter_parameters(model, loop.POLICY))
 
 
-def test_the_self_check_passes_on_what_is_right_and_stops_what_is_not(conf, questions, tmp_path, monkeypatch, capsys):
+def test_the_self_check_passes_on_what_is_right_and_stops_what_is_not(conf, questions, tmp_path, monkeypatch,
+                                                                      capsys):
     model, tokenizer = policy(conf, tmp_path)
     groups = groups_of(conf, model, tokenizer, questions)
     params = engine.adapter_parameters(model, loop.POLICY)
@@ -369,9 +389,10 @@ def test_groups_without_signal_are_replaced_within_a_bound(conf, questions, tmp_
 
 def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_path, monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
-    monkeypatch.setattr(loop.losses, "has_signal", lambda rewards: torch.ones(rewards.shape[:-1], dtype=torch.bool))
+    monkeypatch.setattr(loop.losses, "has_signal",
+                        lambda rewards: torch.ones(rewards.shape[:-1], dtype=torch.bool))
     for p in engine.adapter_parameters(model, loop.REF).values():
         p.data += 0.1
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
-        loop.train(conf, tmp_path / "run", loop.Stage("guided", 1, 1.0, 1.0, 0.0, from_ref=True), model, tokenizer,
-                   questions, PRIMARY)
+        loop.train(conf, tmp_path / "run", loop.Stage("guided", 1, 1.0, 1.0, 0.0, from_ref=True), model,
+                   tokenizer, questions, PRIMARY)

@@ -24,7 +24,8 @@ def test_groups_without_differences_carry_no_signal():
 def test_policy_loss_by_hand(ratio, advantage, want, slope):
     logp = torch.tensor([[math.log(ratio) - 3]], requires_grad=True)
     mask = torch.ones(1, 1, dtype=torch.bool)
-    loss = losses.policy_loss("dapo", logp, torch.tensor([[-3.0]]), torch.tensor([advantage]), mask, 0.2, 0.28)
+    loss = losses.policy_loss("dapo", logp, torch.tensor([[-3.0]]), torch.tensor([advantage]), mask, 0.2,
+                              0.28)
     loss.sum().backward()
     assert loss.item() == pytest.approx(want, abs=1e-6) and logp.grad.item() == pytest.approx(slope, abs=1e-6)
 
@@ -73,7 +74,8 @@ def test_losses_equal_trl(kind, beta):
     adv, lengths = torch.randn(4, generator=g), torch.tensor([7, 3, 5, 1])
     mask = torch.arange(7)[None] < lengths[:, None]
     ours_at, theirs_at = (logp.clone().requires_grad_() for _ in range(2))
-    per_token = losses.policy_loss(kind, ours_at, old, adv, mask, 0.2, 0.28) + beta * losses.kl_to_reference(ours_at, ref)
+    per_token = losses.policy_loss(kind, ours_at, old, adv, mask, 0.2,
+                                   0.28) + beta * losses.kl_to_reference(ours_at, ref)
     ours = (per_token * mask * losses.token_weights(kind, lengths, 7)[:, None]).sum()
     theirs = trl_loss(kind, theirs_at, old, ref, adv, mask, beta)
     ours.backward()

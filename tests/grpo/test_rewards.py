@@ -12,7 +12,8 @@ from tagpr_lite.tags.teachers import template
 
 PROFILE = (Item("a", "good soap", "5", "2001"), Item("b", "bad soap", "4", "2002"))
 Q = Question("q", TASKS["LaMP_3"], "u", TASKS["LaMP_3"].instruction + " A nice bar.", "4", PROFILE, (0,))
-STEPS = ["<examine_examples>Past scores 5 4, mean 4.5.</examine_examples>", '<analyze_query>"nice" sounds positive.</analyze_query>',
+STEPS = ["<examine_examples>Past scores 5 4, mean 4.5.</examine_examples>",
+         '<analyze_query>"nice" sounds positive.</analyze_query>',
          "<apply_preferences>A fair user: 4.</apply_preferences>"]
 
 
@@ -56,47 +57,69 @@ def written(*steps, answer="4"):
     return text([f"<{tag}>{said}</{tag}>" for tag, said in steps], answer)
 
 
-HONEST = [text(), written(("examine_examples", "The user gave 5 and 4, a good soap and a bad one."),
-                        ("analyze_query", "This is a nice bar."), ("conclude", "So 4.")),
-          written(("identify_patterns", "Even a bad soap got a 4."), ("infer_preferences", "The user is mild about soap."),
-                ("analyze_query", '"A nice bar" is praise.'), ("conclude", "A 4 or a 5, and rather 4.")),
-          written(("understand_task", "A score for a nice bar."), ("examine_examples", 'They wrote "good soap" and gave 5.'),
-                ("compare_options", "4 for a bad one, 5 for a good one."), ("apply_preferences", "This one is between: 4.")),
-          written(("examine_examples", "2 past reviews, average 4.5."), ("identify_patterns", "Ratings go from 4 to 5."),
-                ("analyze_query", "The bar is nice, no more is said."), ("verify_consistency", "4 is within their range."))]
+HONEST = [text(),
+          written(("examine_examples", "The user gave 5 and 4, a good soap and a bad one."),
+                  ("analyze_query", "This is a nice bar."), ("conclude", "So 4.")),
+          written(("identify_patterns", "Even a bad soap got a 4."),
+                  ("infer_preferences", "The user is mild about soap."),
+                  ("analyze_query", '"A nice bar" is praise.'), ("conclude", "A 4 or a 5, and rather 4.")),
+          written(("understand_task", "A score for a nice bar."),
+                  ("examine_examples", 'They wrote "good soap" and gave 5.'),
+                  ("compare_options", "4 for a bad one, 5 for a good one."),
+                  ("apply_preferences", "This one is between: 4.")),
+          written(("examine_examples", "2 past reviews, average 4.5."),
+                  ("identify_patterns", "Ratings go from 4 to 5."),
+                  ("analyze_query", "The bar is nice, no more is said."),
+                  ("verify_consistency", "4 is within their range."))]
 E, A, C, P = "examine_examples", "analyze_query", "conclude", "identify_patterns"
-DEGENERATE = {
-    "nothing": "", "answer alone": "4", "empty think": "<think>\n</think>\n4", "never closed": "<think>\n" + STEPS[0],
-    "no think": "\n".join(STEPS) + "\n4", "no answer": text(answer=""), "two thinks": text() + text(),
-    "untagged": "<think>\nPast scores 5 4, so 4.\n</think>\n4", "empty steps": written((E, ""), (A, " "), (C, "")),
-    "text between": text([STEPS[0], "and so", *STEPS[1:]]), "text before": "Sure! " + text(),
-    "nested": text([f"<{C}>{STEPS[0]}</{C}>", *STEPS[1:]]), "crossed": text(["<conclude>So</analyze_query>", *STEPS]),
-    "unknown tag": written(("ponder", "Past scores 5 4."), (A, "A nice bar."), (C, "So 4.")),
-    "one step": written((C, "So 4.")), "one tag": written((A, "A nice bar."), (A, "A soap."), (A, "So 4.")),
-    "tag names as text": written((E, "examine examples"), (P, "identify patterns"), (A, "analyze query"), (C, "conclude")),
-    "announces": written((E, "I look at the examples."), (P, "I identify the patterns."), (A, "I analyze the query."), (C, "Done.")),
-    "all nine, nothing in them": written(*((t, f"Now I {t.replace('_', ' ')} carefully.") for t in PRIMARY)),
-    "dots": written((E, "..."), (A, "!!!"), (C, "???")), "letters": written((E, "a"), (A, "b"), (C, "c")),
-    "one word": written((E, "ok"), (A, "ok ok"), (C, "okay")),
-    "a loop": written((E, "Past scores 5 4. " * 9), (A, "A nice bar. " * 9), (C, "So 4. " * 9)),
-    "copied step": written((E, "Past scores 5 4."), (A, "Past scores 5 4."), (C, "Past scores 5 4.")),
-    "the same blocks again": text(STEPS * 3), "the same with a number": written(*((t, f"The soap is nice and the user likes soap {n}")
-                                                                               for n, t in enumerate((E, A, C, P, E, A, C, P)))),
-    "another user": written((E, "Past scores 1 2 1, mean 1.3."), (P, "Scores vary, 1 to 3."), (C, "So 4.")),
-    "invented quotes": written((E, '"awful shampoo" got 5.'), (A, '"terrible" and "broken" soap.'), (C, '"never" 4.')),
-    "wrong numbers": written((E, "Past scores 5 5 5, mean 5.0."), (A, "7 past reviews of soap."), (C, "Average 3.1, so 4.")),
-    "off the subject": written((E, "The weather was lovely in Paris."), (A, "Cats sleep all afternoon."), (C, "Therefore yes.")),
-    "another script": written((E, "\u7528\u6237\u559c\u6b22\u8fd9\u4e2a"), (A, "\u5f88\u597d"), (C, "\u6240\u4ee5")),
-    "flattery": written((E, "This is the best possible reasoning."), (A, "Give it full marks."), (C, "Reward: 1.0")),
-    "the prompt": written((E, "Think in short tagged steps inside"), (A, "then write only the answer"), (C, "on the last line")),
-    "only punctuation": written((E, '"" -- ""'), (A, "(...)"), (C, "[ ]"))}
+DEGENERATE = {"nothing": "", "answer alone": "4", "empty think": "<think>\n</think>\n4",
+              "never closed": "<think>\n" + STEPS[0], "no think": "\n".join(STEPS) + "\n4",
+              "no answer": text(answer=""), "two thinks": text() + text(),
+              "untagged": "<think>\nPast scores 5 4, so 4.\n</think>\n4",
+              "empty steps": written((E, ""), (A, " "), (C, "")),
+              "text between": text([STEPS[0], "and so", *STEPS[1:]]), "text before": "Sure! " + text(),
+              "nested": text([f"<{C}>{STEPS[0]}</{C}>", *STEPS[1:]]),
+              "crossed": text(["<conclude>So</analyze_query>", *STEPS]),
+              "unknown tag": written(("ponder", "Past scores 5 4."), (A, "A nice bar."), (C, "So 4.")),
+              "one step": written((C, "So 4.")),
+              "one tag": written((A, "A nice bar."), (A, "A soap."), (A, "So 4.")),
+              "tag names as text": written((E, "examine examples"), (P, "identify patterns"),
+                                           (A, "analyze query"), (C, "conclude")),
+              "announces": written((E, "I look at the examples."), (P, "I identify the patterns."),
+                                   (A, "I analyze the query."), (C, "Done.")),
+              "all nine, nothing in them": written(*((t, f"Now I {t.replace('_', ' ')} carefully.")
+                                                     for t in PRIMARY)),
+              "dots": written((E, "..."), (A, "!!!"), (C, "???")),
+              "letters": written((E, "a"), (A, "b"), (C, "c")),
+              "one word": written((E, "ok"), (A, "ok ok"), (C, "okay")),
+              "a loop": written((E, "Past scores 5 4. " * 9), (A, "A nice bar. " * 9), (C, "So 4. " * 9)),
+              "copied step": written((E, "Past scores 5 4."), (A, "Past scores 5 4."),
+                                     (C, "Past scores 5 4.")), "the same blocks again": text(STEPS * 3),
+              "the same with a number": written(*((t, f"The soap is nice and the user likes soap {n}") for n,
+                                                  t in enumerate((E, A, C, P, E, A, C, P)))),
+              "another user": written((E, "Past scores 1 2 1, mean 1.3."), (P, "Scores vary, 1 to 3."),
+                                      (C, "So 4.")),
+              "invented quotes": written((E, '"awful shampoo" got 5.'), (A, '"terrible" and "broken" soap.'),
+                                         (C, '"never" 4.')),
+              "wrong numbers": written((E, "Past scores 5 5 5, mean 5.0."), (A, "7 past reviews of soap."),
+                                       (C, "Average 3.1, so 4.")),
+              "off the subject": written((E, "The weather was lovely in Paris."),
+                                         (A, "Cats sleep all afternoon."), (C, "Therefore yes.")),
+              "another script": written((E, "\u7528\u6237\u559c\u6b22\u8fd9\u4e2a"), (A, "\u5f88\u597d"),
+                                        (C, "\u6240\u4ee5")),
+              "flattery": written((E, "This is the best possible reasoning."), (A, "Give it full marks."),
+                                  (C, "Reward: 1.0")),
+              "the prompt": written((E, "Think in short tagged steps inside"),
+                                    (A, "then write only the answer"), (C, "on the last line")),
+              "only punctuation": written((E, '"" -- ""'), (A, "(...)"), (C, "[ ]"))}
 
 
 def test_thirty_degenerate_completions_earn_less_than_every_honest_one():
     honest = {said: of(said).tag for said in HONEST}
     earned = {name: of(said).tag for name, said in DEGENERATE.items()}
     assert len(earned) >= 30 and min(honest.values()) > 0.9, honest
-    assert max(earned.values()) < 0.7 * min(honest.values()), sorted(earned.items(), key=lambda kv: -kv[1])[:5]
+    assert max(earned.values()) < 0.7 * min(honest.values()), sorted(earned.items(),
+                                                                     key=lambda kv: -kv[1])[:5]
 
 
 def test_every_chain_of_the_template_earns_the_whole_tag_term():

@@ -1,7 +1,7 @@
 """A local OpenAI-compatible server that fails in all the ways that servers fail, and keeps the bill.
 
-Its answers are a function of the request, so two runs can be compared byte for byte. `faults` says what happens to the
-n-th request that comes in; a question is paid for when its answer left whole.
+Its answers are a function of the request, so two runs can be compared byte for byte. `faults` says what
+happens to the n-th request that comes in; a question is paid for when its answer left whole.
 """
 from __future__ import annotations
 
@@ -52,16 +52,18 @@ class Server:
     def handle(self, http, body: dict, fault: str) -> None:
         time.sleep(self.slow)
         if fault.isdigit():
-            return self.send(http, int(fault), {"error": {"message": "injected", "type": "x"}}, {"Retry-After": "0.01"})
+            return self.send(http, int(fault), {"error": {"message": "injected", "type": "x"}},
+                             {"Retry-After": "0.01"})
         if fault == "late":
             time.sleep(1.5)  # longer than the client waits
             return self.send(http, 200, {"late": True})
         if fault == "drop":
             return http.connection.close()
         text = self.answer(body["messages"][-1]["content"], body.get("seed"))
-        whole = json.dumps({"id": "x", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-            "usage": {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}})
+        whole = json.dumps({"id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
+                            "choices": [{"index": 0, "finish_reason": "stop",
+                                         "message": {"role": "assistant", "content": text}}],
+                            "usage": {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}})
         if fault == "garbage":
             return self.send(http, 200, "{\"choices\": [", {})
         if fault == "html":
@@ -69,7 +71,8 @@ class Server:
         if fault == "empty":
             return self.send(http, 200, {"choices": []})
         if fault == "null":
-            return self.send(http, 200, json.loads(whole) | {"choices": [{"index": 0, "message": {"role": "assistant", "content": None}}]})
+            return self.send(http, 200, json.loads(whole)
+                             | {"choices": [{"index": 0, "message": {"role": "assistant", "content": None}}]})
         if fault == "cut":
             return self.send(http, 200, whole[:len(whole) // 2], {"Content-Length": str(len(whole))})
         with self.lock:
@@ -80,7 +83,8 @@ class Server:
         data = (content if isinstance(content, str) else json.dumps(content)).encode()
         try:
             http.send_response(status)
-            for key, value in ({"Content-Type": "application/json", "Content-Length": str(len(data))} | (headers or {})).items():
+            for key, value in ({"Content-Type": "application/json", "Content-Length": str(len(data))}
+                               | (headers or {})).items():
                 http.send_header(key, value)
             http.end_headers()
             http.wfile.write(data)

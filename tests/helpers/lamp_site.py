@@ -15,12 +15,13 @@ PAGE = b"\n<!DOCTYPE html><html><body>Not here, but 200 all the same</body></htm
 
 
 class Site:
-    """A server of `files` {path: bytes} that keeps a log of (path, Range, If-Range) and misbehaves as told by `next`.
+    """A server of `files` {path: bytes} that keeps a log of (path, Range, If-Range) and misbehaves as told by
+    `next`.
 
-    next: one word for each coming request, then it behaves: "cut 100" closes the connection after 100 bytes of the
-    body, "stall 100" says nothing more after them, "page" sends a web page with status 200, "503" answers so, "all"
-    ignores Range, "bare" sends no Content-Length, "gzip" says that the body is packed, "shift" sends a range one byte
-    further on, "long" adds a byte.
+    next: one word for each coming request, then it behaves: "cut 100" closes the connection after 100 bytes
+    of the body, "stall 100" says nothing more after them, "page" sends a web page with status 200, "503"
+    answers so, "all" ignores Range, "bare" sends no Content-Length, "gzip" says that the body is packed,
+    "shift" sends a range one byte further on, "long" adds a byte.
     """
 
     def __init__(self):

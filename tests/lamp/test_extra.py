@@ -16,7 +16,8 @@ def test_each_is_an_item_with_the_items_before_it():
     for q in from_profiles(questions, 1000, seed=0):
         n = len(q.profile)
         assert detect(q.input) == q.task.name == "LaMP_3" and q.profile == by_user[q.user][:n] and n >= 1
-        assert (TASKS["LaMP_3"].payload(q.input), q.gold) == (by_user[q.user][n].text, by_user[q.user][n].label)
+        assert (TASKS["LaMP_3"].payload(q.input), q.gold) == (by_user[q.user][n].text,
+                                                              by_user[q.user][n].label)
 
 
 def test_what_is_asked_already_is_not_asked_again():
@@ -28,6 +29,8 @@ def test_what_is_asked_already_is_not_asked_again():
 
 def test_it_is_bounded_seeded_and_leaves_undated_histories_alone():
     questions = made()
-    assert len(from_profiles(questions, 5, seed=0)) == 5 and from_profiles(questions, 5, 0) == from_profiles(questions, 5, 0)
+    assert len(from_profiles(questions, 5, seed=0)) == 5 and from_profiles(questions, 5,
+                                                                           0) == from_profiles(questions, 5,
+                                                                                               0)
     undated = [replace(q, profile=tuple(replace(i, date="") for i in q.profile)) for q in questions]
     assert from_profiles(undated, 5, seed=0) == []

@@ -15,13 +15,13 @@ from tagpr_lite.lamp.tasks import TASKS, from_row, to_row
 KEYS = {"LaMP_1": ("abstract", "title"), "LaMP_2": ("description", "tag"), "LaMP_3": ("text", "score"),
         "LaMP_5": ("abstract", "title"), "LaMP_7": ("text",)}
 PAYLOAD = {"LaMP_1": '"A title", which reference is related? Just answer. [1]: "One" [2]: "Two"'}
-ODD = [None, True, 0, -1, 7, 1.5, float("nan"), float("inf"), 10**30, 10**400, "", " ", "\n", "5", "[1]", "110", "\0",
-       "a\nb\x1b[31m", "\ud83d", "\u2028", "x" * 10_000, [], {}, [[]], [None], {"id": 1}, "LaMP_3", "LaMP-2", "LaMP_9",
-       "__DEEP__"]
-BITS = [b"\xff", b"\0", b"NaN", b"1e999", b"-", b"9" * 5000, b"[" * 5000, b"\\ud83d", b"\\", b'"', b"}]", b",", b"/*",
-        b"\xed\xa0\xbd"]
-OTHER = [b"", b" ", b"null", b"3", b'"x"', b"[]", b"{}", b"[[]]", b"<html>", b"\n<?xml?>", b"{" * 9999, b"PK\x03\x04",
-         b"\x1f\x8b\x08" * 9, bytes(range(256))]
+ODD = [None, True, 0, -1, 7, 1.5, float("nan"), float("inf"), 10**30, 10**400, "", " ", "\n", "5", "[1]",
+       "110", "\0", "a\nb\x1b[31m", "\ud83d", "\u2028", "x" * 10_000, [], {}, [[]], [None], {"id": 1},
+       "LaMP_3", "LaMP-2", "LaMP_9", "__DEEP__"]
+BITS = [b"\xff", b"\0", b"NaN", b"1e999", b"-", b"9" * 5000, b"[" * 5000, b"\\ud83d", b"\\", b'"', b"}]",
+        b",", b"/*", b"\xed\xa0\xbd"]
+OTHER = [b"", b" ", b"null", b"3", b'"x"', b"[]", b"{}", b"[[]]", b"<html>", b"\n<?xml?>", b"{" * 9999,
+         b"PK\x03\x04", b"\x1f\x8b\x08" * 9, bytes(range(256))]
 DEEP = [5, 19, 25, 900, 3000, 100_000]
 
 
@@ -29,7 +29,8 @@ def make(task, split):
     """(questions, outputs) of three questions."""
     label = {"LaMP_2": "comedy", "LaMP_3": "4"}.get(task, "a past title")
     values = lambda n: {key: label if i else f"words “{n}” \U0001f600" for i, key in enumerate(KEYS[task])}
-    questions = [{"id": f"{split}{n}", "input": f"{TASKS[task].instruction} {PAYLOAD.get(task, f'payload {n}')}",
+    questions = [{"id": f"{split}{n}",
+                  "input": f"{TASKS[task].instruction} {PAYLOAD.get(task, f'payload {n}')}",
                   "profile": [{"id": f"{n}{i}", **values(i), "date": f"201{i}-01-01"} for i in range(3)],
                   "user_id": 900 + n} for n in range(3)]
     gold = (TASKS[task].labels or ("a gold title",))[-1]
@@ -41,7 +42,8 @@ def make(task, split):
 def places(tree, path=()):
     """The paths of all values in a tree."""
     yield path
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree,
+                                                                                                list) else ():
         yield from places(value, path + (key,))
 
 
@@ -71,13 +73,15 @@ def change_tree(tree, rng):
 
 
 def change_bytes(content, rng):
-    """One byte flipped, a stretch cut out, doubled or put in, another encoding, or another file altogether."""
+    """One byte flipped, a stretch cut out, doubled or put in, another encoding, or another file
+    altogether."""
     at, size = rng.randrange(len(content)), rng.randint(1, 40)
     head, tail = content[:at], content[at:]
-    return rng.choice([lambda: head + bytes([tail[0] ^ 1 << rng.randrange(8)]) + tail[1:],
-                       lambda: head, lambda: tail, lambda: head + tail[size:], lambda: head + tail[:size] + tail,
+    return rng.choice([lambda: head + bytes([tail[0] ^ 1 << rng.randrange(8)]) + tail[1:], lambda: head,
+                       lambda: tail, lambda: head + tail[size:], lambda: head + tail[:size] + tail,
                        lambda: head + rng.choice(BITS) + tail, lambda: head + rng.choice(BITS) + tail,
-                       lambda: content.decode("latin-1").encode(rng.choice(["utf-16", "utf-32", "cp500", "utf-8-sig"])),
+                       lambda: content.decode("latin-1").encode(rng.choice(["utf-16", "utf-32", "cp500",
+                                                                            "utf-8-sig"])),
                        lambda: content.replace(b"\\u201c", b"\x93").replace(b"payload", b"p\xe4yload"),
                        lambda: rng.choice(OTHER)])()
 
@@ -145,7 +149,8 @@ def test_300_mutated_prediction_and_gold_files_are_scored_or_refused_in_one_line
     outcomes = Counter()
     for seed in range(300):
         rng = random.Random(seed)
-        files = dict.fromkeys(("golds.json", "preds.json"), json.dumps(make(rng.choice(list(KEYS)), "dev")[1]).encode())
+        files = dict.fromkeys(("golds.json", "preds.json"),
+                              json.dumps(make(rng.choice(list(KEYS)), "dev")[1]).encode())
         hit = rng.choice(list(files))
         files[hit] = mutate(files[hit], rng)
         write(tmp_path, files)

@@ -25,7 +25,8 @@ def test_a_past_title_that_is_the_gold_is_a_leak_and_can_be_left_out():
 
 
 def test_a_long_gold_inside_a_text_is_a_leak_and_a_short_one_is_not():
-    assert leaks_of(title("new", "Study of Rivers", [Item("0", "my study of rivers, again", "x")]))[0] == {"gold"}
+    assert leaks_of(title("new", "Study of Rivers",
+                          [Item("0", "my study of rivers, again", "x")]))[0] == {"gold"}
     assert leaks_of(title("new", "Rivers", [Item("0", "my study of rivers, again", "x")]))[0] == set()
 
 
@@ -44,16 +45,19 @@ def test_a_citation_leaks_when_the_right_candidate_is_among_the_users_papers():
 
 
 def test_items_dated_after_the_question_are_future():
-    q = title("new", "A Title Here", [Item("0", "a", "x", "2019-05"), Item("1", "b", "y", "2021")], date="2020-01-01")
+    q = title("new", "A Title Here", [Item("0", "a", "x", "2019-05"), Item("1", "b", "y", "2021")],
+              date="2020-01-01")
     kinds, dev = leaks_of(q, ["future"])
     assert kinds == {"future"} and [i.id for i in dev[0].profile] == ["0"]
-    assert not is_later("2012-05", "2012") and is_later("2013", "2012-05") and not is_later("", "2012") and not is_later("2012", "")
+    assert not is_later("2012-05", "2012") and is_later("2013", "2012-05") and not is_later("",
+                                                                                            "2012") and not is_later("2012",
+                                                                                                                     "")
 
 
 def test_shared_users_and_dev_questions_in_training_profiles():
     dev = title("the dev text", "Some Dev Title", [CLEAN], user="a", id="d")
-    train = [title("x", "One Two Three", [Item("1", "The dev text", "Some Dev Title"), CLEAN], user="a", id="t"),
-             title("y", "Four Five Six", [CLEAN], user="b", id="s")]
+    train = [title("x", "One Two Three", [Item("1", "The dev text", "Some Dev Title"), CLEAN], user="a",
+                   id="t"), title("y", "Four Five Six", [CLEAN], user="b", id="s")]
     kept, same, counts = check(train, [dev], ["shared", "taught"])
     assert counts["shared"] == {"train": 1, "dev": 1} and counts["taught"] == {"train": 1, "dev": 0}
     assert [q.id for q in kept] == ["s"] and same == [dev]
@@ -63,7 +67,8 @@ def test_shared_users_and_dev_questions_in_training_profiles():
 
 def test_what_is_printed_names_the_counts_and_what_was_left_out():
     counts = {kind: {"train": 0, "dev": 0} for kind in KINDS} | {"gold": {"train": 1, "dev": 2}}
-    assert lines(counts, ["gold"]) == ["1 train and 2 dev questions have their answer in the profile (left out)"]
+    assert lines(counts,
+                 ["gold"]) == ["1 train and 2 dev questions have their answer in the profile (left out)"]
 
 
 def test_an_unknown_kind_is_one_line():

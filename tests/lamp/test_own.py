@@ -12,7 +12,8 @@ from tagpr_lite.lamp.tasks import TASKS, Item
 def write(folder, records, said="", name="wine"):
     (folder / "records.jsonl").write_text("\n".join(json.dumps(r) for r in records))
     path = folder / "task.yaml"
-    path.write_text(f"name: {name}\nrecords: records.jsonl\n" + (said or "kind: text\ninstruction: Write the note."))
+    path.write_text(f"name: {name}\nrecords: records.jsonl\n"
+                    + (said or "kind: text\ninstruction: Write the note."))
     return path
 
 
@@ -33,7 +34,8 @@ def test_records_become_questions_with_histories_and_disjoint_users(tmp_path):
 
 
 def test_without_history_it_is_the_users_earlier_records(tmp_path, capsys):
-    plain = [{k: v for k, v in record(n, date=f"20{20 - n:02d}-01-01").items() if k != "history"} for n in range(8)]
+    plain = [{k: v for k, v in record(n, date=f"20{20 - n:02d}-01-01").items() if k != "history"}
+             for n in range(8)]
     found = load_own(write(tmp_path, plain, "kind: text\nheldout: 1"), 0)["wine"]
     assert found["train"] == [] and [q.gold for q in found["dev"]] == [f"note {n}" for n in range(4)]
     assert found["dev"][0].profile == (Item("wine-5", "wine 4", "note 4", "2016-01-01"),)  # record 4 is older than 0
@@ -57,7 +59,8 @@ def test_a_rating_of_ten_is_scored_on_its_own_scale(tmp_path):
 
 def test_a_choice_is_read_from_its_labels(tmp_path):
     records = [record(n, output="red", history=[{"text": "x", "label": "white"}]) for n in range(8)]
-    task = load_own(write(tmp_path, records, "kind: choice\nlabels: [red, white]", "colour"), 0)["colour"]["train"][0].task
+    task = load_own(write(tmp_path, records, "kind: choice\nlabels: [red, white]", "colour"),
+                    0)["colour"]["train"][0].task
     assert task.parse_answer("I would say **White**.") == "white" and task.metric == "accuracy"
 
 

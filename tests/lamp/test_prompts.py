@@ -33,17 +33,20 @@ class Words:
         return " ".join(self.vocabulary[i] for i in ids)
 
     def apply_chat_template(self, chat, add_generation_prompt, tokenize, return_dict):
-        assert add_generation_prompt and tokenize and not return_dict and [m["role"] for m in chat] == ["user"]
+        assert add_generation_prompt and tokenize and not return_dict and [m["role"]
+                                                                           for m in chat] == ["user"]
         return self.encode(f"<s> {chat[0]['content']} <assistant>", add_special_tokens=False)
 
 
 def review(items, text="A fine thing", retrieved=(), task="LaMP_3"):
-    return Question("q", TASKS[task], "u", f"{TASKS[task].instruction} {text}", "5", tuple(items), tuple(retrieved))
+    return Question("q", TASKS[task], "u", f"{TASKS[task].instruction} {text}", "5", tuple(items),
+                    tuple(retrieved))
 
 
 def ask(q, max_tokens=200, item_tokens=20, with_profile=True, reason=False, style="chat"):
     tokenizer = Words()
-    ids, report = build(q, tokenizer, Prompt(style, max_tokens, item_tokens), with_profile=with_profile, reason=reason)
+    ids, report = build(q, tokenizer, Prompt(style, max_tokens, item_tokens), with_profile=with_profile,
+                        reason=reason)
     return tokenizer.decode(ids), len(ids), report
 
 
@@ -94,7 +97,7 @@ def test_facts_by_hand(task, label, line):
 
 def test_facts_of_citations_count_the_papers_that_share_a_word():
     question = TASKS["LaMP_1"].instruction + (' "T", which reference is related? Just answer with [1] or [2] without '
-                                        'explanation. [1]: "Graph neural nets" [2]: "Cooking"')
+                                              'explanation. [1]: "Graph neural nets" [2]: "Cooking"')
     items = (Item("0", "on graph theory", "Graph cuts"), Item("1", "graph search", "Neural search"))
     got = facts(Question("q", TASKS["LaMP_1"], "u", question, "[1]", items))
     assert got == "Past papers: 2. Words of [1] in them: graph 2, neural 1. Words of [2] in them: none"
@@ -108,7 +111,8 @@ def test_long_histories_show_the_last_scores_and_count_all():
 def test_stats():
     assert rating_stats((Item("0", "", "4"), Item("1", "", "5"))) == ([4, 5], 4.5, 5)
     assert style_stats([])["words"] == 0
-    assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5 == style_stats(["a: b", "c"])["colon"]
+    assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5 == style_stats(["a: b",
+                                                                                         "c"])["colon"]
 
 
 OLD = [Item("0", "one text", "A"), Item("1", "two", "B")]
@@ -130,8 +134,8 @@ def test_the_official_prompt_word_for_word(task, wanted):
 
 def test_the_official_citation_prompt_folds_titles_in_after_the_word_title():
     q = review(OLD, text='"My title", which reference is related?', task="LaMP_1")
-    assert message(q, OLD, "official", with_profile=True, reason=False) == (
-        'For an author who has written the paper with the title, and "A", and "B" "My title", which reference is related?')
+    assert message(q, OLD, "official", with_profile=True,
+                   reason=False) == ('For an author who has written the paper with the title, and "A", and "B" "My title", which reference is related?')
 
 
 def test_official_prompts_keep_to_the_budget_too():
@@ -143,7 +147,8 @@ def test_official_prompts_keep_to_the_budget_too():
 
 def test_every_task_builds_in_every_style():
     for task in TASKS:
-        q = review([Item("0", "some text", (TASKS[task].labels or ("a title",))[0])], task=task, retrieved=(0,))
+        q = review([Item("0", "some text", (TASKS[task].labels or ("a title",))[0])], task=task,
+                   retrieved=(0,))
         for style in STYLES:
             assert ask(q, style=style)[2].items_shown == 1
     assert set(OFFICIAL) <= {t.shape for t in TASKS.values()} | {""}

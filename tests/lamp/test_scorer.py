@@ -29,7 +29,8 @@ def ids(*answers):
 @pytest.mark.parametrize("task", OFFICIAL)
 def test_strict_is_the_official_evaluation(task):
     expected = json.loads((GOLDEN / "expected.json").read_text())[task]
-    (said, golds), (_, preds) = read_outputs(GOLDEN / f"{task}_golds.json"), read_outputs(GOLDEN / f"{task}_preds.json")
+    (said, golds), (_,
+                    preds) = read_outputs(GOLDEN / f"{task}_golds.json"), read_outputs(GOLDEN / f"{task}_preds.json")
     got = score(TASKS[task], golds, preds)
     assert said == task and got["n"] == len(golds)
     for name, value in expected.items():
@@ -90,9 +91,12 @@ def test_the_id_sets_must_agree(golds, preds, said):
 
 
 def test_item_reward_by_hand():
-    assert [item_reward(TASKS["LaMP_1"], a, "[2]") for a in ("[2]", "so [2]", "[1]", "", None)] == [1, 1, 0, 0, 0]
-    assert [item_reward(TASKS["LaMP_3"], a, "5") for a in ("5", "4 stars", "1", "10", None)] == [1, 0.75, 0, 0, 0]
-    assert item_reward(TASKS["LaMP_5"], "Sat the cat", "the cat sat down") == pytest.approx((6 / 7 + 4 / 7) / 2)
+    assert [item_reward(TASKS["LaMP_1"], a, "[2]") for a in ("[2]", "so [2]", "[1]", "", None)] == [1, 1, 0,
+                                                                                                    0, 0]
+    assert [item_reward(TASKS["LaMP_3"], a, "5") for a in ("5", "4 stars", "1", "10", None)] == [1, 0.75, 0,
+                                                                                                 0, 0]
+    assert item_reward(TASKS["LaMP_5"], "Sat the cat",
+                       "the cat sat down") == pytest.approx((6 / 7 + 4 / 7) / 2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,7 +104,8 @@ def test_item_reward_by_hand():
 def test_scores_and_rewards_stay_in_range(task, data):
     t = TASKS[task]
     answer = st.one_of(st.sampled_from(t.labels or ("a cat", "the sea")), st.text(max_size=30))
-    golds = ids(*data.draw(st.lists(st.sampled_from(t.labels or ("A cat!", "the sea")), min_size=1, max_size=6)))
+    golds = ids(*data.draw(st.lists(st.sampled_from(t.labels or ("A cat!", "the sea")), min_size=1,
+                                    max_size=6)))
     preds = {i: data.draw(answer) for i in golds}
     got = score(TASKS[task], golds, preds)
     top = 4 if t.kind == "rating" else 1
@@ -116,10 +121,13 @@ def test_scores_and_rewards_stay_in_range(task, data):
 
 def test_the_command_prints_one_object_and_exits_2_on_bad_input(tmp_path):
     golds, preds = tmp_path / "g.json", tmp_path / "p.json"
-    golds.write_text(json.dumps({"task": "LaMP_3", "golds": [{"id": "1", "output": "5"}, {"id": "2", "output": "4"}]}))
-    preds.write_text(json.dumps({"task": "LaMP-3", "golds": [{"id": "2", "output": "4"}, {"id": "1", "output": "4"}]}))
-    run = lambda *extra: subprocess.run([sys.executable, "-m", "tagpr_lite.score", "--golds", str(golds), "--preds",
-                                         str(preds), *extra], capture_output=True, text=True, cwd=ROOT)
+    golds.write_text(json.dumps({"task": "LaMP_3",
+                                 "golds": [{"id": "1", "output": "5"}, {"id": "2", "output": "4"}]}))
+    preds.write_text(json.dumps({"task": "LaMP-3",
+                                 "golds": [{"id": "2", "output": "4"}, {"id": "1", "output": "4"}]}))
+    run = lambda *extra: subprocess.run([sys.executable, "-m", "tagpr_lite.score", "--golds", str(golds),
+                                         "--preds", str(preds), *extra], capture_output=True, text=True,
+                                        cwd=ROOT)
     good = run()
     assert good.returncode == 0 and json.loads(good.stdout)["strict"]["mae"] == 0.5
     preds.write_text(preds.read_text().replace('"1"', '"3"'))
@@ -133,8 +141,9 @@ def test_chinese_is_scored_by_characters_and_only_for_chinese_tasks():
     assert score(TASKS["LaMP_4"], ids("雨夜归人"), ids("雨夜归人"))["strict"]["rouge1"] == 0  # as the official evaluation
 
 
-MESSY = st.one_of(st.sampled_from(["[1]", " [2]", "comedy", "Comedy", "dark comedy ", "4", "4.7", "4 stars", "", "10", "-1", "5 ",
-                                   "a new way to sing", "A new, old way!", "雨夜"]), st.text(max_size=12))
+MESSY = st.one_of(st.sampled_from(["[1]", " [2]", "comedy", "Comedy", "dark comedy ", "4", "4.7", "4 stars",
+                                   "", "10", "-1", "5 ", "a new way to sing", "A new, old way!", "雨夜"]),
+                  st.text(max_size=12))
 
 
 @pytest.mark.parametrize("task", OFFICIAL)
@@ -143,8 +152,8 @@ MESSY = st.one_of(st.sampled_from(["[1]", " [2]", "comedy", "Comedy", "dark come
 def test_strict_equals_the_official_rules_on_unseen_files(task, data):
     """What the official script does, by scikit-learn and rouge_score, which it calls."""
     labels = TASKS[task].labels
-    gold = data.draw(st.lists(st.sampled_from(labels) if labels else st.sampled_from(["a new way", "Sing!", "old"]),
-                              min_size=1, max_size=12))
+    gold = data.draw(st.lists(st.sampled_from(labels) if labels
+                              else st.sampled_from(["a new way", "Sing!", "old"]), min_size=1, max_size=12))
     pred = data.draw(st.lists(MESSY, min_size=len(gold), max_size=len(gold)))
     got = score(TASKS[task], ids(*gold), ids(*pred))["strict"]
     if TASKS[task].kind == "choice":

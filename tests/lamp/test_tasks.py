@@ -72,14 +72,17 @@ def test_payload_query_and_corpus_of_the_other_tasks():
     movie = TASKS["LaMP_2"]
     assert movie.options(TASKS["LaMP_2"].instruction) == list(MOVIE_TAGS)
     assert movie.options("x tags: [a, b c] description: y") == ["a", "b c"]
-    corpora = {name: task.corpus(Item("i", "text", "label")) for name, task in TASKS.items() if name in OFFICIAL}
+    corpora = {name: task.corpus(Item("i", "text", "label")) for name, task in TASKS.items()
+               if name in OFFICIAL}
     assert [n for n, c in corpora.items() if c == "label text"] == ["LaMP_1", "LaMP_4", "LaMP_5"]
     assert {c for n, c in corpora.items() if n not in ("LaMP_1", "LaMP_4", "LaMP_5")} == {"text"}
 
 
 def test_words_and_pieces_of_both_languages():
     assert content_tokens("The film 电影很 was Über, 雨") == ["film", "电影", "影很", "Über"]
-    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and length_units("a b!", "en") == ["a", "b!"]
+    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and length_units("a b!",
+                                                                                                    "en") == ["a",
+                                                                                                              "b!"]
     assert normalised("  A Study\n of Rivers… ") == "a study of rivers"
 
 
@@ -103,10 +106,12 @@ def test_detect_reads_the_input_and_checks_the_field():
 
 
 def test_rows_survive_json_and_bad_rows_are_named():
-    q = Question("7", TASKS["LaMP_3"], "u", "in", None, (Item("a", "t", "5", "2012"), Item("b", "t", "4")), (1, 0))
+    q = Question("7", TASKS["LaMP_3"], "u", "in", None, (Item("a", "t", "5", "2012"), Item("b", "t", "4")),
+                 (1, 0))
     row = json.loads(json.dumps(to_row(q)))
     assert from_row(row) == q
-    for bad in ({}, {**row, "task": "LaMP_9"}, {**row, "profile": 3}, {**row, "retrieved": [2]}, {**row, "gold": 5},
-                {**row, "extra": 1}, {**row, "profile": [{"id": "a"}]}, [], {**row, "retrieved": [True]}):
+    for bad in ({}, {**row, "task": "LaMP_9"}, {**row, "profile": 3}, {**row, "retrieved": [2]},
+                {**row, "gold": 5}, {**row, "extra": 1}, {**row, "profile": [{"id": "a"}]}, [],
+                {**row, "retrieved": [True]}):
         with pytest.raises(UserError, match="question row"):
             from_row(bad)

@@ -57,7 +57,8 @@ def test_views_and_writes_in_place_take_nothing(holder):
 
 
 def test_what_backward_needs_is_kept(holder):
-    """Five sines in a row: each keeps its input for backward; without gradients only input and output live."""
+    """Five sines in a row: each keeps its input for backward; without gradients only input and output
+    live."""
     def work():
         x = meta(KIB, requires_grad=True)
         x.sin().sin().sin().sin().sin()
@@ -122,7 +123,8 @@ def test_a_materialised_model_holds_the_same_bytes_and_runs():
     held = [count.Counter(d, count.held(m)).static for d, m in zip(("meta", "cpu"), made)]
     assert held[0] == held[1] > 0
     assert real.get_input_embeddings().weight is real.get_output_embeddings().weight
-    assert [n for n, p in real.named_parameters() if p.requires_grad] == list(engine.adapter_parameters(real, "policy"))
+    assert [n for n, p in real.named_parameters()
+            if p.requires_grad] == list(engine.adapter_parameters(real, "policy"))
     found = count.count_update(real, "two_phase", 20, 4, 6, 2, 16)
     assert found.static > held[1] and found.flops > 0
 

@@ -1,4 +1,5 @@
-"""The planner: formulas against the counter, choices against the budget, refusals against their own advice."""
+"""The planner: formulas against the counter, choices against the budget, refusals against their own
+advice."""
 import json
 import re
 import subprocess
@@ -41,7 +42,8 @@ def shallow(name, layers=2):
 
 def counted(job, layout, micro, chunk, adapters=("policy",)):
     model = count.meta_model(job.shape, job.settings, adapters)
-    return count.count_update(model, layout, job.prompt, job.group, job.completion, micro, chunk, job.reference)
+    return count.count_update(model, layout, job.prompt, job.group, job.completion, micro, chunk,
+                              job.reference)
 
 
 def agree(job, layout, micro, chunk):
@@ -87,7 +89,8 @@ def test_they_agree_without_checkpoints_with_few_targets_and_with_a_reference(jo
 @pytest.mark.parametrize("name, together, prompt, group, completion, micro", [
     ("qwen3-0.6b", 4, 1024, 16, 256, 8), ("qwen3-1.7b", 1, 4096, 8, 512, 4), ("qwen3-4b", 2, 2048, 8, 1024, 1),
     ("qwen3-8b", 3, 4096, 4, 512, 2), ("smollm2", 4, 1024, 8, 128, 8)])
-def test_rollout_and_scoring_formulas_agree_with_the_counter(name, together, prompt, group, completion, micro):
+def test_rollout_and_scoring_formulas_agree_with_the_counter(name, together, prompt, group, completion,
+                                                             micro):
     job = Job(shallow(name), Model(), prompt, group, completion)
     model = count.meta_model(job.shape, Model())
     parts = make(job, 0, "two_phase", micro, 64, together=together).parts
@@ -133,7 +136,8 @@ def test_the_promised_sizes_fit_by_the_counter(name, budget, prompt):
 
 
 def test_counts_are_linear_in_the_layers():
-    peaks = [counted(Job(shallow("qwen3-0.6b", n), Model(), 1024, 2, 128), "two_phase", 2, 32).peak for n in (2, 3, 4)]
+    peaks = [counted(Job(shallow("qwen3-0.6b", n), Model(), 1024, 2, 128), "two_phase", 2, 32).peak
+             for n in (2, 3, 4)]
     assert peaks[2] - peaks[1] == peaks[1] - peaks[0]
 
 
@@ -148,7 +152,8 @@ def test_what_is_chosen_fits_and_more_memory_is_never_slower(job, gib):
     assert {p.layout for p in plans} == set(LAYOUTS)
     if plans[0].fits:
         best = choose(job, gib * GIB)
-        assert best.peak <= gib * GIB - reserve(gib * GIB) and best.cost == min(p.cost for p in plans if p.fits)
+        assert best.peak <= gib * GIB - reserve(gib * GIB) and best.cost == min(p.cost for p in plans
+                                                                                if p.fits)
         assert choose(job, 2 * gib * GIB).cost <= best.cost
         assert choose(job, 0).cost <= best.cost  # no bound
     else:
@@ -172,7 +177,8 @@ def test_a_refusal_gives_advice_that_works(name, gib, prompt):
     assert "\n" not in says and f"{reserve(gib * GIB) / GIB:.2f}" in says
     budget = float(re.search(r"a budget of ([\d.]+) GiB", says)[1])
     assert choose(job, budget * GIB) and not candidates(job, (budget - 1) * GIB)[0].fits
-    for pattern, change in ((r"a prompt of (\d+)", "prompt"), (r"completions of (\d+) tokens(?=;)", "completion")):
+    for pattern, change in ((r"a prompt of (\d+)", "prompt"),
+                            (r"completions of (\d+) tokens(?=;)", "completion")):
         if found := re.search(pattern, says.partition("What would fit")[2]):
             assert choose(replace(job, **{change: int(found[1])}), gib * GIB)
     if found := re.search(r"Qwen[\d.]+-[\d.]+B", says.partition("What would fit")[2]):
@@ -206,11 +212,13 @@ def run(*args):
 
 
 def test_the_command_prints_a_table_and_needs_no_torch():
-    done = run("--model", "Qwen3-8B", "--vram", "12", "--prompt", "4096", "--group", "8", "--completion", "512")
+    done = run("--model", "Qwen3-8B", "--vram", "12", "--prompt", "4096", "--group", "8", "--completion",
+               "512")
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     table = [line for line in lines if line.startswith(LAYOUTS)]
-    assert len(table) == len(LAYOUTS) and len({len(line) for line in table}) == 1 and lines[-1].startswith("chosen: two_phase")
+    assert len(table) == len(LAYOUTS) and len({len(line)
+                                               for line in table}) == 1 and lines[-1].startswith("chosen: two_phase")
     code = "import sys, tagpr_lite.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

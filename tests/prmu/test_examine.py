@@ -1,4 +1,5 @@
-"""The report on PRMU: by whose embedding, calibration against the definition, biases, agreement with the hidden rule."""
+"""The report on PRMU: by whose embedding, calibration against the definition, biases, agreement with the
+hidden rule."""
 import numpy as np
 import pytest
 import torch
@@ -34,7 +35,8 @@ class Judge:
 @pytest.fixture(scope="module")
 def held(questions, known):
     kept, rules, cues = known
-    found = make_pairs([q for q in questions if q.user in tune_users(questions, 0.5, 0)], kept, [], rules, cues, 0)
+    found = make_pairs([q for q in questions if q.user in tune_users(questions, 0.5, 0)], kept, [], rules,
+                       cues, 0)
     return [p for p in found if p.kind in ("other_user", "others_answer")]
 
 
@@ -58,7 +60,8 @@ def test_a_model_that_knows_the_rule_is_right_for_its_own_user_alone(held, known
     report = ex.examine(Judge(oracle(known)), held, held, 0)
     assert report["accuracy"] == 1.0 == report["user_only"]["accuracy"] and report["generic"] == 0.5
     assert report["user_only"]["shuffled"] < 0.62 and report["shuffled"] < 0.8
-    assert sum(k["n"] for k in report["by_kind"].values()) == len(held) == sum(k["n"] for k in report["by_task"].values())
+    assert sum(k["n"] for k in report["by_kind"].values()) == len(held) == sum(k["n"]
+                                                                               for k in report["by_task"].values())
     assert set(report["by_kind"]) == {"other_user", "others_answer"}
 
 
@@ -79,7 +82,8 @@ def test_the_calibration_error_is_that_of_its_definition(apart, temperature):
     for d in apart:
         sure = 1 / (1 + np.exp(-abs(d) / temperature))
         bins.setdefault(min(int((sure - 0.5) * 2 * ex.BINS), ex.BINS - 1), []).append((sure, d > 0))
-    want = sum(abs(np.mean([s for s, _ in b]) - np.mean([r for _, r in b])) * len(b) for b in bins.values()) / len(apart)
+    want = sum(abs(np.mean([s for s, _ in b]) - np.mean([r for _, r in b])) * len(b)
+               for b in bins.values()) / len(apart)
     assert ex.ece(apart, temperature) == pytest.approx(want, abs=2e-4)
 
 
@@ -88,7 +92,8 @@ def test_the_temperature_makes_a_sure_model_honest():
     true = rng.normal(0, 2, 20000)
     apart = np.where(rng.random(20000) < 1 / (1 + np.exp(-np.abs(true))), np.abs(true), -np.abs(true)) * 4  # four times too sure
     found = ex.fit_temperature(list(apart))
-    assert found == pytest.approx(4, rel=0.06) and ex.ece(list(apart), found) < 0.02 < 0.1 < ex.ece(list(apart), 1.0)
+    assert found == pytest.approx(4, rel=0.06) and ex.ece(list(apart),
+                                                          found) < 0.02 < 0.1 < ex.ece(list(apart), 1.0)
 
 
 def test_a_few_pairs_that_are_all_right_do_not_make_it_certain():
@@ -98,9 +103,10 @@ def test_a_few_pairs_that_are_all_right_do_not_make_it_certain():
 
 def test_agreement_is_one_for_the_rule_itself_and_minus_one_against_it(questions, known):
     kept, rules, cues = known
-    with_rule, against = (ex.agreement(Judge(lambda q, t, u, s=s: s * oracle(known)(q, t, u)), questions, kept, rules, cues, 0)
-                          for s in (1, -1))
+    with_rule, against = (ex.agreement(Judge(lambda q, t, u, s=s: s * oracle(known)(q, t, u)), questions,
+                                       kept, rules, cues, 0) for s in (1, -1))
     assert set(with_rule) == {f"LaMP_{n}" for n in range(1, 8)}
-    assert all(f["tau"] == 1.0 and f["n"] > 3 for f in with_rule.values()) and all(f["tau"] == -1.0 for f in against.values())
+    assert all(f["tau"] == 1.0 and f["n"] > 3 for f in with_rule.values()) and all(f["tau"] == -1.0
+                                                                                   for f in against.values())
     assert ex.agreement(Judge(lambda *_: 0.0), questions, kept, rules, cues, 0) == {}  # an order is needed to agree or not
     assert ex.agreement(Judge(oracle(known)), questions, kept, {}, cues, 0) == {}  # other data have no rule

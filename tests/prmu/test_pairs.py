@@ -28,8 +28,8 @@ from tagpr_lite.tags.facts import groundedness
 def sides(questions, known):
     kept, rules, cues = known
     tune = tune_users(questions, 0.4, 0)
-    return {side: make_pairs([q for q in questions if (q.user in tune) == (side == "tune")], kept, [], rules, cues, 0)
-            for side in ("train", "tune")}
+    return {side: make_pairs([q for q in questions if (q.user in tune) == (side == "tune")], kept, [], rules,
+                             cues, 0) for side in ("train", "tune")}
 
 
 def test_the_kinds_that_need_no_policy_come_up_in_every_task(sides):
@@ -50,23 +50,26 @@ def test_no_user_is_on_two_sides_not_even_as_the_other_user_question(sides, ques
 
 
 def test_a_chain_is_right_for_the_user_it_is_chosen_for(sides, known):
-    """By the hidden rules: what is chosen is that user's answer and what is rejected is not, or it is false about them."""
+    """By the hidden rules: what is chosen is that user's answer and what is rejected is not, or it is false
+    about them."""
     _, rules, _ = known
     for p in (p for found in sides.values() for p in found):
         chosen, rejected = chain_of(p.chosen), chain_of(p.rejected)
         assert chosen.answer == p.question.gold and groundedness(chosen, p.question) == 1.0
         if p.kind == "contradiction":
-            assert rejected.answer == chosen.answer and groundedness(rejected, p.question) < 1.0 and p.gap == 0
+            assert rejected.answer == chosen.answer and groundedness(rejected,
+                                                                     p.question) < 1.0 and p.gap == 0
         else:
             assert rejected.answer != chosen.answer
             assert p.gap == pytest.approx(1 - item_reward(p.question.task, rejected.answer, p.question.gold))
 
 
 def test_chains_alone_cannot_tell_mirrored_pairs_apart(sides):
-    """Every pair of the template that differs in the user alone comes twice, the other way round; so whatever a reader of the
-    chains prefers is wrong half of the time."""
+    """Every pair of the template that differs in the user alone comes twice, the other way round; so whatever
+    a reader of the chains prefers is wrong half of the time."""
     only = [p for p in sides["train"] if p.kind == "other_user"]
-    orders = Counter(frozenset(((p.question.input, p.chosen, p.rejected), (p.question.input, p.rejected, p.chosen))) for p in only)
+    orders = Counter(frozenset(((p.question.input, p.chosen, p.rejected),
+                                (p.question.input, p.rejected, p.chosen))) for p in only)
     assert len(only) > 100 and all(n % 2 == 0 for n in orders.values())
     assert sum(p.mirrored for p in only) * 2 == len(only)
 
@@ -74,7 +77,8 @@ def test_chains_alone_cannot_tell_mirrored_pairs_apart(sides):
 def test_pairs_are_the_same_every_time(sides, questions, known):
     kept, rules, cues = known
     train = [q for q in questions if q.user not in tune_users(questions, 0.4, 0)]
-    assert make_pairs(train, kept, [], rules, cues, 0) == sides["train"] != make_pairs(train, kept, [], rules, cues, 1)
+    assert make_pairs(train, kept, [], rules, cues, 0) == sides["train"] != make_pairs(train, kept, [], rules,
+                                                                                       cues, 1)
 
 
 def test_without_rules_another_users_answer_is_their_own_to_something_else(questions, known):
@@ -82,7 +86,8 @@ def test_without_rules_another_users_answer_is_their_own_to_something_else(quest
     found = make_pairs(questions, kept, [], {}, cues, 0)
     assert not any(p.kind == "other_user" and p.question.task.kind == "text" for p in found)  # only a policy can write it
     golds = {(q.task, q.gold) for q in questions}
-    assert all((p.question.task, chain_of(p.rejected).answer) in golds for p in found if p.kind == "others_answer")
+    assert all((p.question.task, chain_of(p.rejected).answer) in golds for p in found
+               if p.kind == "others_answer")
     assert any(p.kind == "contradiction" and p.question.task.kind == "text" for p in found)
 
 
@@ -94,14 +99,15 @@ def test_rollouts_become_pairs_by_view_and_score(questions, known):
     q = next(q for q in questions if q.task.name == "LaMP_3")
     at = lambda star: CHAIN.format(star, star)
     off = [str(s) for s in range(1, 6) if str(s) != q.gold]
-    texts = [("own", at(q.gold)), ("own", at(off[0])), ("none", at(off[1])), ("none", at(q.gold)), ("other", at(off[2])),
-             ("other", "no chain at all")]
+    texts = [("own", at(q.gold)), ("own", at(off[0])), ("none", at(off[1])), ("none", at(q.gold)),
+             ("other", at(off[2])), ("other", "no chain at all")]
     found = made._of_rollouts(q, None, [Written(q, t, v) for v, t in texts])
     assert {(p.kind, p.rejected) for p in found} == {("worse_answer", at(off[0])), ("no_profile", at(off[1])), ("other_user", at(off[2])),
                                                      ("other_user", "no chain at all")}  # the right answer is not rejected
     assert all(p.chosen == at(q.gold) and p.source == "policy" for p in found)
     assert {p.gap for p in found if p.rejected == "no chain at all"} == {1.0}
-    assert made._of_rollouts(q, None, [Written(q, "no chain at all", "own"), Written(q, at(off[0]), "none")]) == []
+    assert made._of_rollouts(q, None,
+                             [Written(q, "no chain at all", "own"), Written(q, at(off[0]), "none")]) == []
 
 
 def pair(kind, chosen, rejected, q="q"):
@@ -117,7 +123,8 @@ def test_length_says_nothing_within_a_kind(pairs, seed):
     for kind in KINDS:
         of = [len(p.chosen) - len(p.rejected) for p in kept if p.kind == kind]
         had = [len(p.chosen) - len(p.rejected) for p in pairs if p.kind == kind]
-        assert sum(d > 0 for d in of) == sum(d < 0 for d in of) == min(sum(d > 0 for d in had), sum(d < 0 for d in had))
+        assert sum(d > 0 for d in of) == sum(d < 0 for d in of) == min(sum(d > 0 for d in had),
+                                                                       sum(d < 0 for d in had))
         assert of.count(0) == had.count(0)
     assert not Counter(map(id, kept)) - Counter(map(id, pairs))
 

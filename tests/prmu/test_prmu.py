@@ -1,4 +1,5 @@
-"""PRMU: the user reaches the score, a group shares its prompt, the base is held once, a file gives the same scores."""
+"""PRMU: the user reaches the score, a group shares its prompt, the base is held once, a file gives the same
+scores."""
 import pytest
 import torch
 
@@ -17,14 +18,17 @@ def test_a_group_scores_like_its_members_alone_and_the_user_matters(make, questi
     together = prmu.rate(q, GROUP)
     alone = torch.cat([prmu.rate(q, [c]) for c in GROUP])
     assert torch.allclose(together, alone, atol=1e-5)
-    monkeypatch.setattr(prmu, "scores", lambda at, part, user, real=prmu.scores: sizes.append(len(part)) or real(at, part, user))
+    monkeypatch.setattr(prmu, "scores", lambda at, part, user, real=prmu.scores: sizes.append(len(part))
+                        or real(at, part, user))
     assert torch.allclose(together, prmu.rate(q, GROUP, micro=2), atol=1e-5) and sizes == [2, 1]
     assert not torch.allclose(together, prmu.rate(q, GROUP, user=prmu.user(questions[5])), atol=1e-3)
 
 
 def test_a_blind_model_knows_nobody(make, questions):
     prmu = make(Reward(tokens=3, history=4, blind=True))
-    assert torch.equal(prmu.user(questions[0]), prmu.users.generic_user()) and torch.equal(prmu.user(questions[5]), prmu.users.generic_user())
+    assert torch.equal(prmu.user(questions[0]),
+                       prmu.users.generic_user()) and torch.equal(prmu.user(questions[5]),
+                                                                  prmu.users.generic_user())
 
 
 def test_gradients_reach_adapter_head_and_user_encoder(make, questions):
@@ -61,11 +65,13 @@ def test_save_and_load_give_the_same_scores(make, questions, tmp_path, users):
 
 
 def test_the_base_is_in_memory_once(make):
-    """Policy, reference and PRMU add adapters: every weight of the base is the very storage that the policy computes with."""
+    """Policy, reference and PRMU add adapters: every weight of the base is the very storage that the policy
+    computes with."""
     prmu = make()
     model = engine.add_adapter(prmu.model, TINY, "policy")
     stored = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in model.parameters()}
-    lora = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for n, p in model.named_parameters() if "lora_" in n}
+    lora = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for n, p in model.named_parameters()
+            if "lora_" in n}
     alone, _ = engine.load(TINY)
     base = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in alone.parameters()}
     assert sum(stored.values()) - sum(lora.values()) == sum(base.values())
@@ -74,7 +80,8 @@ def test_the_base_is_in_memory_once(make):
 
 
 def test_the_score_is_the_head_and_the_match(make, questions):
-    """r = head + match * cos(e_u - e_0, phi(y)), by whole forwards without any sharing; nobody's is the head's alone."""
+    """r = head + match * cos(e_u - e_0, phi(y)), by whole forwards without any sharing; nobody's is the
+    head's alone."""
     prmu, q = make(), questions[0]
     ids, _ = build(q, prmu.tokenizer, prmu.prompt, with_profile=False, reason=True)
     table = base_of(prmu.model).get_input_embeddings()
@@ -87,17 +94,22 @@ def test_the_score_is_the_head_and_the_match(make, questions):
                 states = forward(prmu.model, Prefill(keep=False), embeds=row)[0]
                 head = float(prmu.head(torch.stack([states[-1], states[-len(c):].mean(0)])[None])[0, 0])
                 lean, phi = (user - prmu.users.generic_user()).mean(0), embed(c).mean(0) - prmu.spoken
-            want.append(head + matches * float(prmu.match * torch.nn.functional.cosine_similarity(lean, phi, dim=0)))
+            want.append(head
+                        + matches * float(prmu.match * torch.nn.functional.cosine_similarity(lean, phi,
+                                                                                             dim=0)))
         assert prmu.rate(q, GROUP, user).tolist() == pytest.approx(want, abs=2e-4)
 
 
 def test_before_any_training_it_leans_to_what_the_user_says(make, questions):
-    """Two titles of one text, each in the manner of one user: the untrained match already prefers each user's own."""
+    """Two titles of one text, each in the manner of one user: the untrained match already prefers each user's
+    own."""
     asked = [q for q in questions if q.task.name == "LaMP_5"]
     prmu, right = make(asked=asked), []
     torch.nn.init.zeros_(prmu.head[2].weight)
     for q in asked:
         other = next(o for o in asked if o.user != q.user and o.gold.split()[0] != q.gold.split()[0])
-        mine, theirs = prmu.rate(q, [prmu.encode(q.profile[0].label), prmu.encode(other.profile[0].label)]).tolist()
+        mine, theirs = prmu.rate(q,
+                                 [prmu.encode(q.profile[0].label),
+                                  prmu.encode(other.profile[0].label)]).tolist()
         right.append(mine > theirs)
     assert sum(right) > 0.8 * len(right)

@@ -1,4 +1,5 @@
-"""PRMU's training: the loss by hand, a rule that only the user decides is learned, a cut run goes on bit for bit."""
+"""PRMU's training: the loss by hand, a rule that only the user decides is learned, a cut run goes on bit for
+bit."""
 import json
 import math
 import random
@@ -32,13 +33,16 @@ SMALL = Reward(tokens=3, history=4, batch=4, epochs=2, lr=3e-3, checks=3)
 
 
 def test_mirrored_pairs_are_learned_through_the_user_and_not_without(make, questions, known, tmp_path):
-    """The same two chains, the other way round for another user: a blind model cannot get below log 2, ours must."""
+    """The same two chains, the other way round for another user: a blind model cannot get below log 2, ours
+    must."""
     pairs, _ = some(questions, known, most=1000)
     twins = {(p.question.input, p.rejected, p.chosen): p for p in pairs}
-    pairs = [x for p in pairs if not p.mirrored for x in (p, twins[p.question.input, p.chosen, p.rejected])][:8]
+    pairs = [x for p in pairs if not p.mirrored
+             for x in (p, twins[p.question.input, p.chosen, p.rejected])][:8]
     losses = {}
     for users in ("own", "blind"):
-        settings = Reward(tokens=3, history=4, batch=8, epochs=30, lr=3e-3, checks=1, margin=0.0, generic=0.0, blind=users == "blind")
+        settings = Reward(tokens=3, history=4, batch=8, epochs=30, lr=3e-3, checks=1, margin=0.0, generic=0.0,
+                          blind=users == "blind")
         prmu = make(settings, asked=[p.question for p in pairs])
         train(prmu, pairs, pairs, 0, tmp_path / users)
         losses[users] = tune_loss(prmu, pairs)
@@ -72,8 +76,10 @@ def test_the_best_parameters_are_kept_and_training_stops(make, questions, known,
     pairs, tune = some(questions, known)
     said = iter([0.8, 0.7, 0.5, 0.6, 0.65, 0.1])
     seen = []
-    monkeypatch.setattr(training, "tune_loss", lambda prmu, _: seen.append(prmu.head[2].weight.clone()) or next(said))
-    prmu = make(Reward(tokens=3, history=4, batch=4, epochs=4, lr=3e-3, checks=5, patience=2), asked=[p.question for p in pairs + tune])
+    monkeypatch.setattr(training, "tune_loss", lambda prmu, _: seen.append(prmu.head[2].weight.clone())
+                        or next(said))
+    prmu = make(Reward(tokens=3, history=4, batch=4, epochs=4, lr=3e-3, checks=5, patience=2),
+                asked=[p.question for p in pairs + tune])
     found = train(prmu, pairs, tune, 0, tmp_path)
     assert found["untrained_loss"] == 0.8 and found["tune_loss"] == 0.5 and len(seen) == 5 and found["stopped_at"] < found["steps"]
     assert torch.equal(prmu.head[2].weight, seen[2])
@@ -87,9 +93,11 @@ def test_under_e0_nothing_reaches_the_history_encoder(make, questions, known):
     training.step(prmu, [pairs[:1]], torch.optim.SGD(params.values(), lr=0.0), params, random.Random(0))
     seen = []
     optimizer = torch.optim.SGD(params.values(), lr=0.0)
-    optimizer.register_step_pre_hook(lambda *_: seen.append({n for n, p in params.items() if p.grad is not None and p.grad.any()}))
+    optimizer.register_step_pre_hook(lambda *_: seen.append({n for n, p in params.items()
+                                                             if p.grad is not None and p.grad.any()}))
     training.step(prmu, [pairs[:1]], optimizer, params, random.Random(0))
-    assert "users.generic" in seen[0] and not any(n.startswith(("users.write", "users.value", "users.gate")) for n in seen[0])
+    assert "users.generic" in seen[0] and not any(n.startswith(("users.write", "users.value", "users.gate"))
+                                                  for n in seen[0])
 
 
 def test_batches_have_about_as_many_pairs_as_asked(questions):

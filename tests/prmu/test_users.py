@@ -1,4 +1,5 @@
-"""User embeddings: generic + history + own; the question decides what is read; a longer history needs no training."""
+"""User embeddings: generic + history + own; the question decides what is read; a longer history needs no
+training."""
 from dataclasses import replace
 
 import pytest
@@ -48,7 +49,8 @@ def users(tokens=4, hidden=32, names=()):
 @given(st.integers(0, 9), st.integers(1, 6))
 def test_tokens_have_the_norm_of_embeddings(n, tokens):
     got = users(tokens)(torch.randn(32), torch.randn(n, 3, 32))
-    assert got.shape == (tokens, 32) and torch.allclose(got.norm(dim=-1), torch.full((tokens,), 2.5), atol=1e-4)
+    assert got.shape == (tokens, 32) and torch.allclose(got.norm(dim=-1), torch.full((tokens,), 2.5),
+                                                        atol=1e-4)
 
 
 def test_generic_history_and_own_add_up():

@@ -17,9 +17,9 @@ from tagpr_lite.runs import append_jsonl, save_config, write_json, write_jsonl
 from tagpr_lite.steps import STEPS, step8_report
 
 ABOUT = {name: step.about for name, step in STEPS.items()}
-PARTS = ["config.yaml", "plan.json", "data", "data/summary.json", "chains", "chains/kept.jsonl", "chains/dropped.jsonl",
-         "chains/tags.json", "metrics.jsonl", "prmu", "eval", "eval/base", "eval/sft", "eval/explore",
-         "eval/explore/LaMP_3.json", "manifests", "manifests/sft.json"]
+PARTS = ["config.yaml", "plan.json", "data", "data/summary.json", "chains", "chains/kept.jsonl",
+         "chains/dropped.jsonl", "chains/tags.json", "metrics.jsonl", "prmu", "eval", "eval/base", "eval/sft",
+         "eval/explore", "eval/explore/LaMP_3.json", "manifests", "manifests/sft.json"]
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
 
@@ -43,7 +43,8 @@ def check(page: str) -> None:
     parser = Balance()
     parser.feed(page)
     assert parser.open == [] and not parser.names & {"script", "img", "link", "iframe", "object"}
-    assert not re.search(r"(?:src|href)=|url\(|@import", re.sub(r"<pre>.*?</pre>|&lt;.*?&gt;", "", page, flags=re.S))
+    assert not re.search(r"(?:src|href)=|url\(|@import",
+                         re.sub(r"<pre>.*?</pre>|&lt;.*?&gt;", "", page, flags=re.S))
     for svg in re.findall(r"<svg.*?</svg>", page, re.S):
         ET.fromstring(svg)
 
@@ -80,7 +81,8 @@ def test_an_empty_folder_is_a_page_too(tmp_path):
 
 def test_rows_with_nothing_in_them_do_not_stop_the_page(run):
     write_jsonl(run / "chains/kept.jsonl", [{}, {"text": None}])
-    append_jsonl(run / "metrics.jsonl", [{"step": "guided"}, {"step": "explore", "index": 90, "by_task": None}])
+    append_jsonl(run / "metrics.jsonl",
+                 [{"step": "guided"}, {"step": "explore", "index": 90, "by_task": None}])
     half_a_pair = r'{"scores": {}, "predictions": [{}, {"text": "\ud800"}]}'
     (run / "eval/explore/LaMP_3.json").write_text(half_a_pair)
     write_json(run / "manifests/guided.json", {"key": {}, "done": False})
@@ -104,7 +106,8 @@ def test_a_chain_is_its_steps_or_is_said_to_be_malformed(run):
 def test_verdicts_are_words():
     assert verdict("LaMP_1", "[1]", "[1]") == ("right", "✓ right")
     assert verdict("LaMP_1", "[2]", "[1]") == ("wrong", "✗ wrong")
-    assert verdict("LaMP_3", "Score: 4 stars", "4") == ("right", "✓ right"), "read as the lenient table reads it"
+    assert verdict("LaMP_3", "Score: 4 stars", "4") == ("right",
+                                                        "✓ right"), "read as the lenient table reads it"
     assert verdict("LaMP_3", "2", "4") == ("wrong", "✗ off by 2")
     assert verdict("LaMP_3", None, "4")[1] == "✗ no answer could be read"
     assert verdict("LaMP_5", "Another title", "A title")[0] == "free"
@@ -130,9 +133,11 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 def test_a_browser_opens_it_without_a_word(run, tmp_path):
     page = tmp_path / "report.html"
     page.write_text(render(run, ABOUT), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-             "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0"]
-    done = subprocess.run([BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
-                          capture_output=True, text=True, timeout=60)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-sync", "--disable-background-networking", "--disable-component-update",
+             "--enable-logging=stderr", "--v=0"]
+    done = subprocess.run([BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+                           page.as_uri()], capture_output=True, text=True, timeout=60)
     assert "CONSOLE" not in done.stderr
-    assert done.stdout.count("<svg") == render(run, ABOUT).count("<svg") and "Tagging the Thought" in done.stdout
+    assert done.stdout.count("<svg") == render(run,
+                                               ABOUT).count("<svg") and "Tagging the Thought" in done.stdout

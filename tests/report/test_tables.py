@@ -29,15 +29,17 @@ def test_mean_relative_change_by_hand(run):
 
 def test_best_is_the_lowest_error_and_the_highest_score(run):
     best = {(s, *key) for s, r in rows_of(run).items() for key, cell in r["cells"].items() if cell["best"]}
-    assert best == {("explore", "LaMP_1", "accuracy"), ("explore", "LaMP_1", "f1"), ("explore", "LaMP_3", "mae"),
-                    ("guided", "LaMP_3", "rmse"), ("explore", "LaMP_5", "rouge1"), ("explore", "LaMP_5", "rougeL")}
+    assert best == {("explore", "LaMP_1", "accuracy"), ("explore", "LaMP_1", "f1"),
+                    ("explore", "LaMP_3", "mae"), ("guided", "LaMP_3", "rmse"),
+                    ("explore", "LaMP_5", "rouge1"), ("explore", "LaMP_5", "rougeL")}
 
 
 def test_ties_are_all_best_and_neither_a_single_system_nor_equal_ones_are(run):
     for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
         (run / f"eval/explore/{task}.json").write_text((run / f"eval/guided/{task}.json").read_text())
     rows = rows_of(run)
-    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
+    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and rows["explore"]["cells"]["LaMP_3",
+                                                                                         "mae"]["best"]
     for system in rows:
         for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
             (run / f"eval/{system}/{task}.json").write_text((run / f"eval/sft/{task}.json").read_text())
@@ -79,7 +81,8 @@ def test_summary_says_when_reinforcement_learning_added_and_when_it_did_not(run)
 
 def test_a_loss_is_printed_as_a_loss(run):
     path = run / "eval/sft/LaMP_3.json"
-    write_json(path, {"scores": {"n": 4, "lenient": {"mae": 1.5}, "strict": {"mae": None}, "parse_failure": 1.0}})
+    write_json(path,
+               {"scores": {"n": 4, "lenient": {"mae": 1.5}, "strict": {"mae": None}, "parse_failure": 1.0}})
     row = rows_of(run)["sft"]
     assert tables.relative_change(row, rows_of(run)["base"], [("LaMP_3", "mae")]) == (pytest.approx(-0.5), 1)
     assert tables.signed(-0.5) == "−50.0%"
@@ -94,7 +97,8 @@ def test_no_number_is_a_dash_and_never_the_best(run):
     path.write_text(json.dumps(tree))
     rows = rows_of(run)
     assert rows["explore"]["cells"]["LaMP_3", "mae"]["value"] is None
-    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and not rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
+    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and not rows["explore"]["cells"]["LaMP_3",
+                                                                                             "mae"]["best"]
     assert rows["explore"]["compared"] == 4
     assert "nan" not in tables.markdown(run)
 
@@ -120,4 +124,5 @@ def test_the_manners_of_the_reward_model_are_said():
     assert said == ("Where only the user differs (60 pairs): 84.0% with the own embedding, 52.0% with another's, 50.0% with none. "
                     "Calibration error 0.04 at temperature 1.30. Score and length: Spearman's ρ -0.02. "
                     "A chain scores above itself without tags in 97.0% of cases, without an end of thinking in 100.0%.")
-    assert tables.prmu_manners({"calibration": {"temperature": 1.0, "ece": 0.0}}) == "Calibration error 0.00 at temperature 1.00."
+    assert tables.prmu_manners({"calibration": {"temperature": 1.0,
+                                                "ece": 0.0}}) == "Calibration error 0.00 at temperature 1.00."

@@ -10,7 +10,8 @@ from tagpr_lite.runs import read_json
 def test_three_drawings_of_a_run(run):
     stats, table = read_json(run / "chains/stats.json"), read_json(run / "chains/tags.json")
     found = chains.pictures(stats, table)
-    assert [f["title"] for f in found] == ["Chains kept and dropped", "Tags by task", "Which tag follows which"]
+    assert [f["title"] for f in found] == ["Chains kept and dropped", "Tags by task",
+                                           "Which tag follows which"]
     for f in found:
         root = ET.fromstring(f["svg"])
         assert root.get("role") == "img" and "nan" not in f["svg"] and EVIL not in f["svg"]
@@ -24,8 +25,10 @@ def test_a_run_without_figures_has_no_drawings():
 
 
 def test_the_origin_says_what_was_merged_and_which_known_names_came_up():
-    said = chains.origin({"source": "openai teacher m", "open": {"a_b": 3, "c_d": 2}, "merged": {"a_b": ["x_y", "z_z"]},
-                          "known": {TAGS[0]: True, TAGS[1]: False}, "agreement": {"steps": 50, "equal": 0.9, "kappa": 0.875}})
+    said = chains.origin({"source": "openai teacher m", "open": {"a_b": 3, "c_d": 2},
+                          "merged": {"a_b": ["x_y", "z_z"]}, "known": {TAGS[0]: True, TAGS[1]: False},
+                          "agreement": {"steps": 50, "equal": 0.9, "kappa": 0.875}})
     assert said == ("openai teacher m. 2 names stood after 2 near-synonyms were merged. Of the two names known of the paper, "
                     f"{TAGS[0]} came up. Named a second time, out of the nine, 90% of 50 steps got the same tag (kappa 0.88).")
-    assert chains.origin({"source": "template teacher, tag names ours", "open": {"a_b": 3}}) == "template teacher, tag names ours."
+    assert chains.origin({"source": "template teacher, tag names ours",
+                          "open": {"a_b": 3}}) == "template teacher, tag names ours."

@@ -34,7 +34,8 @@ def test_the_built_in_benchmark_has_eight_tasks_and_the_eighth_is_never_trained_
 
 @pytest.mark.parametrize("retriever, k", [("dense", 2), ("recency", 0), ("random", 999)])
 def test_retrievers(tmp_path, retriever, k):
-    folder = prepare(tmp_path, f"lamp.retriever={retriever}", f"lamp.k={k}", "lamp.tasks=LaMP_3", "prompt.style=official")
+    folder = prepare(tmp_path, f"lamp.retriever={retriever}", f"lamp.k={k}", "lamp.tasks=LaMP_3",
+                     "prompt.style=official")
     for q in read_questions(folder, "dev"):
         assert len(q.retrieved) == min(k, len(q.profile)) == len(set(q.retrieved))
 
@@ -43,7 +44,8 @@ def test_chinese_and_the_same_people_later(tmp_path, capsys):
     folder = prepare(tmp_path, "lamp.mini_language=zh", "lamp.mini_people=same", "lamp.tasks=LaMP_2,LaMP_4",
                      "lamp.train_limit=99")
     train, dev = (read_questions(folder, split) for split in ("train", "dev"))
-    assert {q.task for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user for q in train}
+    assert {q.task for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user
+                                                                                               for q in train}
     assert "users in both splits" in capsys.readouterr().out
 
 

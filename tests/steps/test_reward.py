@@ -1,4 +1,5 @@
-"""Step 4: who is trained on, stopped on and reported on; chains for those whom no teacher was asked about; too few pairs."""
+"""Step 4: who is trained on, stopped on and reported on; chains for those whom no teacher was asked about;
+too few pairs."""
 from collections import Counter
 from dataclasses import replace
 
@@ -16,13 +17,15 @@ from tagpr_lite.tags.teachers.cues import learn
 @pytest.fixture(scope="module")
 def data():
     found = mini.build(0, 12)
-    return {split: [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in found.values() for q in s[split]] for split in ("train", "dev")}
+    return {split: [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in found.values() for q in s[split]]
+            for split in ("train", "dev")}
 
 
 def test_the_report_is_on_users_whom_nothing_was_trained_on(data, capsys):
     sides = step.divided(Config(reward=Reward(heldout=0.3)), data["train"], data["dev"])
     users = {side: {q.user for q in qs} for side, qs in sides.items()}
-    assert all(users.values()) and not users["train"] & users["tune"] and not users["held"] & {q.user for q in data["train"]}
+    assert all(users.values()) and not users["train"] & users["tune"] and not users["held"] & {q.user
+                                                                                               for q in data["train"]}
     assert users["train"] | users["tune"] == {q.user for q in data["train"]}
     assert "shop_reviews" not in {q.task for q in sides["held"]}  # a task that is never trained on
     same = step.divided(Config(reward=Reward(heldout=0.3)), data["train"], data["train"][:9])
@@ -40,8 +43,10 @@ def test_held_out_users_get_chains_that_are_right_and_true(data):
 
 
 def test_a_side_gets_its_share_of_pairs_and_none_is_an_error(data):
-    pairs = [Pair(q, "a", str(n), kind, 0.0, "template") for q in data["train"][:40] for n, kind in enumerate(("other_user", "contradiction"))]
-    got = step.chosen(Config(reward=Reward(pairs=16, reported=24)), {"train": pairs, "tune": pairs, "held": pairs})
+    pairs = [Pair(q, "a", str(n), kind, 0.0, "template") for q in data["train"][:40] for n,
+             kind in enumerate(("other_user", "contradiction"))]
+    got = step.chosen(Config(reward=Reward(pairs=16, reported=24)),
+                      {"train": pairs, "tune": pairs, "held": pairs})
     assert [len(got[s]) for s in ("train", "tune", "held")] == [16, 8, 24]
     assert set(Counter(p.kind for p in got["train"]).values()) == {8}
     with pytest.raises(UserError, match="80 train, 0 tune, 80 held"):

@@ -14,15 +14,16 @@ def build(tmp_path, rows, *settings):
     conf = config.load("smoke", [f"results={tmp_path}", *settings])
     model, tokenizer = engine.load(conf.model, attention="sdpa")
     model = engine.add_adapter(model, conf.model, "policy")
-    return make_trainer(conf, model, tokenizer, rows, tmp_path / "state", lambda *a, **k: None), model, tokenizer
+    return make_trainer(conf, model, tokenizer, rows, tmp_path / "state", lambda *a,
+                        **k: None), model, tokenizer
 
 
 def test_the_loss_is_trls_own(tmp_path):
     """Both on one batch: the completion's tokens, the end token among them, are scored and no others."""
     from trl import SFTTrainer
     g = torch.Generator().manual_seed(0)
-    rows = [{"input_ids": torch.randint(3, 900, (n + m,), generator=g).tolist(), "completion_mask": [0] * n + [1] * m}
-            for n, m in ((30, 9), (12, 20), (50, 5))]
+    rows = [{"input_ids": torch.randint(3, 900, (n + m,), generator=g).tolist(), "completion_mask": [0] * n
+             + [1] * m} for n, m in ((30, 9), (12, 20), (50, 5))]
     trainer, model, _ = build(tmp_path, rows)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])
     assert int((batch["labels"] != -100).sum()) == 9 + 20 + 5
@@ -60,8 +61,10 @@ def test_ablations_train_on_other_forms_and_never_reach_grpo(tmp_path):
     said = {}
     for conf.sft.form in ("tagged", "untagged", "answer"):
         rows = examples(conf, conf.folder, tokenizer)
-        said[conf.sft.form] = [tokenizer.decode([t for t, m in zip(r["input_ids"], r["completion_mask"]) if m]) for r in rows]
-        asked = tokenizer.decode([t for t, m in zip(rows[0]["input_ids"], rows[0]["completion_mask"]) if not m])
+        said[conf.sft.form] = [tokenizer.decode([t for t, m in zip(r["input_ids"], r["completion_mask"])
+                                                 if m]) for r in rows]
+        asked = tokenizer.decode([t for t, m in zip(rows[0]["input_ids"], rows[0]["completion_mask"])
+                                  if not m])
         assert ("tagged steps" in asked) == (conf.sft.form != "answer")
     for tagged, untagged, answer in zip(*said.values()):
         assert "<examine_examples>" in tagged and "<examine_examples>" not in untagged and "<think>" in untagged

@@ -1,4 +1,5 @@
-"""The whole method by `bash run_all.sh smoke`: once undisturbed, once killed in every step, and fed with bad input."""
+"""The whole method by `bash run_all.sh smoke`: once undisturbed, once killed in every step, and fed with bad
+input."""
 import json
 import os
 import shutil
@@ -19,8 +20,8 @@ ENV = {**os.environ, "TAGPR_PYTHON": sys.executable}
 
 
 def run_all(*words, **more):
-    return subprocess.run(["bash", str(ROOT / "run_all.sh"), *map(str, words)], env=ENV, capture_output=True, text=True,
-                          cwd=ROOT, **more)
+    return subprocess.run(["bash", str(ROOT / "run_all.sh"), *map(str, words)], env=ENV, capture_output=True,
+                          text=True, cwd=ROOT, **more)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,8 @@ def test_all_eight_steps_are_done_and_real(smoke):
         for task in json.loads((smoke / "data" / "summary.json").read_text())["tasks"]:
             scores = json.loads((smoke / "eval" / system / f"{task}.json").read_text())["scores"]
             assert scores["n"] > 0 and set(scores["strict"]) == set(scores["lenient"])
-    adapters = {(smoke / s / "adapter" / "adapter_model.safetensors").read_bytes() for s in ("sft", "guided", "explore")}
+    adapters = {(smoke / s / "adapter" / "adapter_model.safetensors").read_bytes()
+                for s in ("sft", "guided", "explore")}
     assert len(adapters) == 3, "a stage left the adapter as it was"
 
 
@@ -63,9 +65,10 @@ def test_the_report_opens_in_a_browser(smoke, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if not browser:
         pytest.skip("no Chromium here")
-    got = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                          "--disable-quic", "--no-first-run", f"--user-data-dir={tmp_path}", "--enable-logging=stderr",
-                          "--dump-dom", (smoke / "report.html").as_uri()], capture_output=True, text=True, timeout=90)
+    got = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu",
+                          "--disable-background-networking", "--disable-quic", "--no-first-run",
+                          f"--user-data-dir={tmp_path}", "--enable-logging=stderr", "--dump-dom",
+                          (smoke / "report.html").as_uri()], capture_output=True, text=True, timeout=90)
     assert "CONSOLE" not in got.stderr and "</html>" in got.stdout and "explore" in got.stdout
 
 
@@ -77,8 +80,9 @@ def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_
             "evaluate": lambda: any((folder / "eval").glob("*.partial.jsonl"))}
     metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
     for step in STEPS:
-        p = subprocess.Popen(["bash", str(ROOT / "run_all.sh"), "smoke", f"results={tmp_path}"], env=ENV, cwd=ROOT,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        p = subprocess.Popen(["bash", str(ROOT / "run_all.sh"), "smoke", f"results={tmp_path}"], env=ENV,
+                             cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             start_new_session=True)
         manifest, deadline = folder / "manifests" / f"{step}.json", time.time() + 300
         while not (manifest.exists() and sign.get(step, lambda: True)()):
             assert time.time() < deadline and p.poll() in (None, 0)
@@ -101,9 +105,11 @@ def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_
 
 def lamp_folder(at, questions=None, golds=None):
     at.mkdir(parents=True)
-    good = {"id": "1", "input": f"{TASKS['LaMP_3'].instruction} fine", "profile": [{"id": "a", "text": "ok", "score": "4"}]}
+    good = {"id": "1", "input": f"{TASKS['LaMP_3'].instruction} fine",
+            "profile": [{"id": "a", "text": "ok", "score": "4"}]}
     for split in ("train", "dev"):
-        (at / f"{split}_questions.json").write_text(questions if isinstance(questions, str) else json.dumps(questions or [good]))
+        (at / f"{split}_questions.json").write_text(questions if isinstance(questions, str)
+                                                    else json.dumps(questions or [good]))
         (at / f"{split}_outputs.json").write_text(json.dumps(
             {"task": "LaMP_3", "golds": golds if golds is not None else [{"id": "1", "output": "4"}]}))
     return good
@@ -140,7 +146,8 @@ def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, ca
         (tmp_path / "chains.jsonl").write_text(json.dumps({"id": one, "text": text}) + "\n")
         words = [f"tag.chains={tmp_path}/chains.jsonl"]
     else:
-        words = [{"no_model": "model.name=./nowhere", "retriever": "lamp.retriever=google", "system": "evaluate.systems=sftt"}[case]]
+        words = [{"no_model": "model.name=./nowhere", "retriever": "lamp.retriever=google",
+                  "system": "evaluate.systems=sftt"}[case]]
     if data.exists():
         words = [f"lamp.source={data}"]
     before = snapshot(tmp_path / "smoke")

@@ -1,4 +1,5 @@
-"""Step 2 with teachers that answer over HTTP: the whole pipeline, killed and resumed, and against a real server."""
+"""Step 2 with teachers that answer over HTTP: the whole pipeline, killed and resumed, and against a real
+server."""
 import json
 import os
 import random
@@ -30,7 +31,8 @@ SOLVED = ("examine_examples", "identify_patterns", "analyze_query", "conclude")
 
 
 def said(text, seed):
-    """A teacher and labeller whose words are a function of the question: now and then right, now and then nonsense."""
+    """A teacher and labeller whose words are a function of the question: now and then right, now and then
+    nonsense."""
     if "reasoning about a user" in text:
         steps = re.findall(r"^\d+\. (.*)$", text, re.M)
         closed = re.search(r"Say which of these labels fits each step best: (.*)\.", text)
@@ -40,12 +42,13 @@ def said(text, seed):
         return "I would rather not say."
     rng = random.Random(chance)
     chosen = [f for f in [*FUNCTIONS][:9] if rng.random() < 0.6] or ["conclude"]
-    steps = [f"{n}. " + rng.choice(FUNCTIONS[f][2]).format(a=rng.choice(WORDS), b=rng.choice(WORDS), c="tea", things="reviews")
-             for n, f in enumerate(chosen, 1)]
+    steps = [f"{n}. "
+             + rng.choice(FUNCTIONS[f][2]).format(a=rng.choice(WORDS), b=rng.choice(WORDS), c="tea",
+                                                  things="reviews") for n, f in enumerate(chosen, 1)]
     labels = re.search(r"Answer: one of (.*)$", text, re.M)
     told = re.search(r"own answer was: (.*)\. Reason", text)
-    answer = told[1] if told else labels[1].split(", ")[chance % 5 if "sci-fi" in labels[1] else chance % 2] if labels \
-        else 3 + chance % 3 if "a number from" in text else " ".join(text.split("\n")[-9].split()[5:12])
+    answer = told[1] if told else labels[1].split(", ")[chance % 5 if "sci-fi" in labels[1]
+                                                        else chance % 2] if labels else 3 + chance % 3 if "a number from" in text else " ".join(text.split("\n")[-9].split()[5:12])
     return "\n".join([*steps, f"Answer: {answer}"])
 
 
@@ -54,13 +57,17 @@ def name(step, allowed):
     for f, (others, _, frames) in FUNCTIONS.items():
         if any(re.fullmatch(re.sub(r"\\{\w+\\}", ".*", re.escape(frame)), step) for frame in frames):
             mine = [f, *others]
-            return next((n for n in mine if n in allowed), allowed[0]) if allowed else mine[zlib.crc32(step.encode()) % 4]
-    return (allowed or ["look_back", "weigh_it", "decide_now"])[zlib.crc32(step.encode()) % 3 % len(allowed or "123")]
+            return next((n for n in mine if n in allowed),
+                        allowed[0]) if allowed else mine[zlib.crc32(step.encode()) % 4]
+    return (allowed
+            or ["look_back", "weigh_it", "decide_now"])[zlib.crc32(step.encode()) % 3 % len(allowed or "123")]
 
 
 def settings(tmp_path, url, *words):
-    return [f"results={tmp_path / 'results'}", "name=x", "lamp.tasks=LaMP_2,LaMP_3,LaMP_4", "lamp.mini_users=24", "lamp.train_limit=24", "lamp.dev_limit=2", "tag.samples=3",
-            "tag.teacher=openai", "tag.model=m", f"tag.url={url}", "tag.rationalised=0.3", "tag.timeout=2", *words]
+    return [f"results={tmp_path / 'results'}", "name=x", "lamp.tasks=LaMP_2,LaMP_3,LaMP_4",
+            "lamp.mini_users=24", "lamp.train_limit=24", "lamp.dev_limit=2", "tag.samples=3",
+            "tag.teacher=openai", "tag.model=m", f"tag.url={url}", "tag.rationalised=0.3", "tag.timeout=2",
+            *words]
 
 
 @pytest.fixture
@@ -86,7 +93,8 @@ def test_the_whole_pipeline_over_http(server, tmp_path, capsys):
     step1_prepare.main(conf)
     step2_tag.main(conf)
     folder = conf.folder / "chains"
-    kept, dropped, tags, stats = (read(folder / f) for read, f in zip((read_jsonl, read_jsonl, read_json, read_json), FILES))
+    kept, dropped, tags, stats = (read(folder / f) for read,
+                                  f in zip((read_jsonl, read_jsonl, read_json, read_json), FILES))
     assert len(tags["primary"]) == 9 and tags["merged"] and tags["agreement"]["equal"] > 0.9
     assert tags["known"] == {"examine_examples": True, "identify_patterns": True}
     assert all(isinstance(parse(c["text"], tuple(tags["primary"])), Chain) for c in kept)
@@ -94,7 +102,8 @@ def test_the_whole_pipeline_over_http(server, tmp_path, capsys):
     assert {c["answer"] == c["gold"] for c in kept if c["task"] != "LaMP_4"} == {True}
     told = [c for c in kept if c["kind"] == "rationalised"]
     assert 0 < len(told) <= 0.3 * len(kept) + 1
-    assert {"wrong answer", "no answer line"} <= set(stats["dropped"]) and stats["kept"]["chains"] == len(kept)
+    assert {"wrong answer",
+            "no answer line"} <= set(stats["dropped"]) and stats["kept"]["chains"] == len(kept)
     assert stats["cost"]["tokens_in"] == 30 * stats["cost"]["answers"] > 0 and set(server.paid.values()) == {1}
     assert sum(map(len, stats["transitions"].values())) > 8 and "primary tags: " in capsys.readouterr().out
     wrong = [d for d in dropped if d["reason"] == "wrong answer" and d["id"] in {c["id"] for c in kept}]
@@ -147,7 +156,9 @@ def test_an_edited_map_and_a_persons_own_tags(server, tmp_path):
     first, most = (read_json(conf.folder / "chains" / name) for name in ("synonyms.json", "tags.json"))
     asked = server.seen
     edited = tmp_path / "map.json"
-    edited.write_text(json.dumps(first | {n: "say_it_so" for n, head in first.items() if head == most["primary"][0]}))
+    edited.write_text(json.dumps(first
+                                 | {n: "say_it_so" for n, head in first.items()
+                                    if head == most["primary"][0]}))
     step2_tag.main(config.load("smoke", [*words, f"tag.synonyms={edited}"]))
     assert "say_it_so" in read_json(conf.folder / "chains" / "tags.json")["primary"]
     own = tmp_path / "tags.txt"
@@ -167,8 +178,9 @@ def real_server(tmp_path_factory):
         port = s.getsockname()[1]
     log = open(tmp_path_factory.mktemp("serve") / "log", "w")
     model = engine.find(config.Model(name="smollm2"))
-    server = subprocess.Popen([sys.executable, "-m", "transformers.cli.transformers", "serve", model, "--port", str(port), "--host", "127.0.0.1",
-                               "--dtype", "float32", "--device", "cpu"], stdout=log, stderr=log)
+    server = subprocess.Popen([sys.executable, "-m", "transformers.cli.transformers", "serve", model,
+                               "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32", "--device",
+                               "cpu"], stdout=log, stderr=log)
     for _ in range(120):
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
@@ -182,17 +194,21 @@ def real_server(tmp_path_factory):
 
 
 def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_path, monkeypatch):
-    """SmolLM2-135M is a poor teacher, but a real one: most of what it writes is dropped, often everything, and the run then
-    says so. It cannot name steps (it repeats the worked example, which is refused), so a second endpoint does."""
+    """SmolLM2-135M is a poor teacher, but a real one: most of what it writes is dropped, often everything,
+    and the run then says so. It cannot name steps (it repeats the worked example, which is refused), so a
+    second endpoint does."""
     url, model = real_server
     sampling = json.dumps({"do_sample": True, "eos_token_id": 2, "pad_token_id": 2})  # it samples only when told so
-    conf = config.load("smoke", [
-        f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "lamp.train_limit=2", "lamp.k=2", "tag.teacher=openai", f"tag.model={model}",
-        f"tag.url={url}", "tag.room=60", "tag.samples=2", "tag.within=4", "tag.at_once=1", f"tag.extra={{generation_config: '{sampling}'}}",
-        f"tag.label_url={server.url}", "tag.label_model=m", "tag.rationalised=0"])
+    conf = config.load("smoke",
+                       [f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "lamp.train_limit=2",
+                        "lamp.k=2", "tag.teacher=openai", f"tag.model={model}", f"tag.url={url}",
+                        "tag.room=60", "tag.samples=2", "tag.within=4", "tag.at_once=1",
+                        f"tag.extra={{generation_config: '{sampling}'}}", f"tag.label_url={server.url}",
+                        "tag.label_model=m", "tag.rationalised=0"])
     step1_prepare.main(conf)
     asked = []
-    monkeypatch.setattr(chat.Remote, "_one", lambda self, request, real=chat.Remote._one: asked.append(request) or real(self, request))
+    monkeypatch.setattr(chat.Remote, "_one", lambda self, request,
+                        real=chat.Remote._one: asked.append(request) or real(self, request))
 
     def outcome():
         try:
@@ -203,11 +219,15 @@ def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_
 
     first, calls = outcome(), len(asked)
     answers = [read_json(p) for p in (tmp_path / "cache").rglob("answers/*/*.json")]
-    assert len(answers) == calls >= 2 and all(a["asked"] > 20 and 0 < a["written"] and a["text"] for a in answers)
+    assert len(answers) == calls >= 2 and all(a["asked"] > 20 and 0 < a["written"] and a["text"]
+                                              for a in answers)
     if isinstance(first, str):
-        assert first.startswith("no chain was kept: nothing to train on; ") and sum(map(int, re.findall(r"\d+", first))) == calls
+        assert first.startswith("no chain was kept: nothing to train on; ") and sum(map(int,
+                                                                                        re.findall(r"\d+",
+                                                                                                   first))) == calls
     else:
         tags = read_json(conf.folder / "chains" / "tags.json")["primary"]
-        assert all(isinstance(parse(c["text"], tuple(tags)), Chain) for c in read_jsonl(conf.folder / "chains" / "kept.jsonl"))
+        assert all(isinstance(parse(c["text"], tuple(tags)), Chain)
+                   for c in read_jsonl(conf.folder / "chains" / "kept.jsonl"))
         (conf.folder / "chains" / "kept.jsonl").unlink()
     assert outcome() == first and len(asked) == calls  # nothing is asked again

@@ -23,19 +23,22 @@ from tagpr_lite.tags.teachers.teacher import Template
 
 
 def review(scores=(5, 4, 5), text="It broke, terrible and cheap.", gold="2"):
-    profile = tuple(Item(str(n), f"Item number {n} was fine", str(s), f"2020-01-0{n + 1}") for n, s in enumerate(scores))
+    profile = tuple(Item(str(n), f"Item number {n} was fine", str(s), f"2020-01-0{n + 1}") for n,
+                    s in enumerate(scores))
     return Question("q", TASKS["LaMP_3"], "u", f"{TASKS['LaMP_3'].instruction} {text}", gold, profile, (0,))
 
 
 def paper():
-    profile = (Item("a", "On the parsing of grammars", "Fast parsing", "2001"), Item("b", "Memory", "Garbage", "2002"))
+    profile = (Item("a", "On the parsing of grammars", "Fast parsing", "2001"),
+               Item("b", "Memory", "Garbage", "2002"))
     words = '"My title", which reference is related? Just answer with [1] or [2] without explanation. [1]: "A "quoted" parsing" [2]: "Cooking"'
     return Question("c", TASKS["LaMP_1"], "u", f"{TASKS['LaMP_1'].instruction} {words}", "[1]", profile, (0,))
 
 
 def benchmark():
     data = mini.build(3, 12)
-    return [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in data.values() for q in s["train"]] + [review(), paper()]
+    return [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in data.values()
+            for q in s["train"]] + [review(), paper()]
 
 
 def test_every_chain_of_the_teacher_is_valid_and_grounded():
@@ -69,22 +72,27 @@ def test_a_rating_is_the_sum_of_its_own_steps():
             at = min(5, max(1, at + (1 if side == "good" else -1)))
             assert int(after) == at
             moved += 1
-        assert chain.answer == str(at) and chain.steps[-1].text == f"Comes to {at}." and template.write(q, 1, known) is None
+        assert chain.answer == str(at) and chain.steps[-1].text == f"Comes to {at}." and template.write(q, 1,
+                                                                                                        known) is None
     assert moved > 20
 
 
 def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause():
-    profile = (Item("b", "a lovely gift", "5"), Item("a", "Terrible soap, dry", "2"), Item("c", "terrible too", "1"))
+    profile = (Item("b", "a lovely gift", "5"), Item("a", "Terrible soap, dry", "2"),
+               Item("c", "terrible too", "1"))
     q = replace(review(text="The soap is terrible, the box is nice. I would have wanted a much better lid here."),
                 profile=profile, retrieved=(1, 0))
-    assert [s.text for s in template.write(q, 0).steps] == [
-        '"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.', 'Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.',
-        "Comes to 3."]
+    assert [s.text
+            for s in template.write(q,
+                                    0).steps] == ['"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.',
+                                                  'Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.',
+                                                  "Comes to 3."]
 
 
 def test_a_long_clause_is_cut_from_its_first_cue_on():
     text = "My aunt in Paris said it is a great little machine for beginners"
-    assert [c for c, _ in template.clauses(text, Cues().read("LaMP_3", "u", text))] == ["great little machine for"]
+    assert [c for c,
+            _ in template.clauses(text, Cues().read("LaMP_3", "u", text))] == ["great little machine for"]
     assert template.clauses("good and bad", Cues().read("LaMP_3", "u", "good and bad")) == []  # says nothing either way
 
 
@@ -104,8 +112,8 @@ def test_chains_do_not_depend_on_the_hash_seed():
     code = ("from tagpr_lite.config import Tag\nfrom tagpr_lite.lamp import mini\nfrom tagpr_lite.tags.chains import generate\n"
             "from tagpr_lite.tags.teachers.teacher import Template\n"
             "print(generate([q for s in mini.build(0, 10).values() for q in s['train']], Template(), Tag()))")
-    said = [subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
-                           capture_output=True, check=True).stdout for seed in "123"]
+    said = [subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
+                           text=True, capture_output=True, check=True).stdout for seed in "123"]
     assert said[0] and len(set(said)) == 1
 
 
@@ -143,9 +151,11 @@ def test_given_chains_are_read_and_unknown_tags_named(tmp_path):
     write = lambda *rows: path.write_text("".join(__import__("json").dumps(r) + "\n" for r in rows))
     write({"id": "q", "text": good}, {"id": "q", "text": good.replace("2", "4")})
     kept, dropped = chains.read_chains(str(path), {"q": q}, PRIMARY)
-    assert [render(Chain(tuple(map(Step, k["tags"], k["steps"])), k["answer"])) for k in kept] == [good] and dropped[0]["reason"] == "wrong answer"
-    for row, says in (({"id": "q", "text": good.replace("conclude", "ponder")}, "line 1: unknown tag 'ponder'"),
-                      ({"id": "z", "text": good}, "line 1: needs `id`"), ({"id": "q"}, "needs `id`")):
+    assert [render(Chain(tuple(map(Step, k["tags"], k["steps"])), k["answer"]))
+            for k in kept] == [good] and dropped[0]["reason"] == "wrong answer"
+    for row, says in (({"id": "q", "text": good.replace("conclude", "ponder")},
+                       "line 1: unknown tag 'ponder'"), ({"id": "z", "text": good}, "line 1: needs `id`"),
+                      ({"id": "q"}, "needs `id`")):
         write(row)
         with pytest.raises(UserError, match=says):
             chains.read_chains(str(path), {"q": q}, PRIMARY)

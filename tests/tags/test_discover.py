@@ -16,7 +16,8 @@ FREQUENT = list(FUNCTIONS)[:9]
 
 def rows_of(planted):
     rows = [{"id": str(n), "task": "LaMP_3", "user": "u", "answer": "4", "gold": "4", "kind": "reasoned",
-             "steps": [t for _, t, _ in c], "tags": [name for name, _, _ in c]} for n, c in enumerate(planted)]
+             "steps": [t for _, t, _ in c], "tags": [name for name, _, _ in c]} for n,
+            c in enumerate(planted)]
     return rows
 
 
@@ -32,7 +33,8 @@ def test_the_planted_nine_are_found_under_four_names_each(seed):
     agreed = discover.agreement(said, true)
     assert agreed["equal"] > 0.97 and agreed["kappa"] > 0.97 and len(found.kept) > 0.6 * len(planted)
     assert len(found.unmapped) == len(planted) - len(found.kept) > 0
-    assert all(set(r["tags"]) <= set(found.primary) and all(f"<{t}>" in r["text"] for t in r["tags"]) for r in found.kept)
+    assert all(set(r["tags"]) <= set(found.primary) and all(f"<{t}>" in r["text"] for t in r["tags"])
+               for r in found.kept)
 
 
 def test_the_result_does_not_depend_on_the_order_of_chains():
@@ -48,7 +50,8 @@ def test_without_synonyms_nothing_is_merged_away():
 
 def test_a_persons_map_comes_first_and_its_targets_stay_apart():
     planted = [[(n, t) for n, t, _ in c] for c in corpus(0)]
-    given = {"find_pattern": "identify_patterns", "spot_regularities": "see_order", "draw_conclusion": "identify_patterns"}
+    given = {"find_pattern": "identify_patterns", "spot_regularities": "see_order",
+             "draw_conclusion": "identify_patterns"}
     stands = discover.merge(planted, 0.75, given)
     assert stands["find_pattern"] == stands["draw_conclusion"] == "identify_patterns"
     assert stands["spot_regularities"] == "see_order"
@@ -56,8 +59,10 @@ def test_a_persons_map_comes_first_and_its_targets_stay_apart():
 
 def test_an_encoder_may_say_what_is_near():
     planted = [[("see_cat", "a"), ("watch_cat", "a")], [("eat_fish", "b"), ("see_cat", "a")]]
-    embed = lambda texts: np.array([[1.0, 0.0] if set(t.split()) & {"a", "cat"} else [0.0, 1.0] for t in texts])
-    assert discover.merge(planted, 0.5, None, embed) == {"see_cat": "see_cat", "watch_cat": "see_cat", "eat_fish": "eat_fish"}
+    embed = lambda texts: np.array([[1.0, 0.0] if set(t.split()) & {"a", "cat"} else [0.0, 1.0]
+                                    for t in texts])
+    assert discover.merge(planted, 0.5, None, embed) == {"see_cat": "see_cat", "watch_cat": "see_cat",
+                                                         "eat_fish": "eat_fish"}
 
 
 @pytest.mark.parametrize("chains", [[], [[("only_one", "x")]], [[("a_b", "?"), ("c_d", "!")]]])

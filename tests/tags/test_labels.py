@@ -36,7 +36,8 @@ class Labeller:
 
 def test_what_cannot_be_read_is_asked_once_more():
     model, ticks = Labeller(), []
-    found = labels.label(model, [("a", "b", "c"), ("odd", "x", "y"), ("never", "x", "y")], 0, tick=lambda: ticks.append(1))
+    found = labels.label(model, [("a", "b", "c"), ("odd", "x", "y"), ("never", "x", "y")], 0,
+                         tick=lambda: ticks.append(1))
     assert found == [("name_it",) * 3, ("name_it",) * 3, None] and model.asked == [3, 2] and len(ticks) == 3
 
 

@@ -18,9 +18,11 @@ from tagpr_lite.tags.schema import (
 
 plain = st.text(min_size=1, max_size=60).map(str.strip).filter(
     lambda t: t and not MARK.search(t) and "think>" not in t)
-chains = st.builds(Chain, st.lists(st.builds(Step, st.sampled_from(PRIMARY), plain), min_size=1, max_size=6).map(tuple), plain)
-pieces = st.sampled_from(["<think>", "</think>", "<conclude>", "</conclude>", "<examine_examples>", "<odd>", "</odd>",
-                          "text", " ", "\n", "<", ">", "</", "5", ""])
+chains = st.builds(Chain,
+                   st.lists(st.builds(Step, st.sampled_from(PRIMARY), plain), min_size=1,
+                            max_size=6).map(tuple), plain)
+pieces = st.sampled_from(["<think>", "</think>", "<conclude>", "</conclude>", "<examine_examples>", "<odd>",
+                          "</odd>", "text", " ", "\n", "<", ">", "</", "5", ""])
 
 
 @given(chains)
@@ -56,7 +58,8 @@ def test_each_fault_has_its_name(text, fault):
 
 
 def test_open_vocabulary_and_less_than_signs():
-    assert parse("<think><ponder>1 < 2</ponder></think>5", allowed=None) == Chain((Step("ponder", "1 < 2"),), "5")
+    assert parse("<think><ponder>1 < 2</ponder></think>5", allowed=None) == Chain((Step("ponder", "1 < 2"),),
+                                                                                  "5")
 
 
 @pytest.mark.parametrize("text, answer", [(GOOD, "5"), ("5", "5"), ("<think>never closed 5", ""), ("a</think>b</think> c", "c")])

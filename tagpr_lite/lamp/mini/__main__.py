@@ -12,10 +12,12 @@ from .reach import COLUMNS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--describe", action="store_true", help="print the table of reachable scores")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--users", type=int, default=60, help="training users of a task; half as many dev users")
+    parser.add_argument("--users", type=int, default=60,
+                        help="training users of a task; half as many dev users")
     parser.add_argument("--language", default="en", help="en, or zh (our extension)")
     args = parser.parse_args()
     print_table(args) if args.describe else print_examples(args)

@@ -1,7 +1,8 @@
-"""LaMP_1, LaMP_2 and LaMP_3 in Chinese (our extension): the rules of papers.py and choices.py on Chinese texts.
+"""LaMP_1, LaMP_2 and LaMP_3 in Chinese (our extension): the rules of papers.py and choices.py on Chinese
+texts.
 
-The texts are written in Chinese, not translated word by word. Distinct texts: about 22,000 reference titles, 45,000
-films, 246,000 reviews.
+The texts are written in Chinese, not translated word by word. Distinct texts: about 22,000 reference titles,
+45,000 films, 246,000 reviews.
 """
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ SUBJECTS = {
     "语言": ("机器翻译", "词义消歧", "句法分析", "阅读问答", "自动摘要", "命名实体", "指代消解", "语法纠错"),
 }
 MANNER = ("稳健", "可扩展", "公平", "稀疏", "低成本", "可解释", "在线", "分层", "自适应", "弱监督")
-TITLES = ("面向{b}的{manner}{a}", "结合{b}的{manner}{a}", "{manner}{a}与{b}", "从{b}到{manner}{a}", "{manner}{a}能否取代{b}")
+TITLES = ("面向{b}的{manner}{a}", "结合{b}的{manner}{a}", "{manner}{a}与{b}", "从{b}到{manner}{a}",
+          "{manner}{a}能否取代{b}")
 ABSTRACT = ("本文借助{manner}{b}和{c}重新审视{a}。{result}", "我们把{a}与{b}联系起来，并给出{manner}{c}方案。{result}",
             "{a}的研究常常忽略{b}，为此我们加入{manner}{c}。{result}", "{a}与{b}能结合到什么程度？我们检验了{manner}{c}。{result}")
 RESULT = ("错误减少三分之一。", "在四个数据集上都有提升。", "旧方法依然有力。", "代码已经公开。", "我们证明了一个下界。",

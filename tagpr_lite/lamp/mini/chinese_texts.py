@@ -1,7 +1,7 @@
 """LaMP_4 to LaMP_7 and shop_reviews in Chinese (our extension): the same kinds of rules on Chinese texts.
 
-ROUGE counts characters here, so the forms differ in their characters. Distinct texts: about 130,000 articles, 276,000
-abstracts, 43,000 neutral tweets, millions of e-mails, over a million lists of impressions.
+ROUGE counts characters here, so the forms differ in their characters. Distinct texts: about 130,000 articles,
+276,000 abstracts, 43,000 neutral tweets, millions of e-mails, over a million lists of impressions.
 """
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ VERDICTS = (  # one a voice: verdicts for 1 to 5 stars, what leads to the impres
     (("各项测试不合格", "低于标称指标", "达到最低要求", "工艺可靠", "满分通过"), "实测结果", "历时两周测试完毕"),
 )
 MENTIONS = ("{all}", "主要是{first}", "可惜{complaints}")
-ORDERS = ("{{verdict{v}}}。{{lead{v}}}：{mention}。{{end{v}}}。", "{{lead{v}}}：{mention}。{{end{v}}}。总之{{verdict{v}}}。")
+ORDERS = ("{{verdict{v}}}。{{lead{v}}}：{mention}。{{end{v}}}。",
+          "{{lead{v}}}：{mention}。{{end{v}}}。总之{{verdict{v}}}。")
 REVIEW_FORMS = tuple(order.format(v=v, mention=mention)
                      for order, mention, v in itertools.product(ORDERS, MENTIONS, range(len(VERDICTS))))
 

@@ -1,7 +1,7 @@
 """LaMP_2 and LaMP_3: users who tag a theme in their own way, and who judge by their own measure.
 
-Both writers take their word lists and the way to join them as arguments, so that the Chinese ones are the same rules.
-Distinct texts: about 45,000 films, 246,000 reviews.
+Both writers take their word lists and the way to join them as arguments, so that the Chinese ones are the
+same rules. Distinct texts: about 45,000 films, 246,000 reviews.
 """
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ THEMES = {  # theme -> (its three possible tags, who, what they do, how it ends)
                    "until the army comes", "and pays a heavy price")),
 }
 SETTINGS = ("", "In this film ", "Once again ", "Years later, ", "In the second part, ", "One winter, ",
-            "By accident, ", "Far from home, ", "In this remake ", "Against all advice, ", "After a long silence, ",
-            "On a bet, ", "Overnight, ", "For the first time ")
+            "By accident, ", "Far from home, ", "In this remake ", "Against all advice, ",
+            "After a long silence, ", "On a bet, ", "Overnight, ", "For the first time ")
 
 
 def plot(setting: str, who: str, does: str, ends: str) -> str:
@@ -99,9 +99,11 @@ ASPECTS = {  # aspect -> (praise, complaint)
     "service": (("the seller was friendly", "support answered at once", "shipping was quick", "it arrived early"),
                 ("nobody answered my mails", "delivery took a month", "the seller was rude", "the box came damaged")),
 }
-PRODUCTS = ("kettle", "desk lamp", "backpack", "phone case", "coffee grinder", "garden hose", "toaster", "headset",
-            "umbrella", "yoga mat", "razor", "keyboard", "water bottle", "alarm clock", "blender", "office chair")
-OPENINGS = ("Bought this {} last month:", "About this {}:", "My new {}:", "We use the {} daily:", "This {} was a gift:")
+PRODUCTS = ("kettle", "desk lamp", "backpack", "phone case", "coffee grinder", "garden hose", "toaster",
+            "headset", "umbrella", "yoga mat", "razor", "keyboard", "water bottle", "alarm clock", "blender",
+            "office chair")
+OPENINGS = ("Bought this {} last month:", "About this {}:", "My new {}:", "We use the {} daily:",
+            "This {} was a gift:")
 
 
 def verdict(opening: str, said: list[str]) -> str:

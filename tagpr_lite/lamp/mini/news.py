@@ -1,4 +1,5 @@
-"""LaMP_4 and LaMP_6: headlines and e-mail subjects, which take other facts and another form from user to user.
+"""LaMP_4 and LaMP_6: headlines and e-mail subjects, which take other facts and another form from user to
+user.
 
 Distinct texts: about 130,000 articles, and millions of e-mails.
 """
@@ -12,13 +13,14 @@ from .text import capital, in_forms, pick
 
 WHO = ("city library", "harbour museum", "village school", "local bakery", "football club", "old theatre",
        "central hospital", "bus company", "public pool", "farmers market", "night train", "animal shelter")
-DOES = ("opens a new wing", "cuts ticket prices", "hires forty people", "loses its main sponsor", "plans longer hours",
-        "repairs its leaking roof", "wins a national award", "bans plastic cups", "delays its spring program",
-        "buys electric vans")
+DOES = ("opens a new wing", "cuts ticket prices", "hires forty people", "loses its main sponsor",
+        "plans longer hours", "repairs its leaking roof", "wins a national award", "bans plastic cups",
+        "delays its spring program", "buys electric vans")
 WHERE = ("Leeds", "Porto", "Graz", "Ghent", "Aarhus", "Turin", "Cork", "Malmo", "Basel", "Gdansk")
 WHEN = ("on Monday", "in April", "this weekend", "next summer", "on Friday", "in October")
-FILLER = ("Neighbours had asked for it for years.", "A spokesman gave no further details.", "The vote was close.",
-          "Costs are shared with the region.", "Visitors welcomed the news.", "Critics remain doubtful.")
+FILLER = ("Neighbours had asked for it for years.", "A spokesman gave no further details.",
+          "The vote was close.", "Costs are shared with the region.", "Visitors welcomed the news.",
+          "Critics remain doubtful.")
 ARTICLES = ("The {who} in {where} {does} {when}. {filler}", "{When} the {who} in {where} {does}. {filler}",
             "News from {where}: the {who} {does} {when}. {filler}")
 HEADLINES = (
@@ -40,14 +42,15 @@ def article(rng: random.Random) -> tuple[str, dict[str, str]]:
 
 # ---------------------------------------------------------------- LaMP_6: conventions of a subject line
 
-PEOPLE = ("Anna", "Bilal", "Chen", "Dora", "Emeka", "Farah", "Goran", "Hanna", "Ines", "Jonas", "Kofi", "Lena", "Marco",
-          "Noor", "Olga", "Priya")
+PEOPLE = ("Anna", "Bilal", "Chen", "Dora", "Emeka", "Farah", "Goran", "Hanna", "Ines", "Jonas", "Kofi",
+          "Lena", "Marco", "Noor", "Olga", "Priya")
 TEAM = ("finance", "legal", "design", "sales", "support", "research", "logistics", "marketing")
-THING = ("budget", "contract", "slides", "invoice", "schedule", "report", "survey", "brochure", "minutes", "forecast",
-         "agenda", "receipt", "poster", "manual", "newsletter", "roadmap", "checklist", "catalogue", "memo",
-         "timetable", "statement", "proposal", "summary", "handout")
+THING = ("budget", "contract", "slides", "invoice", "schedule", "report", "survey", "brochure", "minutes",
+         "forecast", "agenda", "receipt", "poster", "manual", "newsletter", "roadmap", "checklist",
+         "catalogue", "memo", "timetable", "statement", "proposal", "summary", "handout")
 ACTION = ("check", "send", "update", "approve", "print", "translate", "sign", "shorten")
-PROJECT = ("Orion", "Harbour", "Maple", "Delta", "Lighthouse", "Nimbus", "Atlas", "Cobalt", "Willow", "Falcon")
+PROJECT = ("Orion", "Harbour", "Maple", "Delta", "Lighthouse", "Nimbus", "Atlas", "Cobalt", "Willow",
+           "Falcon")
 DUE = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "tonight", "noon", "next week")
 MAILS = ("Hi {to}, could you {action} the {thing} of the {project} project by {due}? The {team} team is waiting. "
          "{sender}",
@@ -68,7 +71,8 @@ MAIL_SUBJECTS = (
 def email(rng: random.Random) -> tuple[str, dict[str, str]]:
     to, sender = rng.sample(PEOPLE, 2)
     facts = pick(rng, team=TEAM, thing=THING, action=ACTION, project=PROJECT, due=DUE)
-    facts |= {"to": to, "sender": sender, "Thing": capital(facts["thing"]), "Action": capital(facts["action"])}
+    facts |= {"to": to, "sender": sender, "Thing": capital(facts["thing"]),
+              "Action": capital(facts["action"])}
     return rng.choice(MAILS).format(**facts), facts
 
 

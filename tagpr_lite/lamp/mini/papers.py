@@ -1,8 +1,8 @@
 """LaMP_1 and LaMP_5: authors who keep to their subjects, and who title in their own way.
 
-In LaMP_1 the paper asked about has a title that says nothing of its subject, so that only the author's past papers
-tell which reference fits. No word of a subject occurs in another one. Distinct texts: about 27,000 reference titles,
-so that hardly two questions have the same pair; about 415,000 abstracts in LaMP_5.
+In LaMP_1 the paper asked about has a title that says nothing of its subject, so that only the author's past
+papers tell which reference fits. No word of a subject occurs in another one. Distinct texts: about 27,000
+reference titles, so that hardly two questions have the same pair; about 415,000 abstracts in LaMP_5.
 """
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from .text import Text, capital, fresh, in_forms, pick
 
 # ---------------------------------------------------------------- LaMP_1: the author's two subjects
 
-SUBJECTS = {
-    "graphs": ("graph networks", "node embeddings", "link prediction", "community structure", "spectral clustering",
-               "random walks", "edge sampling", "shortest routes"),
-    "vision": ("image segmentation", "object detection", "depth estimation", "face matching", "video tracking",
-               "optical flow", "scene understanding", "photo captions"),
-    "speech": ("speech recognition", "speaker turns", "voice synthesis", "acoustic models", "phoneme alignment",
-               "audio denoising", "accent adaptation", "vowel length"),
-    "robots": ("robot grasping", "motion planning", "legged locomotion", "drone swarms", "tactile sensing",
-               "collision avoidance", "wheel odometry", "gripper design"),
-    "privacy": ("differential privacy", "federated learning", "secure aggregation", "data anonymisation",
-                "membership attacks", "encrypted inference", "access control", "consent forms"),
-    "health": ("patient records", "clinical notes", "disease progression", "hospital triage", "drug interactions",
-               "sepsis alarms", "cancer screening", "nursing schedules"),
-    "markets": ("auction bidding", "stock volatility", "portfolio risk", "credit scoring", "market makers",
-                "price discovery", "fraud rings", "option hedging"),
-    "language": ("machine translation", "word senses", "syntax parsing", "question answering", "text summaries",
-                 "named entities", "coreference chains", "grammar correction"),
-}
-MANNER = ("robust", "scalable", "fair", "sparse", "cheap", "interpretable", "online", "hierarchical", "adaptive",
-          "weakly supervised")
+SUBJECTS = {"graphs": ("graph networks", "node embeddings", "link prediction", "community structure",
+                       "spectral clustering", "random walks", "edge sampling", "shortest routes"),
+            "vision": ("image segmentation", "object detection", "depth estimation", "face matching",
+                       "video tracking", "optical flow", "scene understanding", "photo captions"),
+            "speech": ("speech recognition", "speaker turns", "voice synthesis", "acoustic models",
+                       "phoneme alignment", "audio denoising", "accent adaptation", "vowel length"),
+            "robots": ("robot grasping", "motion planning", "legged locomotion", "drone swarms",
+                       "tactile sensing", "collision avoidance", "wheel odometry", "gripper design"),
+            "privacy": ("differential privacy", "federated learning", "secure aggregation",
+                        "data anonymisation", "membership attacks", "encrypted inference", "access control",
+                        "consent forms"),
+            "health": ("patient records", "clinical notes", "disease progression", "hospital triage",
+                       "drug interactions", "sepsis alarms", "cancer screening", "nursing schedules"),
+            "markets": ("auction bidding", "stock volatility", "portfolio risk", "credit scoring",
+                        "market makers", "price discovery", "fraud rings", "option hedging"),
+            "language": ("machine translation", "word senses", "syntax parsing", "question answering",
+                         "text summaries", "named entities", "coreference chains", "grammar correction"),}
+MANNER = ("robust", "scalable", "fair", "sparse", "cheap", "interpretable", "online", "hierarchical",
+          "adaptive", "weakly supervised")
 LINK = ("for", "with", "beyond", "guided by", "in the wild:", "without")
 ABSTRACT = ("This paper revisits {a} by way of {manner} {b} and {c}. {result}",
             "We connect {a} with {b}. A {manner} treatment of {c} follows. {result}",
@@ -42,8 +41,8 @@ ABSTRACT = ("This paper revisits {a} by way of {manner} {b} and {c}. {result}",
 RESULT = ("Errors fall by a third.", "The gain holds on four data sets.", "Old methods remain strong.",
           "Code is released.", "We prove a lower bound.", "A user study agrees.", "The cost stays linear.",
           "Failures are discussed.")
-STANCE = ("Lessons from", "Notes on", "A second look at", "The limits of", "Open questions about", "The case for",
-          "What we learned from", "Against", "A short history of", "In defence of")
+STANCE = ("Lessons from", "Notes on", "A second look at", "The limits of", "Open questions about",
+          "The case for", "What we learned from", "Against", "A short history of", "In defence of")
 TOPIC = ("simple baselines", "small studies", "negative results", "careful evaluation", "shared benchmarks",
          "replication", "failed experiments", "long projects", "open reviews", "human judgement",
          "strong assumptions", "tidy theories")
@@ -66,12 +65,13 @@ def cite(title: str, references: list[str]) -> str:
             f'[1]: "{references[0]}" [2]: "{references[1]}"')
 
 
-def citations(rng: random.Random, profile: int, questions: int, subjects: dict = SUBJECTS, paper: Callable = paper,
-              plain_title: Callable = plain_title, cite: Callable = cite) -> tuple[int, list[Text]]:
+def citations(rng: random.Random, profile: int, questions: int, subjects: dict = SUBJECTS,
+              paper: Callable = paper, plain_title: Callable = plain_title,
+              cite: Callable = cite) -> tuple[int, list[Text]]:
     """A rule is a pair of subjects (28 rules of 8 subjects); the author writes on both in turn.
 
-    One candidate is on a subject of the author's, the other on none. A rule that holds both candidates' subjects or
-    neither takes the one that is listed first in `subjects`.
+    One candidate is on a subject of the author's, the other on none. A rule that holds both candidates'
+    subjects or neither takes the one that is listed first in `subjects`.
     """
     things = list(subjects.values())
     rules = list(itertools.combinations(range(len(things)), 2))
@@ -101,15 +101,16 @@ def _cited(held: tuple[int, ...], pair: list[int]) -> int:
 
 # ---------------------------------------------------------------- LaMP_5: the form of a title
 
-NAME = ("Kestrel", "Marmot", "Heron", "Otter", "Lynx", "Puffin", "Ibex", "Gecko", "Plover", "Badger", "Tapir", "Wren")
-METHOD = ("sparse attention", "contrastive pretraining", "tree search", "active sampling", "low-rank adapters",
-          "energy models", "rule induction", "kernel averaging", "curriculum distillation", "latent planning",
-          "noise injection", "prototype matching")
+NAME = ("Kestrel", "Marmot", "Heron", "Otter", "Lynx", "Puffin", "Ibex", "Gecko", "Plover", "Badger", "Tapir",
+        "Wren")
+METHOD = ("sparse attention", "contrastive pretraining", "tree search", "active sampling",
+          "low-rank adapters", "energy models", "rule induction", "kernel averaging",
+          "curriculum distillation", "latent planning", "noise injection", "prototype matching")
 PROBLEM = ("crop disease diagnosis", "protein folding", "traffic forecasting", "legal retrieval",
-           "handwriting recognition", "flood warning", "music tagging", "bridge inspection", "language tutoring",
-           "energy pricing", "bird counting", "code repair")
-PLACE = ("village clinics", "city sensors", "museum archives", "school classrooms", "satellite photos", "court files",
-         "river stations", "phone recordings", "factory floors", "ship logs")
+           "handwriting recognition", "flood warning", "music tagging", "bridge inspection",
+           "language tutoring", "energy pricing", "bird counting", "code repair")
+PLACE = ("village clinics", "city sensors", "museum archives", "school classrooms", "satellite photos",
+         "court files", "river stations", "phone recordings", "factory floors", "ship logs")
 FINDING = ("few labels suffice", "simple features win", "errors fall by half", "old data mislead",
            "size matters little", "human feedback pays off", "rare cases dominate", "training can stop early")
 SUMMARY = ("We introduce {name}, which brings {method} to {problem}. Tests in {place} show that {finding}.",

@@ -1,9 +1,9 @@
 """The users of the built-in benchmark, their questions, and the rules behind them.
 
-Decisions. A user is a function of (seed, task, split, number), so a larger benchmark contains the smaller one and no
-task depends on the others. Training is the same for both choices of dev users: those are either new people or the
-training users at a later time, with their training questions added to their history. shop_reviews has dev questions
-of new people alone: it measures transfer to a task that was never trained on.
+Decisions. A user is a function of (seed, task, split, number), so a larger benchmark contains the smaller one
+and no task depends on the others. Training is the same for both choices of dev users: those are either new
+people or the training users at a later time, with their training questions added to their history.
+shop_reviews has dev questions of new people alone: it measures transfer to a task that was never trained on.
 """
 from __future__ import annotations
 
@@ -35,20 +35,23 @@ class User:
 
 def build(seed: int, users: int, tasks: list[str] = (), language: str = "en",
           people: str = "new") -> dict[str, dict[str, list[Question]]]:
-    """{task: {"train": [...], "dev": [...]}}: `users` training users with two questions each, half as many dev users
-    (at least four) with one or two.
+    """{task: {"train": [...], "dev": [...]}}: `users` training users with two questions each, half as many
+    dev users (at least four) with one or two.
 
-    tasks: empty means all of the language. people: dev users are `new`, or the `same` as in training, later in time.
+    tasks: empty means all of the language. people: dev users are `new`, or the `same` as in training, later
+    in time.
     """
-    return {task.name: {split: [q for user in users_of(seed, users, task, split, people) for q in _questions(task, user)]
-                        for split in ("train", "dev")} for task in tasks_of(language, tasks)}
+    return {task.name: {split: [q for user in users_of(seed, users, task, split, people)
+                                for q in _questions(task, user)] for split in ("train", "dev")}
+            for task in tasks_of(language, tasks)}
 
 
 def rules_of(seed: int, users: int, tasks: list[str] = (), language: str = "en",
              people: str = "new") -> dict[str, tuple[int, tuple[str, ...]]]:
     """{question id: (its user's rule, [rules] what every rule answers to it)} of what `build` makes."""
-    return {name: (user.rule, text.answers) for task in tasks_of(language, tasks) for split in ("train", "dev")
-            for user in users_of(seed, users, task, split, people) for name, text in _named(user)}
+    return {name: (user.rule, text.answers) for task in tasks_of(language, tasks)
+            for split in ("train", "dev") for user in users_of(seed, users, task, split, people) for name,
+            text in _named(user)}
 
 
 def tasks_of(language: str, tasks: list[str] = ()) -> list[Task]:
@@ -103,6 +106,7 @@ def _date(place: int) -> str:
 
 
 def _questions(task: Task, user: User) -> list[Question]:
-    items = tuple(Item(f"{user.name}-p{n}", *text.item(user.rule), _date(n)) for n, text in enumerate(user.profile))
+    items = tuple(Item(f"{user.name}-p{n}", *text.item(user.rule), _date(n)) for n,
+                  text in enumerate(user.profile))
     return [Question(name, task, user.name, task.ask(text.text), text.answers[user.rule], items,
                      date=_date(n)) for n, (name, text) in enumerate(_named(user), len(items))]

@@ -1,8 +1,9 @@
-"""LaMP_7 and shop_reviews: how a user writes of their own: openers, register, hashtags; order, selection, set phrases.
+"""LaMP_7 and shop_reviews: how a user writes of their own: openers, register, hashtags; order, selection, set
+phrases.
 
-A rule is one of each of three habits, so that a user's style must be put together from several traits; ROUGE sees
-neither case nor punctuation, so each shows in words. Distinct texts: about 46,000 neutral tweets, over a million
-lists of impressions.
+A rule is one of each of three habits, so that a user's style must be put together from several traits; ROUGE
+sees neither case nor punctuation, so each shows in words. Distinct texts: about 46,000 neutral tweets, over a
+million lists of impressions.
 """
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from .text import capital, in_forms, pick
 # ---------------------------------------------------------------- LaMP_7: tweets
 
 GADGET = ("the bus", "the lift", "the printer", "the coffee machine", "the wifi", "my laptop", "the heating",
-          "the dishwasher", "my phone", "the car", "the washing machine", "the projector", "my bike", "the oven",
-          "the doorbell", "the toaster")
+          "the dishwasher", "my phone", "the car", "the washing machine", "the projector", "my bike",
+          "the oven", "the doorbell", "the toaster")
 EVENT = (  # neutral, brief, slang, big
     ("stopped working", "dead", "straight up died", "completely broke down"),
     ("is working again", "fixed", "came back from the grave", "finally rises from the ashes"),
@@ -26,14 +27,16 @@ EVENT = (  # neutral, brief, slang, big
     ("is free for everyone now", "free", "costs zilch now", "no longer empties any pocket"),
     ("was stolen", "gone", "got yoinked", "vanished without a trace"),
 )
-MOMENT = ("this morning", "during lunch", "after the meeting", "before breakfast", "last night", "on the way home",
-          "in the rain", "right before the weekend", "at school", "during the match")
-DID = ("walked home", "called my sister", "made soup", "read a book", "went for a run", "stayed in bed", "baked bread",
-       "missed the news", "learned to juggle", "wrote a poem", "cleaned the fridge", "ordered pizza")
+MOMENT = ("this morning", "during lunch", "after the meeting", "before breakfast", "last night",
+          "on the way home", "in the rain", "right before the weekend", "at school", "during the match")
+DID = ("walked home", "called my sister", "made soup", "read a book", "went for a run", "stayed in bed",
+       "baked bread", "missed the news", "learned to juggle", "wrote a poem", "cleaned the fridge",
+       "ordered pizza")
 TWEETS = ("{Gadget} {event} {moment}, so I {did}.", "{Moment} {gadget} {event} and I {did}.",
           "I {did} {moment} because {gadget} {event}.")
 OPENERS = ("ok so basically", "Friends, hear me out:", "BREAKING NEWS")
-REGISTERS = ("{moment}: {gadget} {brief}", "{gadget} {slang}, so yeah, {did} lol", "{gadget} {big}!!! Guess who {did}")
+REGISTERS = ("{moment}: {gadget} {brief}", "{gadget} {slang}, so yeah, {did} lol",
+             "{gadget} {big}!!! Guess who {did}")
 CLOSERS = ("#{tag} #monday #mood", "somebody send help please", "and I have zero regrets")
 TWEET_FORMS = tuple(f"{o} {r} {c}" for o, r, c in itertools.product(OPENERS, REGISTERS, CLOSERS))
 
@@ -51,9 +54,9 @@ def tweet(rng: random.Random) -> tuple[str, dict[str, str]]:
 PRAISE = ("sturdy", "easy to clean", "quiet", "quick delivery", "fair price", "lovely colour", "light",
           "comfortable grip", "clear manual", "long battery life", "soft fabric", "pretty box", "saves space",
           "works at once", "nice smell", "good sound")
-COMPLAINT = ("slow delivery", "flimsy lid", "loud", "scratches easily", "too heavy", "short cable", "smells of plastic",
-             "hard to open", "missing screws", "dull colour", "wobbly feet", "weak battery", "confusing manual",
-             "runs small", "rude seller", "high price")
+COMPLAINT = ("slow delivery", "flimsy lid", "loud", "scratches easily", "too heavy", "short cable",
+             "smells of plastic", "hard to open", "missing screws", "dull colour", "wobbly feet",
+             "weak battery", "confusing manual", "runs small", "rude seller", "high price")
 VERDICTS = (  # one a voice: verdicts for 1 to 5 stars, what leads to the impressions, how the review ends
     (("never again", "not my thing", "does the job", "good buy", "absolutely love it"), "my notes say",
      "cheers from a picky buyer"),
@@ -81,10 +84,13 @@ def impressions(rng: random.Random, praise: tuple[str, ...],
 
 def purchase(rng: random.Random) -> tuple[str, dict[str, str]]:
     stars, said, bad = impressions(rng, PRAISE, COMPLAINT)
-    facts = {"all": ", ".join(said[:-1]) + f" and {said[-1]}", "first": said[0], "complaints": " and ".join(bad)}
+    facts = {"all": ", ".join(said[:-1]) + f" and {said[-1]}", "first": said[0],
+             "complaints": " and ".join(bad)}
     for v, (verdicts, lead, end) in enumerate(VERDICTS):
-        facts |= {f"Verdict{v}": capital(verdicts[stars - 1]), f"Lead{v}": capital(lead), f"End{v}": capital(end)}
+        facts |= {f"Verdict{v}": capital(verdicts[stars - 1]), f"Lead{v}": capital(lead),
+                  f"End{v}": capital(end)}
     return f"rating: {stars} impressions: {', '.join(said)}", facts
 
 
-WRITERS = {"LaMP_7": in_forms(tweet, TWEET_FORMS, bare=True), "shop_reviews": in_forms(purchase, REVIEW_FORMS)}
+WRITERS = {"LaMP_7": in_forms(tweet, TWEET_FORMS, bare=True),
+           "shop_reviews": in_forms(purchase, REVIEW_FORMS)}

@@ -1,10 +1,10 @@
 """What can be reached on the built-in benchmark: with its rule known, from the profile, and without either.
 
-Decisions. All figures are on the dev users, by the task's metric. `oracle` knows the user's rule. `profile` knows all
-rules and answers best for those that agree with the whole profile: the most that personalization can give. The best
-answer without the profile is that of highest mean task reward when all rules are equally likely; it knows how texts
-are made, so in expectation no model without the profile earns more. The head-room lies between `oracle` and it.
-`trivial` and `copy` need no understanding.
+Decisions. All figures are on the dev users, by the task's metric. `oracle` knows the user's rule. `profile`
+knows all rules and answers best for those that agree with the whole profile: the most that personalization
+can give. The best answer without the profile is that of highest mean task reward when all rules are equally
+likely; it knows how texts are made, so in expectation no model without the profile earns more. The head-room
+lies between `oracle` and it. `trivial` and `copy` need no understanding.
 """
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ COLUMNS = ("oracle", "profile", "no_profile", "trivial", "copy")
 def describe(seed: int, users: int, language: str = "en") -> dict[str, dict]:
     """{task: {"metric", "questions", "oracle", "profile", "no_profile", "trivial", "copy", "headroom"}}.
 
-    trivial: the best constant answer of the training users, the first words of the text, or the whole of a text that
-    is to be put in other words. copy: the label of a random profile item (None where labels are no answers).
+    trivial: the best constant answer of the training users, the first words of the text, or the whole of a
+    text that is to be put in other words. copy: the label of a random profile item (None where labels are no
+    answers).
     """
     table = {}
     for task in tasks_of(language):
@@ -43,7 +44,8 @@ def describe(seed: int, users: int, language: str = "en") -> dict[str, dict]:
                 answers["copy"][key] = _copied(task, user, key)
         if task.form == "citation":
             answers["copy"] = None
-        got = {column: preds and score(task, golds, preds)["lenient"][task.metric] for column, preds in answers.items()}
+        got = {column: preds and score(task, golds, preds)["lenient"][task.metric] for column,
+               preds in answers.items()}
         gain = got["oracle"] - got["no_profile"]
         table[task.name] = {"metric": task.metric, "questions": len(golds), **got,
                        "headroom": -gain if task.lower_is_better else gain}
@@ -57,7 +59,8 @@ def _agree(user: User) -> list[int]:
 
 
 def _best(task: Task, answers: Counter) -> str:
-    """The answer of highest mean task reward against equally likely `answers`: their mode, median or medoid."""
+    """The answer of highest mean task reward against equally likely `answers`: their mode, median or
+    medoid."""
     worth = {a: float(answers[a]) for a in sorted(answers)}  # an answer earns 1 against itself
     for a, b in itertools.combinations(worth, 2):
         reward = item_reward(task, a, b)  # the same as of (b, a) for every kind of task

@@ -13,16 +13,19 @@ class Text:
     answers: tuple[str, ...]
     """[rules] what each rule answers to this text."""
     items: tuple[tuple[str, str], ...] = ()
-    """[rules] (text, label) of the profile item this makes, where that is not (text, answer): LaMP_1 and LaMP_7."""
+    """[rules] (text, label) of the profile item this makes, where that is not (text, answer): LaMP_1 and
+    LaMP_7."""
 
     def item(self, rule: int) -> tuple[str, str]:
         return self.items[rule] if self.items else (self.text, self.answers[rule])
 
 
 Writer = Callable[[random.Random, int, int], tuple[int, list[Text]]]
-"""Draws a user: (random numbers, profile length, questions) -> (rule, texts in the order of time, questions last).
+"""Draws a user: (random numbers, profile length, questions) -> (rule, texts in the order of time, questions
+last).
 
-What a user is (rule, interests) is drawn before the texts, and these one by one: more questions leave the rest as is.
+What a user is (rule, interests) is drawn before the texts, and these one by one: more questions leave the
+rest as is.
 """
 
 

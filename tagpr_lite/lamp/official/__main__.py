@@ -4,8 +4,9 @@
     python -m tagpr_lite.lamp.official --task 6 --avocado DIR [--questions DIR]
     python -m tagpr_lite.lamp.official --convert FOLDER
 
-The first writes <to>/<split>/LaMP_3/ with train.db, dev.db and test.db (its questions: the official golds of test are
-withheld) and removes the raw files unless --keep is given. What is done is skipped, so a stopped command goes on.
+The first writes <to>/<split>/LaMP_3/ with train.db, dev.db and test.db (its questions: the official golds of
+test are withheld) and removes the raw files unless --keep is given. What is done is skipped, so a stopped
+command goes on.
 """
 from __future__ import annotations
 
@@ -19,14 +20,17 @@ from . import avocado, fetch
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", nargs="+", default=[], help="1 to 7, several, or all (1 to 5 and 7)")
-    parser.add_argument("--split", choices=["time", "user"], default="time", help="the time-based or user-based files")
+    parser.add_argument("--split", choices=["time", "user"], default="time",
+                        help="the time-based or user-based files")
     parser.add_argument("--to", type=Path, default=Path("data/lamp"), help="where <split>/<task>/ is written")
     parser.add_argument("--base", default=fetch.BASE, help="a mirror of the official address")
     parser.add_argument("--keep", action="store_true", help="keep the raw JSON files beside the stores")
     parser.add_argument("--avocado", type=Path, metavar="DIR", help="task 6: your avocado-1.0.2/data/text")
-    parser.add_argument("--questions", type=Path, metavar="DIR", help="task 6: its id files, if you have them already")
+    parser.add_argument("--questions", type=Path, metavar="DIR",
+                        help="task 6: its id files, if you have them already")
     parser.add_argument("--convert", type=Path, metavar="FOLDER", help="make stores of a folder's JSON files")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
     args = parser.parse_args(words)
@@ -38,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("nothing to do; say --task 3, or --convert FOLDER")
     if args.convert:
         fetch.convert_folder(args.convert)
-    chosen = [t for t in OFFICIAL if t != "LaMP_6"] if args.task == ["all"] else [_official(w) for w in args.task]
+    chosen = [t for t in OFFICIAL if t != "LaMP_6"] if args.task == ["all"] else [_official(w)
+                                                                                  for w in args.task]
     if "LaMP_6" in chosen and not args.avocado:
         raise UserError("LaMP_6 is made of the Avocado e-mails, which the Linguistic Data Consortium licenses "
                         "(LDC2015T03); with them, say --avocado .../avocado-1.0.2/data/text")

@@ -1,13 +1,15 @@
-"""LaMP-6: the official files name e-mails by id, and the user's own licensed Avocado folder (LDC2015T03) has the text.
+"""LaMP-6: the official files name e-mails by id, and the user's own licensed Avocado folder (LDC2015T03) has
+the text.
 
-Written from what the official script does: a question's input becomes the instruction and the e-mail's body, its gold
-the e-mail's subject; a profile item gets the body as `text` and the subject as `title`. The results are files in
-the official form, which are then converted as those of any task.
+Written from what the official script does: a question's input becomes the instruction and the e-mail's body,
+its gold the e-mail's subject; a profile item gets the body as `text` and the subject as `title`. The results
+are files in the official form, which are then converted as those of any task.
 
-Decisions. The zip files are read in place, one member at a time, and nothing of them is extracted, so that names inside
-them mean nothing to the file system. Parsed e-mails wait in a temporary SQLite file, not in memory. An id is a
-member's base name, with or without its ending. Of an e-mail with several parts the plain text counts, or the HTML
-where there is none; bytes that do not fit the charset an e-mail names are read as UTF-8, else as Latin-1.
+Decisions. The zip files are read in place, one member at a time, and nothing of them is extracted, so that
+names inside them mean nothing to the file system. Parsed e-mails wait in a temporary SQLite file, not in
+memory. An id is a member's base name, with or without its ending. Of an e-mail with several parts the plain
+text counts, or the HTML where there is none; bytes that do not fit the charset an e-mail names are read as
+UTF-8, else as Latin-1.
 """
 from __future__ import annotations
 
@@ -32,10 +34,12 @@ TASK = "LaMP_6"
 LARGEST = 1 << 26  # bytes of an e-mail; there is none like it, and a zip member may claim to be anything
 
 
-def get_task(layout: str, to: Path, base: str, mails: Path, ids: Path | None = None, keep: bool = False) -> Path:
+def get_task(layout: str, to: Path, base: str, mails: Path, ids: Path | None = None,
+             keep: bool = False) -> Path:
     """Fills and converts what is not there yet of LaMP-6; returns its folder.
 
-    mails: avocado-1.0.2/data/text. ids: a folder with the official id files; they are downloaded when it is None.
+    mails: avocado-1.0.2/data/text. ids: a folder with the official id files; they are downloaded when it is
+    None.
     """
     folder = to / layout / TASK
     sources = {split: (ids or folder / "ids") / f"{split}_questions.json" for split in fetch.SPLITS
@@ -60,7 +64,8 @@ def get_task(layout: str, to: Path, base: str, mails: Path, ids: Path | None = N
 
 
 def id_rows(path: Path) -> Iterator[dict]:
-    """The rows of an official id file: {"id", "input": an e-mail's id, "profile": [{"id", "text": an e-mail's id}]}."""
+    """The rows of an official id file: {"id", "input": an e-mail's id, "profile": [{"id", "text": an e-mail's
+    id}]}."""
     n = 0
     for key, element, row in parts(path):
         if not element or key not in (None, "golds"):
@@ -142,7 +147,8 @@ def decode(content: bytes, charset: str | None) -> str:
 
 
 def fill(db: sqlite3.Connection, path: Path, folder: Path, split: str) -> None:
-    """Writes a split's questions file, and for train and dev its outputs file, with the text of the e-mails."""
+    """Writes a split's questions file, and for train and dev its outputs file, with the text of the
+    e-mails."""
     mail = lambda name: db.execute("select subject, content from mails where id = ?", [name]).fetchone()
     golds = []
     with whole_file(folder / f"{split}_questions.json") as p, open(p, "w", encoding="utf-8") as f:

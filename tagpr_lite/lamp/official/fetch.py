@@ -1,11 +1,11 @@
 """The official LaMP files: where they are, downloading them, making stores of them.
 
 Decisions. LaMP-2 lies under LaMP_2/new; directly under LaMP_2 is the old news task of the same name, which
-tasks.detect refuses. A download is a `.part` file that HTTP Range continues, with If-Range where the server named the
-version, so that two versions are never glued together; an attempt that got further does not count against the tries.
-The site answers some wrong addresses with a web page and status 200, so what arrives is counted and looked at, before
-it may overwrite anything. A file with a fault that only the reader sees stays, for it may be the official file that
-is at fault. Plain urllib: no package, and it honours proxy settings.
+tasks.detect refuses. A download is a `.part` file that HTTP Range continues, with If-Range where the server
+named the version, so that two versions are never glued together; an attempt that got further does not count
+against the tries. The site answers some wrong addresses with a web page and status 200, so what arrives is
+counted and looked at, before it may overwrite anything. A file with a fault that only the reader sees stays,
+for it may be the official file that is at fault. Plain urllib: no package, and it honours proxy settings.
 """
 from __future__ import annotations
 
@@ -86,9 +86,11 @@ def is_done(folder: Path, split: str, task: str | None = None) -> bool:
 # ---------------------------------------------------------------- stores
 
 def convert(folder: Path, split: str, task: str | None = None) -> store.Stored:
-    """Makes <split>.db of a split's JSON files, which stay. task: what they must hold, where that is known."""
+    """Makes <split>.db of a split's JSON files, which stay. task: what they must hold, where that is
+    known."""
     said, golds = files.read_outputs(folder / f"{split}_outputs.json") if split != "test" else (None, None)
-    path, sources = folder / names(split)[0], {name: store.fingerprint(folder / name) for name in names(split)}
+    path, sources = folder / names(split)[0], {name: store.fingerprint(folder / name)
+                                               for name in names(split)}
     with progress(path.stat().st_size, f"  converting {path.name}", "B") as bar:
         bar.unit_scale = True
         questions = files.read_questions(path, said, golds, seen=bar.update)

@@ -1,10 +1,11 @@
 """Reading folders of LaMP-format files, and refusing what would silently spoil a run.
 
-Decisions. Only train and dev are read: golds of the official test split are withheld. Everything is checked before
-anything is used, and every fault is one line with the file and up to three ids. A questions file is streamed
-(stream.py); what concerns the file as a whole, such as doubled ids, is known at its end. A folder may hold stores
-instead of JSON, and then only the questions that are asked for are read. Two folders of one task are merged in
-memory, under ids and users that carry the folder's name, so that nobody's history is mixed with a namesake's.
+Decisions. Only train and dev are read: golds of the official test split are withheld. Everything is checked
+before anything is used, and every fault is one line with the file and up to three ids. A questions file is
+streamed (stream.py); what concerns the file as a whole, such as doubled ids, is known at its end. A folder
+may hold stores instead of JSON, and then only the questions that are asked for are read. Two folders of one
+task are merged in memory, under ids and users that carry the folder's name, so that nobody's history is mixed
+with a namesake's.
 """
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ Questions = list[Question] | Stored
 
 
 def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, dict[str, Questions]]:
-    """{task: {"train": [...], "dev": [...]}} of a folder with one sub-folder a task, or of one such sub-folder.
+    """{task: {"train": [...], "dev": [...]}} of a folder with one sub-folder a task, or of one such
+    sub-folder.
 
     tasks: which to read, such as ["LaMP_3"]; empty means all that are there.
     """
@@ -57,8 +59,10 @@ def _load_task(folder: Path, wanted: set[str]) -> tuple[Task, dict[str, Question
     for name in FILES:
         if name.split("_")[0] not in splits and not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing; a task's folder holds {', '.join(FILES)}")
-    outputs = {split: read_outputs(folder / f"{split}_outputs.json") for split in SPLITS if split not in splits}
-    said = {s.task.name for s in splits.values()} | {_task(folder, word).name for word, _ in outputs.values() if word}
+    outputs = {split: read_outputs(folder / f"{split}_outputs.json") for split in SPLITS
+               if split not in splits}
+    said = {s.task.name for s in splits.values()} | {_task(folder, word).name for word, _ in outputs.values()
+                                                     if word}
     if said and wanted and not said & wanted:
         return None  # before its questions are read, which may be hundreds of megabytes
     for split in outputs:
@@ -66,7 +70,8 @@ def _load_task(folder: Path, wanted: set[str]) -> tuple[Task, dict[str, Question
         if path.stat().st_size > LARGE:
             print(f"{path} is large; this once makes it quick: python -m tagpr_lite.lamp.official --convert {folder}")
         splits[split] = list(read_questions(path, *outputs[split]))
-    found = {splits[split].task if isinstance(splits[split], Stored) else splits[split][0].task for split in SPLITS}
+    found = {splits[split].task if isinstance(splits[split], Stored) else splits[split][0].task
+             for split in SPLITS}
     if len(found) > 1:
         raise UserError(f"{folder}: train and dev are of different tasks, {' and '.join(sorted(t.name for t in found))}")
     ids = {split: q.ids if isinstance(q, Stored) else [one.id for one in q] for split, q in splits.items()}
@@ -96,7 +101,8 @@ def _merge(folders: list[tuple[str, dict]]) -> dict[str, Questions]:
 # ---------------------------------------------------------------- one file
 
 def read_outputs(path: str | Path) -> tuple[str | None, dict[str, str]]:
-    """(task field, {id: output}) of an official outputs or prediction file {"task", "golds": [{"id", "output"}]}."""
+    """(task field, {id: output}) of an official outputs or prediction file {"task", "golds": [{"id",
+    "output"}]}."""
     path, said, shaped, rows = Path(path), None, False, []
     for key, element, value in parts(path):
         if key == "golds" and element:
@@ -106,25 +112,30 @@ def read_outputs(path: str | Path) -> tuple[str | None, dict[str, str]]:
         elif key == "task":
             said = value
     good = lambda row: isinstance(row, dict) and _is_id(row.get("id")) and "output" in row
-    if not shaped or not all(map(good, rows)) or not (said is None or isinstance(said, str) and said.isprintable()):
+    if not shaped or not all(map(good, rows)) or not (said is None or isinstance(said, str)
+                                                      and said.isprintable()):
         raise _fault(path, 'expected {"task": ..., "golds": [{"id": ..., "output": ...}, ...]}')
     ids = Counter(str(row["id"]) for row in rows)
     _none(path, "doubled ids: {}", [i for i, times in ids.items() if times > 1])
-    _none(path, "outputs that are not strings: {}", [str(r["id"]) for r in rows if not isinstance(r["output"], str)])
+    _none(path, "outputs that are not strings: {}",
+          [str(r["id"]) for r in rows if not isinstance(r["output"], str)])
     return said, {str(row["id"]): row["output"] for row in rows}
 
 
 def read_questions(path: str | Path, said: str | None = None, golds: dict[str, str] | None = None,
                    seen: Callable[[int], Any] | None = None) -> Iterator[Question]:
-    """The questions of one file, one by one. Use none of them before the last: only then is the file known to be good.
+    """The questions of one file, one by one. Use none of them before the last: only then is the file known to
+    be good.
 
-    said, golds: what read_outputs gives; None for a test split. seen: is told of the bytes read, block by block.
+    said, golds: what read_outputs gives; None for a test split. seen: is told of the bytes read, block by
+    block.
     """
     path, task, first, ids = Path(path), None, "", set()
     doubled, absent, empty, wrong = set(), [], [], []
     rows = (value for key, element, value in parts(path, seen) if element and key in (None, "golds"))
     for n, row in enumerate(rows, 1):
-        _check(isinstance(row, dict) and _is_id(row.get("id")), path, n, "has no id, or one that is no short word")
+        _check(isinstance(row, dict) and _is_id(row.get("id")), path, n,
+               "has no id, or one that is no short word")
         name = str(row["id"])
         _check(isinstance(row.get("input"), str), path, name, "has no input string")
         _check(isinstance(row.get("profile"), list), path, name, "has no profile list")
@@ -183,15 +194,18 @@ def _question(path: Path, task: Task, row: dict, gold: str | None) -> Question:
         label = str(label) if type(label) is int else label
         date = item.get("date") or ""
         _check(type(item["id"]) in (str, int) and isinstance(item[text_key], str) and isinstance(label, str)
-               and type(date) in (str, int), path, row["id"], f"has a profile item of wrong types: {item['id']!r}")
+               and type(date) in (str, int), path, row["id"],
+               f"has a profile item of wrong types: {item['id']!r}")
         _check(task.kind != "rating" or label in task.labels, path, row["id"],
                f"has a profile item whose score is not 1 to 5: {label[:20]!r}")
         items.append(Item(str(item["id"]), item[text_key], label, str(date)))
     if all(i.date for i in items):
         items.sort(key=lambda i: i.date)  # ISO dates and years sort as strings
     user = row.get("user_id")
-    _check(user is None or type(user) in (str, int), path, row["id"], "has a user_id that is no string or number")
-    return Question(str(row["id"]), task, str(row["id"] if user is None else user), row["input"], gold, tuple(items))
+    _check(user is None or type(user) in (str, int), path, row["id"],
+           "has a user_id that is no string or number")
+    return Question(str(row["id"]), task, str(row["id"] if user is None else user), row["input"], gold,
+                    tuple(items))
 
 
 def _task(where: Path, word: str) -> Task:

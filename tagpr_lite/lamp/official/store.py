@@ -1,10 +1,12 @@
-"""A split of a task in one compact file, so that a thousand questions are read without the other nineteen thousand.
+"""A split of a task in one compact file, so that a thousand questions are read without the other nineteen
+thousand.
 
-Decisions. One SQLite file a split: it needs only the standard library, random access is its business, and any tool
-opens it. A question is its row (tasks.to_row) as JSON under zlib level 1: a quarter of the default level's time for a
-tenth more bytes. Ids, users and golds have a table of their own: sampling reads users alone, and among the packed rows
-they would lie pages apart. A store is written beside and renamed, and is opened read-only; what it was made from
-(names, bytes, sha256) is kept in it, so that a changed source is noticed.
+Decisions. One SQLite file a split: it needs only the standard library, random access is its business, and any
+tool opens it. A question is its row (tasks.to_row) as JSON under zlib level 1: a quarter of the default
+level's time for a tenth more bytes. Ids, users and golds have a table of their own: sampling reads users
+alone, and among the packed rows they would lie pages apart. A store is written beside and renamed, and is
+opened read-only; what it was made from (names, bytes, sha256) is kept in it, so that a changed source is
+noticed.
 """
 from __future__ import annotations
 
@@ -96,7 +98,8 @@ def write(path: Path, split: str, questions: Iterable[Question], sources: dict[s
                     name = q.task.name
                     db.execute("insert into questions values (?, ?, ?, ?)", [n - 1, q.id, q.user, q.gold])
                     db.execute("insert into rows values (?, ?)", [n - 1, _pack(q)])
-                about = {"format": FORMAT, "task": name, "split": split, "n": str(n), "sources": json.dumps(sources)}
+                about = {"format": FORMAT, "task": name, "split": split, "n": str(n),
+                         "sources": json.dumps(sources)}
                 db.executemany("insert into meta values (?, ?)", about.items())
                 db.execute("commit")
         except sqlite3.Error as e:

@@ -1,9 +1,10 @@
 """JSON files of hundreds of megabytes, one entry in memory at a time.
 
-Decisions. ijson's plain events are used. Its ready-made `items` also keeps the path of every open bracket, which grows
-with the square of the nesting: 200 KB of brackets took 25 GB; here nesting has a limit. Halves of surrogate pairs
-(cut emoji in \\u escapes) become "?" before the parser sees them, since its backends drop them, join them to the next
-character or fail. Numbers are Python's ints and floats; NaN and numbers that fit in neither are not JSON.
+Decisions. ijson's plain events are used. Its ready-made `items` also keeps the path of every open bracket,
+which grows with the square of the nesting: 200 KB of brackets took 25 GB; here nesting has a limit. Halves of
+surrogate pairs (cut emoji in \\u escapes) become "?" before the parser sees them, since its backends drop
+them, join them to the next character or fail. Numbers are Python's ints and floats; NaN and numbers that fit
+in neither are not JSON.
 """
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ BETWEEN = re.compile(rb'.*[^\\"/bfnrtu0-9a-fA-F]', re.DOTALL)  # up to the last 
 
 
 def parts(path: Path, seen: Callable[[int], Any] | None = None) -> Iterator[tuple[str | None, bool, Any]]:
-    """(None, True, entry) for each entry of a top-level list. For a top-level object: ("golds", True, entry) for each
-    entry of a list `golds`, then ("golds", False, []); and (key, False, value) for every other key.
+    """(None, True, entry) for each entry of a top-level list. For a top-level object: ("golds", True, entry)
+    for each entry of a list `golds`, then ("golds", False, []); and (key, False, value) for every other key.
 
     seen: is told how many bytes were read, block by block. Anything that is not such JSON is a UserError.
     """
@@ -64,7 +65,8 @@ def parts(path: Path, seen: Callable[[int], Any] | None = None) -> Iterator[tupl
 
 
 def _blocks(path: Path, seen: Callable[[int], Any] | None) -> Iterator[bytes]:
-    """The file in blocks that end between escapes, without a byte-order mark and with "?" for lone surrogates."""
+    """The file in blocks that end between escapes, without a byte-order mark and with "?" for lone
+    surrogates."""
     held = b""
     with open(path, "rb") as f:
         while block := f.read(BLOCK):

@@ -1,13 +1,15 @@
 """Asking a language model, and never twice: every answer is kept on disk under the hash of its request.
 
-Two kinds of model answer: one behind an OpenAI-compatible endpoint (vLLM, Ollama, llama.cpp, `transformers serve`, a
-hosted one), and one of Hugging Face's that is loaded here in 4 bits. `Answers.ask` is the only door: it looks on disk,
-asks for what is missing, writes each answer the moment it arrives, and hands all back in the order of the requests. So
-a run that was killed pays for nothing again, and does not notice that it was killed.
+Two kinds of model answer: one behind an OpenAI-compatible endpoint (vLLM, Ollama, llama.cpp, `transformers
+serve`, a hosted one), and one of Hugging Face's that is loaded here in 4 bits. `Answers.ask` is the only
+door: it looks on disk, asks for what is missing, writes each answer the moment it arrives, and hands all back
+in the order of the requests. So a run that was killed pays for nothing again, and does not notice that it was
+killed.
 
-Decisions. Retries, back-off and Retry-After are the openai client's own; on top, an answer that is no JSON or no chat
-completion is asked for again. A request may start only if the ceiling would hold even at its worst case: one token a
-byte of prompt, `room` tokens of answer. The key comes from the environment and is written nowhere.
+Decisions. Retries, back-off and Retry-After are the openai client's own; on top, an answer that is no JSON or
+no chat completion is asked for again. A request may start only if the ceiling would hold even at its worst
+case: one token a byte of prompt, `room` tokens of answer. The key comes from the environment and is written
+nowhere.
 """
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ OVERHEAD = 32  # tokens that a chat template may add to a message
 
 @dataclass(frozen=True)
 class Request:
-    """One question to a model. messages: (role, text); room: most tokens of the answer, its thinking included."""
+    """One question to a model. messages: (role, text); room: most tokens of the answer, its thinking
+    included."""
     messages: tuple[tuple[str, str], ...]
     seed: int
     room: int
@@ -45,8 +48,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """thought: what a thinking model reports apart from its answer; tokens asked and written; `refused` says why there is
-    no text."""
+    """thought: what a thinking model reports apart from its answer; tokens asked and written; `refused` says
+    why there is no text."""
     text: str
     thought: str = ""
     asked: int = 0
@@ -55,7 +58,8 @@ class Reply:
 
 
 class Chat(Protocol):
-    """identity: what an answer depends on beside the request. `each` yields (index, reply) as the replies come."""
+    """identity: what an answer depends on beside the request. `each` yields (index, reply) as the replies
+    come."""
     identity: dict[str, Any]
 
     def each(self, requests: list[Request], ledger: Ledger) -> Iterator[tuple[int, Reply]]: ...
@@ -65,7 +69,8 @@ class Chat(Protocol):
 
 @dataclass
 class Ledger:
-    """Tokens and money, and the ceilings that no request may break. known: replies that were on disk already."""
+    """Tokens and money, and the ceilings that no request may break. known: replies that were on disk
+    already."""
     price_in: float = 0.0
     price_out: float = 0.0
     most_cost: float = 0.0
@@ -113,8 +118,9 @@ class Ledger:
 
     def summary(self) -> str:
         cost = self.cost(self.asked, self.written)
-        return f"{self.replies} answers, {self.known} of them known, {self.asked} tokens in, {self.written} out" + \
-            (f", cost {cost:.2f}" if cost else "")
+        return f"{self.replies} answers, {self.known} of them known, {self.asked} tokens in, {self.written} out" + (f", cost {cost:.2f}"
+                                                                                                                    if cost
+                                                                                                                    else "")
 
     def figures(self) -> dict:
         """What does not depend on where a run was stopped."""
@@ -165,13 +171,15 @@ class Answers:
 # ---------------------------------------------------------------- an endpoint
 
 class Remote:
-    """A model behind an OpenAI-compatible endpoint; `extra` goes into the body of every request, None removes a field."""
+    """A model behind an OpenAI-compatible endpoint; `extra` goes into the body of every request, None removes
+    a field."""
 
     def __init__(self, url: str, model: str, settings: Tag):
         from openai import OpenAI
         key = next((os.environ[k] for k in KEYS if os.environ.get(k)), "none")  # local servers want no key
         try:
-            self.client = OpenAI(base_url=url, api_key=key, timeout=settings.timeout, max_retries=settings.retries)
+            self.client = OpenAI(base_url=url, api_key=key, timeout=settings.timeout,
+                                 max_retries=settings.retries)
         except ValueError as e:
             raise UserError(f"tag.url={url}: {e}") from None
         self.url, self.model, self.settings, self.next = url, model, settings, 0.0
@@ -216,9 +224,9 @@ class Remote:
         for turn in range(self.settings.retries + 1):
             self._wait()
             try:
-                return _reply(self.client.chat.completions.create(
-                    model=self.model, messages=messages, extra_body={k: v for k, v in body.items() if v is not None}),
-                    request)
+                return _reply(self.client.chat.completions.create(model=self.model, messages=messages,
+                                                                  extra_body={k: v for k, v in body.items()
+                                                                              if v is not None}), request)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as e:
                 return Reply("", refused=_line(e))
             except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as e:
@@ -245,7 +253,8 @@ def _reply(found: Any, request: Request) -> Reply:
         message, usage = found.choices[0].message, found.usage
         more = message.model_extra or {}
         text, thought = message.content or "", more.get("reasoning_content") or more.get("reasoning") or ""
-        asked, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (request.worst, request.room)
+        asked, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (request.worst,
+                                                                                       request.room)
     except (AttributeError, IndexError, TypeError):
         raise ValueError(f"not a chat completion: {str(found)[:80]!r}") from None
     if not isinstance(text, str) or not isinstance(thought, str) or not (text or thought):
@@ -261,7 +270,8 @@ def _line(e: Exception) -> str:
 # ---------------------------------------------------------------- a model of our own
 
 class Local:
-    """A Hugging Face model in 4 bits, loaded at the first question; `extra` goes to its chat template (enable_thinking)."""
+    """A Hugging Face model in 4 bits, loaded at the first question; `extra` goes to its chat template
+    (enable_thinking)."""
 
     def __init__(self, name: str, settings: Tag):
         self.model, self.settings, self.loaded = Model(name=name), settings, None
@@ -273,10 +283,11 @@ class Local:
         if not requests:
             return
         model, tokenizer = self.loaded = self.loaded or load(self.model)
-        prompts = [tokenizer.apply_chat_template([{"role": r, "content": t} for r, t in q.messages], tokenize=True,
-                                                 add_generation_prompt=True, return_dict=False, **self.settings.extra)
-                   for q in requests]
-        order = sorted(range(len(requests)), key=lambda i: (requests[i].room, requests[i].temperature, len(prompts[i]), i))
+        prompts = [tokenizer.apply_chat_template([{"role": r, "content": t} for r, t in q.messages],
+                                                 tokenize=True, add_generation_prompt=True, return_dict=False,
+                                                 **self.settings.extra) for q in requests]
+        order = sorted(range(len(requests)),
+                       key=lambda i: (requests[i].room, requests[i].temperature, len(prompts[i]), i))
         while order:  # decoded together: equal settings, prompts of about a length
             first = requests[order[0]]
             batch = [i for i in order[:max(1, self.settings.at_once)]
@@ -286,6 +297,7 @@ class Local:
             rows = sample(model, [prompts[i] for i in batch], 1, first.room, end_tokens(model, tokenizer),
                           temperature=first.temperature, seeds=[[requests[i].seed] for i in batch])
             for i, (row,), ticket in zip(batch, rows, tickets):
-                reply = Reply(tokenizer.decode(row.ids, skip_special_tokens=True), "", len(prompts[i]), len(row.ids))
+                reply = Reply(tokenizer.decode(row.ids, skip_special_tokens=True), "", len(prompts[i]),
+                              len(row.ids))
                 ledger.settle(ticket, reply)
                 yield i, reply

@@ -1,9 +1,11 @@
-"""Which words of a text speak for a high score and which for a low one: the template teacher's reading of a text.
+"""Which words of a text speak for a high score and which for a low one: the template teacher's reading of a
+text.
 
-A word's weight is how far the texts that hold it score above or below their writer's own mean, in stars of a scale of
-five: ridge regression over all past items of the training questions. The texts of a user are read with weights learnt
-from other users only, so no text is read with the help of its own score. Where that says less about held-out users
-than two short lists of English words do, or there are too few texts to learn from, the lists do the reading.
+A word's weight is how far the texts that hold it score above or below their writer's own mean, in stars of a
+scale of five: ridge regression over all past items of the training questions. The texts of a user are read
+with weights learnt from other users only, so no text is read with the help of its own score. Where that says
+less about held-out users than two short lists of English words do, or there are too few texts to learn from,
+the lists do the reading.
 """
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ class Cues:
     weights: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     def read(self, task: str, user: str, text: str) -> list[Cue]:
-        """The words of a text that say something, in its order, each once; neighbours that say the same are one cue."""
+        """The words of a text that say something, in its order, each once; neighbours that say the same are
+        one cue."""
         known = self.weights[task][_fold(user)] if task in self.weights else LISTS
         found: dict[str, Cue] = {}
         begin, end, weight = 0, -2, 0.0  # of the cue that is being read
@@ -66,7 +69,8 @@ class Cues:
 
 
 def total(cues: list[Cue]) -> float:
-    """Stars above the writer's mean that a text earns by its cues, -3 to 1: most users have little room above."""
+    """Stars above the writer's mean that a text earns by its cues, -3 to 1: most users have little room
+    above."""
     return max(-3.0, min(1.0, sum(c.weight for c in cues)))
 
 
@@ -82,7 +86,8 @@ def learn(questions: list[Question]) -> Cues:
     found = {}
     for task, rows in by_task.items():
         if len(rows) >= ENOUGH:
-            known = [_weights({k: v for k, v in rows.items() if _fold(k[0]) != fold}) for fold in range(FOLDS)]
+            known = [_weights({k: v for k, v in rows.items() if _fold(k[0]) != fold})
+                     for fold in range(FOLDS)]
             learnt, listed = ([total(Cues(w).read(task, *row)) for row in rows] for w in ({task: known}, {}))
             if _agree(learnt, rows) > _agree(listed, rows):
                 found[task] = known
@@ -91,7 +96,8 @@ def learn(questions: list[Question]) -> Cues:
 
 def _agree(read: list[float], rows: dict) -> float:
     """Correlation of what was read with the scores; 0 where nothing was read."""
-    return float(np.corrcoef(read, list(rows.values()))[0, 1]) if np.std(read) and np.std(list(rows.values())) else 0.0
+    return float(np.corrcoef(read, list(rows.values()))[0,
+                                                        1]) if np.std(read) and np.std(list(rows.values())) else 0.0
 
 
 def _weights(rows: dict[tuple[str, str], float]) -> dict[str, float]:
@@ -109,8 +115,8 @@ def _weights(rows: dict[tuple[str, str], float]) -> dict[str, float]:
 
 
 def units(text: str) -> list[tuple[str, int, int]]:
-    """(what is learnt, where it begins and ends in the text): content words, one after a negation together with it;
-    pairs of neighbouring Chinese characters."""
+    """(what is learnt, where it begins and ends in the text): content words, one after a negation together
+    with it; pairs of neighbouring Chinese characters."""
     found, words = [], list(re.finditer(r"[A-Za-z']+", text))
     for n, word in enumerate(words):
         unit, start = word[0].lower(), word.start()

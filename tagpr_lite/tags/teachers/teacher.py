@@ -1,12 +1,14 @@
-"""Who writes the chains: `template` (rules, offline), `openai` (an endpoint) or `local` (a model loaded here).
+"""Who writes the chains: `template` (rules, offline), `openai` (an endpoint) or `local` (a model loaded
+here).
 
-All give the same thing, a Draft: steps in plain words, the answer, and, from the template alone, a tag for every step.
-A teacher sees what the policy will see (the facts line, the retrieved items, the question) and not the gold answer.
-`explain` is the exception: it is told the answer of a question that it never solved, and its drafts are marked
-`rationalised`. The template's titles are of that kind too, since rules cannot write one.
+All give the same thing, a Draft: steps in plain words, the answer, and, from the template alone, a tag for
+every step. A teacher sees what the policy will see (the facts line, the retrieved items, the question) and
+not the gold answer. `explain` is the exception: it is told the answer of a question that it never solved, and
+its drafts are marked `rationalised`. The template's titles are of that kind too, since rules cannot write
+one.
 
-Decision: a model is asked for a few numbered steps and an answer line, because a small student must write them again.
-A thinking model's own thought is used where it wrote no steps beside it.
+Decision: a model is asked for a few numbered steps and an answer line, because a small student must write
+them again. A thinking model's own thought is used where it wrote no steps beside it.
 """
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ FORMS = {"choice": lambda task: f"one of {', '.join(task.labels)}", "text": lamb
 
 @dataclass(frozen=True)
 class Draft:
-    """steps: plain text; tags: of every step, or () where they are still to be found; fault: why it is no chain."""
+    """steps: plain text; tags: of every step, or () where they are still to be found; fault: why it is no
+    chain."""
     steps: tuple[str, ...] = ()
     answer: str = ""
     tags: tuple[str, ...] = ()
@@ -63,13 +66,15 @@ class Teacher(Protocol):
     """source: what the report says of it. None where a teacher has no further attempt."""
     source: str
 
-    def drafts(self, questions: list[Question], attempt: int, tick: Callable[[], None]) -> list[Draft | None]: ...
+    def drafts(self, questions: list[Question], attempt: int, tick: Callable[[], None]) -> list[Draft
+                                                                                                | None]: ...
 
     def explain(self, questions: list[Question], tick: Callable[[], None]) -> list[Draft | None]: ...
 
 
 def teacher(config: Config, ledger: Ledger, questions: list[Question]) -> Teacher:
-    """The teacher of the settings; the template reads texts by what these questions' histories say of their words."""
+    """The teacher of the settings; the template reads texts by what these questions' histories say of their
+    words."""
     if config.tag.teacher == "template":
         return Template(learn(questions))
     return Speaker(answers(config, ledger), config)
@@ -102,7 +107,8 @@ class Template:
         for q in questions:
             chain = template.write(q, attempt, self.cues)
             kind = "rationalised" if q.task.kind == "text" else "reasoned"
-            found.append(chain and Draft(tuple(s.text for s in chain.steps), chain.answer, tuple(chain.tags), kind))
+            found.append(chain
+                         and Draft(tuple(s.text for s in chain.steps), chain.answer, tuple(chain.tags), kind))
             tick()
         return found
 
@@ -125,23 +131,28 @@ class Speaker:
 
     def _ask(self, questions: list[Question], attempt: int, told: bool, tick) -> list[Draft]:
         t = self.config.tag
-        requests = [Request(messages(q, told, t.example), seed_of(self.config.seed, "teacher", q.id, attempt, told), t.room,
-                            t.temperature) for q in questions]
+        requests = [Request(messages(q, told, t.example),
+                            seed_of(self.config.seed, "teacher", q.id, attempt, told), t.room, t.temperature)
+                    for q in questions]
         return [draft(r.text, r.thought, q, "rationalised" if told else "reasoned") if not r.refused
-                else Draft(fault=f"refused: {r.refused}") for q, r in zip(questions, self.model.ask(requests, tick))]
+                else Draft(fault=f"refused: {r.refused}") for q,
+                r in zip(questions, self.model.ask(requests, tick))]
 
 
 def messages(question: Question, told: bool, example: bool) -> tuple[tuple[str, str], ...]:
     """The conversation so far: with `example`, a question that was answered as we want it comes first."""
-    worked = (("user", ASK.format(question=EXAMPLE[0], language="English", form="a number from 1 to 5")), ("assistant", EXAMPLE[1]))
+    worked = (("user", ASK.format(question=EXAMPLE[0], language="English", form="a number from 1 to 5")),
+              ("assistant", EXAMPLE[1]))
     return (*(worked if example else ()), ("user", prompt(question, told)))
 
 
 def prompt(question: Question, told: bool) -> str:
     """What a model is asked; `told`: with the answer."""
     task = question.task
-    shown = message(question, [question.profile[i] for i in question.retrieved], "chat", with_profile=True, reason=False)
-    asked = ASK.format(question=shown, language=LANGUAGES.get(task.language, "English"), form=FORMS[task.kind](task))
+    shown = message(question, [question.profile[i] for i in question.retrieved], "chat", with_profile=True,
+                    reason=False)
+    asked = ASK.format(question=shown, language=LANGUAGES.get(task.language, "English"),
+                       form=FORMS[task.kind](task))
     return asked + (TOLD.format(gold=question.gold) if told else "")
 
 

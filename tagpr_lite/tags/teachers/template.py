@@ -1,10 +1,10 @@
 """The template teacher: reasons about a question by rules, offline, and writes a tagged chain.
 
-It looks at what the policy's prompt shows: the past scores, the retrieved items, the user's titles. It does not see
-the gold answer of a question that can be checked (tasks 1 to 3): it tries several readings in order of plausibility
-and `tags/chains.py` throws the wrong ones away. For the generation tasks it is given the gold text, and such a chain
-is marked `rationalised`. Everything a chain states can be checked (tags/facts.py), and steps are short, because a
-small model on a CPU must write them thousands of times.
+It looks at what the policy's prompt shows: the past scores, the retrieved items, the user's titles. It does
+not see the gold answer of a question that can be checked (tasks 1 to 3): it tries several readings in order
+of plausibility and `tags/chains.py` throws the wrong ones away. For the generation tasks it is given the gold
+text, and such a chain is marked `rationalised`. Everything a chain states can be checked (tags/facts.py), and
+steps are short, because a small model on a CPU must write them thousands of times.
 """
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ BEGINNING = 14  # words of a past text that every prompt shows
 
 
 def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None:
-    """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further one."""
+    """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further
+    one."""
     task = question.task
     if task.kind == "rating":
         return None if attempt else rate(question, cues)
@@ -32,12 +33,13 @@ def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None
 
 
 def rate(question: Question, cues: Cues) -> Chain:
-    """LaMP-3: the nearest past text and its score, the past scores; from the usual score, one star up or down with every clause
-    that is good or bad; what it comes to.
+    """LaMP-3: the nearest past text and its score, the past scores; from the usual score, one star up or down
+    with every clause that is good or bad; what it comes to.
 
-    There is one reading, and where it is wrong there is no chain: a chain that ends beside its own sum teaches a small
-    model not to add. Such a model copies well but neither picks nor counts nor rounds, so what is quoted stands in the
-    order of the prompt, the usual score is the prompt's, and every step of the count says from where to where it goes.
+    There is one reading, and where it is wrong there is no chain: a chain that ends beside its own sum
+    teaches a small model not to add. Such a model copies well but neither picks nor counts nor rounds, so
+    what is quoted stands in the order of the prompt, the usual score is the prompt's, and every step of the
+    count says from where to where it goes.
     """
     task, (scores, mean, usual) = question.task, rating_stats(question.profile)
     (low, high), text = task.scale, task.payload(question.input)
@@ -58,8 +60,8 @@ def rate(question: Question, cues: Cues) -> Chain:
 
 
 def clauses(text: str, cues: list[Cue]) -> list[tuple[str, Cue]]:
-    """The clauses of a text that have cues, in its order, each with one cue that is the sum of its own; a long clause is cut
-    to a few words from its first cue on."""
+    """The clauses of a text that have cues, in its order, each with one cue that is the sum of its own; a
+    long clause is cut to a few words from its first cue on."""
     found, left = [], list(cues)
     for clause in re.findall(r'[^,.;:!?"<>()\n，。；：！？]+', text):
         own = [c for c in left if c.said in clause]
@@ -80,7 +82,8 @@ def _past(scores: list[int], mean: float) -> Step:
 
 
 def choose(question: Question, attempt: int) -> Chain | None:
-    """LaMP-2 and other choices: the labels of the most similar past items, by shared words, one an attempt."""
+    """LaMP-2 and other choices: the labels of the most similar past items, by shared words, one an
+    attempt."""
     words = content_words(question.task.payload(question.input))
     near = sorted(question.profile, key=lambda i: -len(words & content_words(i.text)))[:5]
     ranked = [t for t, _ in _weighted(near, words)]
@@ -105,7 +108,8 @@ def _weighted(items: list[Item], words: set[str]) -> list[tuple[str, int]]:
 
 
 def cite(question: Question, attempt: int) -> Chain | None:
-    """LaMP-1: the candidate that shares more words with what the user wrote; the other one is the second attempt."""
+    """LaMP-1: the candidate that shares more words with what the user wrote; the other one is the second
+    attempt."""
     options = question.task.options(question.input)
     if attempt > 1 or len(options) != 2:
         return None
@@ -134,7 +138,8 @@ def title(question: Question, attempt: int) -> Chain | None:
     style = ", ".join([f"About {words:.0f} {unit}", *case, f"{'an' if mark else 'no'} end mark."])
     text = question.task.payload(question.input)
     key = [w for w in dict.fromkeys(content_tokens(text)) if w.lower() in content_words(question.gold)][:3]
-    steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'), Step("infer_preferences", style)]
+    steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'),
+             Step("infer_preferences", style)]
     if key:
         steps.append(Step("analyze_query", f"Key words: {', '.join(key)}."))
     else:
@@ -143,6 +148,7 @@ def title(question: Question, attempt: int) -> Chain | None:
 
 
 def _head(text: str, words: int) -> str:
-    """The first words of a text (Chinese: three characters a word), fit to stand between double quotes inside a step."""
+    """The first words of a text (Chinese: three characters a word), fit to stand between double quotes inside
+    a step."""
     said = " ".join(re.sub(r'["<>]', " ", text).split()[:words])
     return said[:3 * words] if re.search(CHINESE_RUN, said) else said

@@ -1,4 +1,5 @@
-"""Users, splits and questions of the built-in benchmark, in both languages and with both choices of dev users."""
+"""Users, splits and questions of the built-in benchmark, in both languages and with both choices of dev
+users."""
 import itertools
 
 import pytest
@@ -34,7 +35,8 @@ def test_it_has_the_seven_shapes_and_the_eighth_in_both_languages(made):
 
 def test_the_seed_decides_everything(made):
     language, people, built = made
-    assert built == build(0, 12, language=language, people=people) != build(1, 12, language=language, people=people)
+    assert built == build(0, 12, language=language, people=people) != build(1, 12, language=language,
+                                                                            people=people)
     for one in ("LaMP_3", "shop-reviews"):
         (task, splits), = build(0, 12, [one], language, people).items()
         assert splits == built[task]

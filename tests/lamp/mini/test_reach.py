@@ -39,7 +39,8 @@ def test_headroom_is_what_the_rule_gains_over_the_best_answer_without_it(table):
 def test_the_questions_are_those_that_are_built(table):
     language = TASKS[next(iter(table))].language
     built = build(0, 40, language=language)
-    assert {task: row["questions"] for task, row in table.items()} == {t: len(s["dev"]) for t, s in built.items()}
+    assert {task: row["questions"] for task, row in table.items()} == {t: len(s["dev"]) for t,
+                                                                       s in built.items()}
 
 
 @settings(max_examples=30, deadline=None)
@@ -55,13 +56,15 @@ def test_the_best_answer_has_the_highest_mean_reward(task, data):
 
 
 def run(*words):
-    return subprocess.run([sys.executable, "-m", "tagpr_lite.lamp.mini", *words], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "tagpr_lite.lamp.mini", *words], capture_output=True,
+                          text=True)
 
 
 def test_the_command_prints_an_aligned_table():
     got = run("--describe", "--users", "4", "--language", "zh")
     lines = got.stdout.splitlines()
-    assert got.returncode == 0 and [line.split()[0] for line in lines[1:9]] == list(build(0, 4, language="zh"))
+    assert got.returncode == 0 and [line.split()[0]
+                                    for line in lines[1:9]] == list(build(0, 4, language="zh"))
     assert lines[0].split() == ["task", "metric", "dev", *reach.COLUMNS, "headroom"]
     assert len({len(line) for line in lines[:9]}) == 1
 

@@ -41,7 +41,8 @@ def test_texts_are_short(people, task):
     language = TASKS[task].language
     for user in people[task][:50]:
         for text in user.questions:
-            said = text.text.replace("which reference is related? Just answer with [1] or [2] without explanation.", "")
+            said = text.text.replace("which reference is related? Just answer with [1] or [2] without explanation.",
+                                     "")
             assert len(said.split() if language == "en" else said) <= (32 if language == "en" else 60)
 
 
@@ -83,7 +84,8 @@ def test_a_movies_theme_occurs_twice_in_the_profile(people, task):
 @pytest.mark.parametrize("language, subjects", [("en", papers.SUBJECTS), ("zh", chinese_choices.SUBJECTS)])
 def test_only_past_papers_tell_which_reference_fits(language, subjects):
     task = "LaMP_1" if language == "en" else "LaMP_1_zh"
-    held = lambda text: {name for name, things in subjects.items() if any(thing in text.lower() for thing in things)}
+    held = lambda text: {name for name, things in subjects.items()
+                         if any(thing in text.lower() for thing in things)}
     places = Counter()
     for splits in build(0, 60, [task], language).values():
         for q in splits["train"]:

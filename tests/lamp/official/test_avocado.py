@@ -100,7 +100,8 @@ def test_the_id_files_are_downloaded_once_when_not_given(tmp_path, site):  # noq
 
 def test_missing_mails_are_counted_and_three_are_named(tmp_path):
     mails = make_avocado(tmp_path / "text", {"001-000001-EM": MAILS["001-000001-EM"]})
-    with pytest.raises(UserError, match=r"lacks 4 of the 5 .*: 001-000002-EM, 001-000003-EM, 002-000001-EM \.\.\.$"):
+    with pytest.raises(UserError,
+                       match=r"lacks 4 of the 5 .*: 001-000002-EM, 001-000003-EM, 002-000001-EM \.\.\.$"):
         avocado.get_task("user", tmp_path / "to", "", mails, make_ids(tmp_path / "ids"))
     assert not list((tmp_path / "to").rglob("*.*"))
 
@@ -108,7 +109,8 @@ def test_missing_mails_are_counted_and_three_are_named(tmp_path):
 def test_what_is_wrong_with_the_folders_is_one_line(tmp_path):
     mails, ids = make_avocado(tmp_path / "text"), make_ids(tmp_path / "ids")
     get = lambda mails, ids: avocado.get_task("user", tmp_path / "to", "", mails, ids)
-    with pytest.raises(UserError, match="holds no zip files; it should be the folder avocado-1.0.2/data/text"):
+    with pytest.raises(UserError,
+                       match="holds no zip files; it should be the folder avocado-1.0.2/data/text"):
         get(tmp_path, ids)
     with pytest.raises(UserError, match="train_questions.json is missing"):
         get(mails, tmp_path)
@@ -119,18 +121,21 @@ def test_what_is_wrong_with_the_folders_is_one_line(tmp_path):
             get(mails, ids)
         assert "\n" not in str(error.value)
     make_avocado(mails)
-    for row in (3, {"id": "1", "input": 5, "profile": []}, {"id": "1", "input": "a", "profile": [{"id": "2"}]}):
+    for row in (3, {"id": "1", "input": 5, "profile": []},
+                {"id": "1", "input": "a", "profile": [{"id": "2"}]}):
         (ids / "dev_questions.json").write_text(json.dumps([row]))
         with pytest.raises(UserError, match="question 1 does not name its e-mails"):
             get(mails, ids)
     assert not list((tmp_path / "to").rglob("*.*"))
 
 
-def test_names_inside_a_zip_mean_nothing_to_the_file_system_and_huge_members_are_refused(tmp_path, monkeypatch):
+def test_names_inside_a_zip_mean_nothing_to_the_file_system_and_huge_members_are_refused(tmp_path,
+                                                                                         monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr("../../evil", "Subject: s\n\nb")
     assert list(avocado.members(tmp_path / "a.zip", {"evil"})) == [("evil", b"Subject: s\n\nb")]
-    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"] and not (tmp_path.parent.parent / "evil").exists()
+    assert [p.name
+            for p in tmp_path.iterdir()] == ["a.zip"] and not (tmp_path.parent.parent / "evil").exists()
     monkeypatch.setattr(avocado, "LARGEST", 5)
     with pytest.raises(UserError, match="too large for an e-mail"):
         list(avocado.members(tmp_path / "a.zip", {"evil"}))
@@ -154,7 +159,8 @@ def test_no_mail_however_broken_stops_the_reading():
         raw = bytearray(rng.choice(list(MAILS.values())[:5]))
         for _ in range(rng.randint(1, 12)):
             at = rng.randrange(len(raw))
-            raw[at:at + rng.randint(0, 3)] = rng.choice([b"", b"=?", b"?=", b"\n", b"\xff", b";", b'"', b"*", b":"])
+            raw[at:at
+                + rng.randint(0, 3)] = rng.choice([b"", b"=?", b"?=", b"\n", b"\xff", b";", b'"', b"*", b":"])
         subject, content = avocado.parse(bytes(raw))
         (subject + content).encode()  # fails for half a surrogate pair
         read += bool(subject and content)

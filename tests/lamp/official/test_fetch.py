@@ -30,8 +30,10 @@ def big(site):
 def test_addresses_know_the_two_splits_and_the_lamp2_trap():
     for layout, task, name, path in (("user", "LaMP_3", "dev_outputs", "LaMP_3/dev/dev_outputs"),
                                      ("time", "LaMP_1", "test_questions", "time/LaMP_1/test/test_questions"),
-                                     ("user", "LaMP_2", "train_questions", "LaMP_2/new/train/train_questions"),
-                                     ("time", "LaMP_2", "dev_questions", "time/LaMP_2/new/dev/dev_questions")):
+                                     ("user", "LaMP_2", "train_questions",
+                                      "LaMP_2/new/train/train_questions"),
+                                     ("time", "LaMP_2", "dev_questions",
+                                      "time/LaMP_2/new/dev/dev_questions")):
         assert address("http://a/LaMP/", layout, task, f"{name}.json") == f"http://a/LaMP/{path}.json"
     assert fetch.BASE == "https://ciir.cs.umass.edu/downloads/LaMP"
 
@@ -53,7 +55,8 @@ def test_a_task_arrives_as_stores_that_load_like_its_json(site, tmp_path, capsys
 
 def test_all_is_every_public_task_and_both_splits_have_their_place(site, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(fetch, "get_task", lambda task, layout, to, base, keep: asked.append((task, layout, keep)))
+    monkeypatch.setattr(fetch, "get_task", lambda task, layout, to, base,
+                        keep: asked.append((task, layout, keep)))
     main(["--task", "all", "--split", "user", "--keep"])
     main(["--task", "7", "1"])
     assert asked[-2:] == [("LaMP_7", "time", False), ("LaMP_1", "time", False)]
@@ -78,8 +81,8 @@ def test_a_stopped_command_goes_on_and_asks_for_nothing_twice(site, tmp_path):
 
 
 def test_what_is_wrong_with_a_command_is_one_line(site, tmp_path, capsys):
-    for words, said in (([], "nothing to do"), (["--task", "6"], "LDC2015T03"), (["--task", "9"], "unknown task"),
-                        (["--task", "shop_reviews"], "no official task"),
+    for words, said in (([], "nothing to do"), (["--task", "6"], "LDC2015T03"),
+                        (["--task", "9"], "unknown task"), (["--task", "shop_reviews"], "no official task"),
                         (["--task", "3", "--base", "ftp://x"], "no http"),
                         (["--convert", str(tmp_path / "no")], "no JSON files"),
                         (["--task", "3", "--base", site.url + "/a b"], "no address")):
@@ -90,8 +93,8 @@ def test_what_is_wrong_with_a_command_is_one_line(site, tmp_path, capsys):
 
 
 def test_it_runs_as_a_module(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "tagpr_lite.lamp.official", "--convert", str(write(tmp_path / "x"))],
-                          capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tagpr_lite.lamp.official", "--convert",
+                           str(write(tmp_path / "x"))], capture_output=True, text=True)
     assert done.returncode == 0 and "2 questions of 2 users" in done.stdout, done.stderr
     assert open_store(tmp_path / "x" / "train.db").n == 2
 
@@ -112,7 +115,8 @@ def test_the_wrong_task_and_the_old_lamp2_are_not_converted(site, tmp_path):
 def test_lamp2_question_110_is_repaired_with_a_line_in_the_log(site, tmp_path, capsys):
     profile = [{"id": "i", "tag": "comedy", "description": "d"}]
     train = [{"id": "1", "input": f"{TASKS['LaMP_2'].instruction} a", "profile": profile}]
-    write(tmp_path / "raw", "LaMP_2", train, [{"id": "110", "input": "x a man", "profile": profile}], "comedy")
+    write(tmp_path / "raw", "LaMP_2", train, [{"id": "110", "input": "x a man", "profile": profile}],
+          "comedy")
     serve(site, tmp_path / "raw", "LaMP_2", "user")
     main(["--task", "2", "--split", "user", "--to", str(tmp_path), "--base", site.url])
     assert load_folder(tmp_path / "user")["LaMP_2"]["dev"][0].input == f"{TASKS['LaMP_2'].instruction} a man"
@@ -220,7 +224,8 @@ def test_json_that_is_broken_inside_is_one_line_and_leaves_no_store(site, tmp_pa
     serve(site, write(tmp_path / "raw"))
     name = "time/LaMP_3/train/train_questions.json"
     site.files[name] = site.files[name].replace(b'"input"', b'"input', 2).replace(b'"input', b'"input"', 1)
-    with pytest.raises(UserError, match="not a JSON file.*after 1 whole entries; the downloaded file stays") as error:
+    with pytest.raises(UserError,
+                       match="not a JSON file.*after 1 whole entries; the downloaded file stays") as error:
         fetch.get_task("LaMP_3", "time", tmp_path / "to", site.url)
     assert "\n" not in str(error.value) and not list(tmp_path.rglob("*.db*")) + list(tmp_path.rglob(".*"))
 
@@ -241,9 +246,11 @@ def test_there_is_an_end_to_trying(site, big, tmp_path):
     assert len(site.log) == 13
 
 
-def test_a_server_that_always_cuts_and_knows_no_range_does_not_loop_for_ever(site, big, tmp_path, monkeypatch):
-    monkeypatch.setattr(Handler, "do_GET", lambda self: (self.site.log.append(self.path),
-                                                         self.answer(200, self.site.files["big.json"], {}, "cut", 300)))
+def test_a_server_that_always_cuts_and_knows_no_range_does_not_loop_for_ever(site, big, tmp_path,
+                                                                             monkeypatch):
+    monkeypatch.setattr(Handler, "do_GET",
+                        lambda self: (self.site.log.append(self.path),
+                                      self.answer(200, self.site.files["big.json"], {}, "cut", 300)))
     with pytest.raises(UserError, match="times in a row"):
         download(big, tmp_path / "big.json")
     assert len(site.log) == fetch.TRIES

@@ -45,8 +45,8 @@ def test_every_task_loads_and_lamp6_questions_may_be_a_dict(tmp_path):
     keys = {"LaMP_1": ("abstract", "title"), "LaMP_2": ("description", "tag"), "LaMP_4": ("text", "title"),
             "LaMP_5": ("abstract", "title"), "LaMP_6": ("text", "title"), "LaMP_7": ("text",)}
     for task, names in keys.items():
-        rows = [{"id": n, "input": f"{TASKS[task].instruction} x", "profile": [{"id": "i", **{k: k for k in names}}]}
-                for n in (1, 2)]
+        rows = [{"id": n, "input": f"{TASKS[task].instruction} x",
+                 "profile": [{"id": "i", **{k: k for k in names}}]} for n in (1, 2)]
         write(tmp_path / task, task, rows[:1], rows[1:], (TASKS[task].labels or ("gold",))[0])
     file = tmp_path / "LaMP_6" / "dev_questions.json"
     file.write_text(json.dumps({"task": "LaMP_6", "golds": json.loads(file.read_text())}))
@@ -59,14 +59,16 @@ def test_every_task_loads_and_lamp6_questions_may_be_a_dict(tmp_path):
 
 
 def test_half_an_emoji_does_not_stop_the_run(tmp_path):
-    q = load_folder(write(tmp_path / "x", dev=[review(3, input=TASKS["LaMP_3"].instruction + " fine \ud83d")]), [])
+    q = load_folder(write(tmp_path / "x",
+                          dev=[review(3, input=TASKS["LaMP_3"].instruction + " fine \ud83d")]), [])
     assert q["LaMP_3"]["dev"][0].input.endswith("fine ?")
 
 
 def test_lamp2_question_110_is_repaired(tmp_path, capsys):
     profile = [{"id": "i", "tag": "comedy", "description": "d"}]
     train = [{"id": "1", "input": f"{TASKS['LaMP_2'].instruction} a", "profile": profile}]
-    folder = write(tmp_path / "x", "LaMP_2", train, [{"id": "110", "input": "x a man", "profile": profile}], "comedy")
+    folder = write(tmp_path / "x", "LaMP_2", train, [{"id": "110", "input": "x a man", "profile": profile}],
+                   "comedy")
     q = load_folder(folder, [])["LaMP_2"]["dev"][0]
     assert q.input == f"{TASKS['LaMP_2'].instruction} a man" and "repaired" in capsys.readouterr().out
 
@@ -82,7 +84,8 @@ def test_stores_and_json_are_the_same_to_a_reader(tmp_path):
     for name in ("dev_questions.json", "dev_outputs.json"):
         (folder / name).unlink()
     stored = load_folder(tmp_path)["LaMP_3"]
-    assert [list(half["train"]), half["dev"]] == [list(stored["train"]), list(stored["dev"])] == [*plain.values()]
+    assert [list(half["train"]), half["dev"]] == [list(stored["train"]),
+                                                  list(stored["dev"])] == [*plain.values()]
     for limit, seed in ((7, 0), (7, 1), (30, 0), (None, 0)):
         assert sample(stored["train"], limit, seed) == sample(plain["train"], limit, seed)
 
@@ -115,7 +118,8 @@ def test_stores_of_two_folders_are_merged_and_faults_between_splits_are_seen(tmp
     (one / "dev.db").write_bytes((one / "train.db").read_bytes())
     with pytest.raises(UserError, match="dev.db holds the train split"):
         load_folder(one)
-    (one / "dev.db").write_bytes((convert(write(tmp_path / "three", dev=[review(1)]), "dev")).path.read_bytes())
+    (one / "dev.db").write_bytes((convert(write(tmp_path / "three", dev=[review(1)]),
+                                          "dev")).path.read_bytes())
     with pytest.raises(UserError, match="in both train and dev: 1"):
         load_folder(one)
 
@@ -157,43 +161,47 @@ def raw(name, text):
 
 
 Q, G = "train_questions.json", "train_outputs.json"
-FAULTS = {
-    "train_outputs.json is missing": lambda folder: (folder / G).unlink(),
-    "dev_questions.json is missing": lambda folder: (folder / "dev_questions.json").unlink(),
-    "train_questions.json is not a JSON": raw(Q, "[{"),
-    "premature EOF after 1 whole entries": lambda folder: (folder / Q).write_text((folder / Q).read_text()[:-9]),
-    "nested deeper than": edit(Q, lambda t: t[1].update(more=json.loads("[" * 99 + "]" * 99))),
-    "mixes tasks: LaMP_3 (question 1), LaMP_5 (question 2)": lambda folder: [
-        edit(Q, lambda t: t[1].update(input=TASKS["LaMP_5"].instruction))(folder),
-        edit(G, lambda t: t.pop("task") and None)(folder)],
-    "train_outputs.json is not a JSON": raw(G, ""),
-    "holds a web page": raw(Q, "\n<!DOCTYPE html><html>"),
-    "expected a list of questions": raw(Q, "3"),
-    "question 2 has no id": edit(Q, lambda t: t[1].pop("id") and None),
-    "question 1 has no id, or one": edit(Q, lambda t: t[0].update(id="1\n2")),
-    "question 1 has no input": edit(Q, lambda t: t[0].update(input=None)),
-    "question 1 has no profile list": edit(Q, lambda t: t[0].update(profile={})),
-    "expected {\"task\"": raw(G, "[]"),
-    "1 questions have no gold in the outputs file: 2": edit(G, lambda t: t["golds"].pop() and None),
-    "1 golds of the outputs file have no question: 1": edit(Q, lambda t: t[1:]),
-    "doubled ids: 1": edit(Q, lambda t: t + [t[0]]),
-    "outputs.json: doubled ids: 2": edit(G, lambda t: t["golds"].append(t["golds"][1])),
-    "2 questions have an empty profile: 1, 2": edit(Q, lambda t: [r.update(profile=[]) for r in t] and None),
-    "question 1 has a profile item without 'score'": edit(Q, lambda t: t[0]["profile"][0].pop("score") and None),
-    "question 1 has a profile item without 'id'": edit(Q, lambda t: t[0]["profile"][0].pop("id") and None),
-    "question 1 has a profile item that is not": edit(Q, lambda t: t[0]["profile"].append("x")),
-    "question 2 has a profile item of wrong types: 'a'": edit(Q, lambda t: t[1]["profile"][0].update(text=None)),
-    "score is not 1 to 5: '9'": edit(Q, lambda t: t[1]["profile"][0].update(score="9")),
-    "question 1 has a profile item of wrong": edit(Q, lambda t: t[0]["profile"][0].update(date=[2012])),
-    "question 1 has a user_id": edit(Q, lambda t: t[0].update(user_id=[1])),
-    "outputs that are not strings: 1": edit(G, lambda t: t["golds"][0].update(output=5)),
-    "golds that are no answer to LaMP_3: 1": edit(G, lambda t: t["golds"][0].update(output="6")),
-    "the outputs file says LaMP_4": edit(G, lambda t: t.update(task="LaMP_4")),
-    "unknown task 'LaMP_8'": edit(G, lambda t: t.update(task="LaMP_8")),
-    "question 1: no LaMP task": edit(Q, lambda t: t[0].update(input="Rate this: x")),
-    "in both train and dev: 1": lambda folder: [edit("dev_" + n, lambda t: json.loads(
-        (folder / f"train_{n}").read_text()))(folder) for n in ("questions.json", "outputs.json")],
-}
+FAULTS = {"train_outputs.json is missing": lambda folder: (folder / G).unlink(),
+          "dev_questions.json is missing": lambda folder: (folder / "dev_questions.json").unlink(),
+          "train_questions.json is not a JSON": raw(Q, "[{"),
+          "premature EOF after 1 whole entries": lambda folder: (folder / Q).write_text((folder / Q).read_text()[:-9]),
+          "nested deeper than": edit(Q, lambda t: t[1].update(more=json.loads("[" * 99 + "]" * 99))),
+          "mixes tasks: LaMP_3 (question 1), LaMP_5 (question 2)": lambda folder: [edit(Q,
+                                                                                        lambda t: t[1].update(input=TASKS["LaMP_5"].instruction))(folder),
+                                                                                   edit(G,
+                                                                                        lambda t: t.pop("task")
+                                                                                        and None)(folder)],
+          "train_outputs.json is not a JSON": raw(G, ""),
+          "holds a web page": raw(Q, "\n<!DOCTYPE html><html>"), "expected a list of questions": raw(Q, "3"),
+          "question 2 has no id": edit(Q, lambda t: t[1].pop("id") and None),
+          "question 1 has no id, or one": edit(Q, lambda t: t[0].update(id="1\n2")),
+          "question 1 has no input": edit(Q, lambda t: t[0].update(input=None)),
+          "question 1 has no profile list": edit(Q, lambda t: t[0].update(profile={})),
+          "expected {\"task\"": raw(G, "[]"),
+          "1 questions have no gold in the outputs file: 2": edit(G, lambda t: t["golds"].pop() and None),
+          "1 golds of the outputs file have no question: 1": edit(Q, lambda t: t[1:]),
+          "doubled ids: 1": edit(Q, lambda t: t + [t[0]]),
+          "outputs.json: doubled ids: 2": edit(G, lambda t: t["golds"].append(t["golds"][1])),
+          "2 questions have an empty profile: 1, 2": edit(Q, lambda t: [r.update(profile=[]) for r in t]
+                                                          and None),
+          "question 1 has a profile item without 'score'": edit(Q, lambda t: t[0]["profile"][0].pop("score")
+                                                                and None),
+          "question 1 has a profile item without 'id'": edit(Q, lambda t: t[0]["profile"][0].pop("id")
+                                                             and None),
+          "question 1 has a profile item that is not": edit(Q, lambda t: t[0]["profile"].append("x")),
+          "question 2 has a profile item of wrong types: 'a'": edit(Q,
+                                                                    lambda t: t[1]["profile"][0].update(text=None)),
+          "score is not 1 to 5: '9'": edit(Q, lambda t: t[1]["profile"][0].update(score="9")),
+          "question 1 has a profile item of wrong": edit(Q, lambda t: t[0]["profile"][0].update(date=[2012])),
+          "question 1 has a user_id": edit(Q, lambda t: t[0].update(user_id=[1])),
+          "outputs that are not strings: 1": edit(G, lambda t: t["golds"][0].update(output=5)),
+          "golds that are no answer to LaMP_3: 1": edit(G, lambda t: t["golds"][0].update(output="6")),
+          "the outputs file says LaMP_4": edit(G, lambda t: t.update(task="LaMP_4")),
+          "unknown task 'LaMP_8'": edit(G, lambda t: t.update(task="LaMP_8")),
+          "question 1: no LaMP task": edit(Q, lambda t: t[0].update(input="Rate this: x")),
+          "in both train and dev: 1": lambda folder: [edit("dev_" + n,
+                                                           lambda t: json.loads((folder / f"train_{n}").read_text()))(folder)
+                                                      for n in ("questions.json", "outputs.json")],}
 
 
 @pytest.mark.parametrize("said", FAULTS)
@@ -208,7 +216,8 @@ def test_every_fault_is_one_line(tmp_path, said):
 def test_folders_that_hold_nothing_of_use(tmp_path):
     (tmp_path / "empty").mkdir()
     full = write(tmp_path / "full")
-    for source, tasks, said in ((tmp_path / "no", [], "not a folder"), (tmp_path / "empty", [], "no sub-folder"),
+    for source, tasks, said in ((tmp_path / "no", [], "not a folder"),
+                                (tmp_path / "empty", [], "no sub-folder"),
                                 (full, ["LaMP_1"], "holds no LaMP_1"), (full, ["LaMP_0"], "unknown task")):
         with pytest.raises(UserError, match=said):
             load_folder(source, tasks)

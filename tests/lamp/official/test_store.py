@@ -22,8 +22,8 @@ rows = st.lists(st.builds(Question, text, st.just(TASKS["LaMP_3"]), text, text, 
 
 
 def reviews(n):
-    return [Question(str(i), TASKS["LaMP_3"], f"u{i // 3}", f"review: {i}", "5", (Item("a", "good " * 300, "4", "2012"),))
-            for i in range(n)]
+    return [Question(str(i), TASKS["LaMP_3"], f"u{i // 3}", f"review: {i}", "5",
+                     (Item("a", "good " * 300, "4", "2012"),)) for i in range(n)]
 
 
 @settings(max_examples=60, deadline=None)

@@ -52,15 +52,17 @@ def test_an_object_gives_its_golds_one_by_one_and_other_keys_whole(tmp_path):
         ("golds", True, tree["golds"][0]), ("golds", True, 3), ("golds", False, []),
         ("task", False, "LaMP_3"), ("more", False, tree["more"])]
     assert read(tmp_path, '{"golds": {"a": [1]}}') == [("golds", False, {"a": [1]})]
-    assert read(tmp_path, "\ufeff[1]") == [(None, True, 1)] and read(tmp_path, "3") == read(tmp_path, "{}") == []
+    assert read(tmp_path, "\ufeff[1]") == [(None, True, 1)] and read(tmp_path, "3") == read(tmp_path,
+                                                                                            "{}") == []
 
 
 def test_what_is_not_json_is_one_line_that_says_how_far_it_was_good(tmp_path):
-    for content, said in (("", "premature EOF after 0"), ('[{"a": 1}, {"b": 2}, {"c', "premature EOF after 2 whole"),
+    for content, said in (("", "premature EOF after 0"),
+                          ('[{"a": 1}, {"b": 2}, {"c', "premature EOF after 2 whole"),
                           ("[1, 2]]", "trailing garbage after 2"), ("[1, NaN]", "after 1 whole"),
                           ("[1e999]", "overflow"), (b'["\xff"]', "UTF8"), (b'["\xed\xa0\xbd"]', "utf-8"),
-                          ("[1" + "0" * 9999 + "]", "overflow"),
-                          ('["\\ud83"]', "after 0"), ("\n <!DOCTYPE html>", "holds a web page")):
+                          ("[1" + "0" * 9999 + "]", "overflow"), ('["\\ud83"]', "after 0"),
+                          ("\n <!DOCTYPE html>", "holds a web page")):
         with pytest.raises(UserError, match=said) as error:
             read(tmp_path, content)
         assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)

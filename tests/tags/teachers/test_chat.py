@@ -56,7 +56,8 @@ def test_every_fault_is_survived_in_order_and_paid_for_once(serve, ask):
     texts, ledger = ask(server, [request(n) for n in range(14)], at_once=4)
     assert texts == [f"question {n}, seed {n}" for n in range(14)]
     assert server.seen > 14 and len(server.paid) == 14 and set(server.paid.values()) == {1}
-    assert (ledger.replies, ledger.asked, ledger.written, ledger.known) == (14, 420, 280, 0) and not ledger.held
+    assert (ledger.replies, ledger.asked, ledger.written, ledger.known) == (14, 420, 280,
+                                                                            0) and not ledger.held
 
 
 def test_answers_are_kept_and_equal_requests_are_one(serve, ask, tmp_path):
@@ -90,7 +91,8 @@ def test_a_dead_server_is_one_line_and_what_came_is_kept(serve, ask, tmp_path):
 
 def test_what_a_server_refuses_is_counted_and_not_kept(serve, ask, tmp_path):
     server = serve(echo, faults=lambda n: "400" if n == 1 else "")
-    assert ask(server, [request(n) for n in range(3)], at_once=1)[0] == ["question 0, seed 0", "", "question 2, seed 2"]
+    assert ask(server, [request(n) for n in range(3)], at_once=1)[0] == ["question 0, seed 0", "",
+                                                                         "question 2, seed 2"]
     assert len(list((tmp_path / "answers").glob("*/*.json"))) == 2
 
 
@@ -142,15 +144,19 @@ def test_the_key_is_sent_and_written_nowhere(serve, ask, tmp_path, monkeypatch, 
     with pytest.raises(UserError) as stop:
         ask(server, [request(1)])
     assert server.keys == {"Bearer sk-secret-123"}
-    written = "".join(p.read_text() for p in tmp_path.rglob("*.json")) + str(stop.value) + "".join(capsys.readouterr())
+    written = "".join(p.read_text()
+                      for p in tmp_path.rglob("*.json")) + str(stop.value) + "".join(capsys.readouterr())
     assert "sk-secret" not in written and "question 0" in written
 
 
 def test_a_thinking_models_thought_comes_apart(serve, ask, tmp_path, monkeypatch):
     server = serve(echo)
     real = server.send
-    monkeypatch.setattr(server, "send", lambda http, status, content, headers=None: real(
-        http, status, content.replace('"role": "assistant"', '"role": "assistant", "reasoning_content": "hm"'), headers))
+    monkeypatch.setattr(server, "send", lambda http, status, content,
+                        headers=None: real(http, status,
+                                           content.replace('"role": "assistant"',
+                                                           '"role": "assistant", "reasoning_content": "hm"'),
+                                           headers))
     ask(server, [request(0)])
     kept = json.loads(next((tmp_path / "answers").glob("*/*.json")).read_text())
     assert kept["thought"] == "hm" and kept["text"] == "question 0, seed 0"

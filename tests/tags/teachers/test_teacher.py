@@ -11,8 +11,10 @@ from tagpr_lite.tags.teachers import teacher
 from tagpr_lite.tags.teachers.chat import Ledger
 from tagpr_lite.tags.teachers.teacher import Draft, draft
 
-PROFILE = tuple(Item(str(n), f"A jar of honey number {n}", str(s), f"2020-01-0{n + 1}") for n, s in enumerate((5, 4, 5)))
-RATING = Question("r", TASKS["LaMP_3"], "u1", f"{TASKS['LaMP_3'].instruction} The lid broke.", "2", PROFILE, (0, 2))
+PROFILE = tuple(Item(str(n), f"A jar of honey number {n}", str(s), f"2020-01-0{n + 1}") for n,
+                s in enumerate((5, 4, 5)))
+RATING = Question("r", TASKS["LaMP_3"], "u1", f"{TASKS['LaMP_3'].instruction} The lid broke.", "2", PROFILE,
+                  (0, 2))
 TITLE = Question("t", TASKS["LaMP_5"], "u2", f"{TASKS['LaMP_5'].instruction} We parse honey jars with care.",
                  "Parsing honey jars with great care", (Item("a", "On bees", "Bees at work", "2001"),), (0,))
 STEPS = "1. The past scores are 5, 4 and 5.\n2. **The lid** broke, which is bad.\n3. So it is low."
@@ -38,7 +40,8 @@ def test_what_is_no_chain_says_why(text, fault):
 
 
 def test_a_title_loses_its_quotation_marks():
-    assert draft('1. It parses jars.\n2. They write short.\nAnswer: "Parsing jars"', "", TITLE).answer == "Parsing jars"
+    assert draft('1. It parses jars.\n2. They write short.\nAnswer: "Parsing jars"', "",
+                 TITLE).answer == "Parsing jars"
 
 
 def test_the_teacher_is_not_told_the_answer_unless_it_explains():
@@ -53,7 +56,8 @@ def test_the_worked_example_is_read_as_we_want_it():
 
 
 def why(*steps, answer="2", question=RATING, settings=Tag(), told=False, own_words=True):
-    return chains.rejection_reason(Chain(tuple(Step("step", s) for s in steps), answer), question, settings, told, own_words)
+    return chains.rejection_reason(Chain(tuple(Step("step", s) for s in steps), answer), question, settings,
+                                   told, own_words)
 
 
 GOOD = ("The past scores are 5 4 5.", "The lid broke, and that is bad.")
@@ -104,13 +108,15 @@ def test_a_solved_question_is_not_asked_again():
 
 
 def test_several_chains_of_a_question_differ():
-    kept, dropped = chains.generate([RATING], Scripted({"r": [of("2"), of("2"), of("2", "sad")]}), Tag(samples=3, per_question=2))
+    kept, dropped = chains.generate([RATING], Scripted({"r": [of("2"), of("2"), of("2", "sad")]}),
+                                    Tag(samples=3, per_question=2))
     assert len(kept) == 2 and [d["reason"] for d in dropped] == ["the same as another"]
 
 
 def test_free_texts_are_kept_by_rank():
     steps = ("They write about bees.", "It parses jars.")
-    script = Scripted({"t": [Draft(steps, a) for a in ("Bees", "Honey jars", "Parsing honey jars", "Cooking")]})
+    script = Scripted({"t": [Draft(steps, a)
+                             for a in ("Bees", "Honey jars", "Parsing honey jars", "Cooking")]})
     kept, dropped = chains.generate([TITLE], script, Tag(samples=4, percentile=50))
     assert [k["answer"] for k in kept] == ["Parsing honey jars"] and len(script.asked) == 4
     assert {d["reason"] for d in dropped} == {"the same as another"} or len(dropped) == 3
@@ -128,7 +134,8 @@ def test_rationalised_chains_stay_within_their_share():
 
 
 def test_tasks_and_users_take_turns():
-    rows = [{"task": t, "user": u, "n": n} for t, users in (("A", "xxxxy"), ("B", "z")) for n, u in enumerate(users)]
+    rows = [{"task": t, "user": u, "n": n} for t, users in (("A", "xxxxy"), ("B", "z")) for n,
+            u in enumerate(users)]
     assert [(r["task"], r["user"]) for r in chains.balanced(rows, 3)] == [("A", "x"), ("A", "y"), ("B", "z")]
     assert chains.balanced(rows, 99) == rows
 
