@@ -85,8 +85,7 @@ def _set(config: Config, key: str, value: Any, where: str) -> None:
 def _cast(value: Any, kind: Any, key: str, where: str) -> Any:
     """`value` as `kind`, or a UserError: a config must not carry a string where a number is computed with."""
     origin = get_origin(kind) or kind
-    if origin is dict and get_args(kind)[-1] is int and isinstance(value, int) and not isinstance(value,
-                                                                                                  bool):
+    if origin is dict and get_args(kind)[-1] is int and isinstance(value, int) and not isinstance(value, bool):
         value = {"default": value}
     if origin is list and isinstance(value, str):
         value = [v.strip() for v in value.split(",") if v.strip()]

@@ -42,8 +42,7 @@ def check_architecture(config) -> None:
     """Refuses what a shared prefix would silently break: sliding windows, linear attention, untested
     families."""
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if config.model_type not in TESTED or layers != {"full_attention"} or getattr(config, "sliding_window",
-                                                                                  None):
+    if config.model_type not in TESTED or layers != {"full_attention"} or getattr(config, "sliding_window", None):
         raise UserError(f"model type '{config.model_type}' with {', '.join(sorted(layers))} layers and sliding window "
                         f"{getattr(config, 'sliding_window', None)} cannot share a prompt; tested: {', '.join(TESTED)} "
                         "with full attention")
@@ -151,9 +150,7 @@ def forward(model: nn.Module, shared, *, ids: Tensor | None = None, embeds: Tens
     rows, length = (ids if ids is not None else embeds).shape[:2]
     device = (ids if ids is not None else embeds).device
     if positions is None:
-        positions = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows,
-                                                                                1) + torch.arange(length,
-                                                                                                  device=device)
+        positions = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows, 1) + torch.arange(length, device=device)
     # The 4D mask is never read: it keeps transformers from guessing packed documents out of position_ids.
     return base_of(model).model(input_ids=ids, inputs_embeds=embeds, position_ids=positions,
                                 attention_mask=torch.ones(1, 1, 1, 1, device=device), use_cache=False,

@@ -101,8 +101,7 @@ def read_records(path: Path, task: Task) -> list[tuple[str, Question]]:
     rows = read_jsonl(path)
     for number, row in enumerate(rows, 1):
         for key in ("user", "input", "output"):
-            if not isinstance(row.get(key), str | int) or isinstance(row[key],
-                                                                     bool) or not str(row[key]).strip():
+            if not isinstance(row.get(key), str | int) or isinstance(row[key], bool) or not str(row[key]).strip():
                 raise UserError(f"{path} record {number}: '{key}' is missing, empty or no string")
         if row.get("split", "") not in ("", "train", "dev"):
             raise UserError(f"{path} record {number}: split {str(row['split'])[:20]!r} should be train or dev")

@@ -30,8 +30,8 @@ RETRIEVERS = ("bm25", "dense", "recency", "random")
 Embed = Callable[[list[str]], np.ndarray]
 
 
-def retrieve(question: Question, retriever: str, k: int, seed: int, embed: Embed | None = None) -> tuple[int,
-                                                                                                         ...]:
+def retrieve(question: Question, retriever: str, k: int, seed: int, embed: Embed
+             | None = None) -> tuple[int, ...]:
     """Positions of min(k, items) profile items, best first. embed: texts -> [n, H], for `dense`."""
     n = len(question.profile)
     newest_first = range(n - 1, -1, -1)

@@ -90,8 +90,7 @@ class Task:
     @property
     def prefix(self) -> str:
         """What tells the task of an input. LaMP_2 stops before its tag list, which a subset may shorten."""
-        return re.split(r" tags:|标签：",
-                        self.instruction)[0] if self.lamp_name == "LaMP_2" else self.instruction
+        return re.split(r" tags:|标签：", self.instruction)[0] if self.lamp_name == "LaMP_2" else self.instruction
 
     def ask(self, payload: str) -> str:
         """The input string for a payload (a review, an article ...)."""

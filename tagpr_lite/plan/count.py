@@ -72,8 +72,7 @@ class Counter(TorchDispatchMode):
         # a weight in oneDNN's layout (engine/fold.py) has no storage to ask, and no views: its tensor stands
         # for it
         storage = t.untyped_storage() if t.layout == torch.strided else t
-        key, size = (storage._cdata, storage.nbytes()) if storage is not t else (id(t),
-                                                                                 t.numel() * t.element_size())
+        key, size = (storage._cdata, storage.nbytes()) if storage is not t else (id(t), t.numel() * t.element_size())
         if t.device.type == self.device and key not in self.sizes:
             self.sizes[key] = size
             self.live += size
@@ -181,8 +180,7 @@ def held(model: nn.Module, optimizer=None) -> Iterator[Tensor]:
 
 def scales(state: QuantState) -> tuple[tuple[QuantState, str], ...]:
     """Where an NF4 weight's scales and codes are: twice quantised."""
-    return (state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2,
-                                                                                             "code")
+    return (state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2, "code")
 
 
 # ---------------------------------------------------------------- the model, without weights

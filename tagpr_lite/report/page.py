@@ -140,8 +140,7 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
                                             dropped=len(read_jsonl(folder / "chains/dropped.jsonl",
                                                                    partial=True)),
                                             tag_charts=[{**c, "svg": Markup(c["svg"])}
-                                                        for c in tag_figures.pictures(tables.maybe(folder / "chains/stats.json",
-                                                                                                   {}),
+                                                        for c in tag_figures.pictures(tables.maybe(folder / "chains/stats.json", {}),
                                                                                       tags)],
                                             origin=tag_figures.origin(tags),
                                             bars=Markup(plots.tag_bars(primary, tags.get("counts") or {}))

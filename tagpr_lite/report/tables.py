@@ -55,8 +55,7 @@ def collect(folder: Path) -> list[dict]:
         _mark_best(rows, key, "strict", "best_strict")
     base = next((r for r in rows if r["system"] == "base"), None)
     for row in rows:
-        row["relative"], row["compared"] = relative_change(row, base) if base and row is not base else (None,
-                                                                                                        0)
+        row["relative"], row["compared"] = relative_change(row, base) if base and row is not base else (None, 0)
     return rows
 
 

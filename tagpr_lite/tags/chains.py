@@ -90,8 +90,8 @@ def judged(question: Question, draft: Draft, settings: Tag, known: Rows) -> dict
     return {**row, "reason": reason}
 
 
-def _best_texts(questions: list[Question], good: dict[str, Rows], settings: Tag) -> tuple[dict[str, Rows],
-                                                                                          Rows]:
+def _best_texts(questions: list[Question], good: dict[str, Rows],
+                settings: Tag) -> tuple[dict[str, Rows], Rows]:
     """(good, dropped): free texts under their task's percentile are dropped, and of the rest all but a
     question's best."""
     texts = [question for question in questions if question.task.kind == "text"]

@@ -29,8 +29,7 @@ def test_the_made_up_lamp3_file_is_valid_seeded_and_of_the_size_asked_for(tmp_pa
     questions = list(read_questions(path, *read_outputs(tmp_path / "a" / "dev_outputs.json")))
     items = [item for q in questions for item in q.profile]
     assert len(questions) == n and 500_000 <= path.stat().st_size < 1_000_000
-    assert 99 <= min(len(q.profile) for q in questions) and 600 < sum(len(i.text)
-                                                                      for i in items) / len(items) < 1000
+    assert 99 <= min(len(q.profile) for q in questions) and 600 < sum(len(i.text) for i in items) / len(items) < 1000
 
 
 def test_the_convert_benchmark_prints_one_json_object():

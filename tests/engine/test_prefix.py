@@ -56,12 +56,10 @@ def classic(model, prompt, completions, weights):
     model.config._attn_implementation = model.get_base_model().config._attn_implementation = "sdpa"
     out = []
     for c, w in zip(completions, weights):
-        logits = model(input_ids=torch.tensor([prompt + c], device=DEVICE), use_cache=False).logits[0,
-                                                                                                    len(prompt) - 1:-1]
+        logits = model(input_ids=torch.tensor([prompt + c], device=DEVICE),
+                       use_cache=False).logits[0, len(prompt) - 1:-1]
         lp = torch.log_softmax(logits.float() / TEMPERATURE, -1).gather(-1,
-                                                                        torch.tensor(c, device=DEVICE)[:,
-                                                                                                       None])[:,
-                                                                                                              0]
+                                                                        torch.tensor(c, device=DEVICE)[:, None])[:, 0]
         (lp * w).sum().backward()
         out.append(lp.detach())
     grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}

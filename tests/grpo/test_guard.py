@@ -39,11 +39,7 @@ def test_steps_that_say_nothing_do_not_count_and_old_ones_are_forgotten():
 
 
 def test_correlation_is_the_mean_within_groups_that_vary():
-    up, down, flat = ([0.1, 0.2, 0.3], [0.0, 0.5, 1.0]), ([0.3, 0.2, 0.1], [0.0, 0.5, 1.0]), ([0.1, 0.2, 0.3],
-                                                                                              [1.0, 1.0, 1.0])
+    up, down, flat = ([0.1, 0.2, 0.3], [0.0, 0.5, 1.0]), ([0.3, 0.2, 0.1], [0.0, 0.5, 1.0]), ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])
     assert mean_correlation([up, flat]) == 1.0 and correlation([up, down]) == 0.0 and correlation([flat,
                                                                                                    ([], []),
-                                                                                                   ([1.0,
-                                                                                                     2.0],
-                                                                                                    [2.0,
-                                                                                                     3.0])]) is None
+                                                                                                   ([1.0, 2.0], [2.0, 3.0])]) is None

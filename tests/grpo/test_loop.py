@@ -152,8 +152,9 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
     seen = []
     monkeypatch.setattr(loop, "experience", lambda *_: [])
     monkeypatch.setattr(loop, "summary", lambda _: {"reward": 0.0, "task": 0.0})
-    monkeypatch.setattr(loop, "update", lambda c, m, g, optimizer,
-                        p: seen.append(optimizer.param_groups[0]["lr"]) or {"kl": 0.0})
+    monkeypatch.setattr(loop, "update",
+                        lambda c, m, g, optimizer, p: seen.append(optimizer.param_groups[0]["lr"])
+                        or {"kl": 0.0})
     conf.grpo.self_check = False
     for lr in (0.0, 3e-4):
         loop.train(conf, tmp_path, loop.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr), model, tokenizer,
@@ -219,8 +220,7 @@ def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, quest
     if checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     seen, found = [], {}
-    model.get_base_model().model.embed_tokens.register_forward_hook(lambda _, args,
-                                                                    out: seen.append(args[0].shape[1]))
+    model.get_base_model().model.embed_tokens.register_forward_hook(lambda _, args, out: seen.append(args[0].shape[1]))
     for conf.grpo.once in (False, True):
         seen.clear()
         groups = loop.rollout(conf, "guided", model, tokenizer, questions[:2], index=0)
@@ -277,8 +277,7 @@ def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions,
                                                                 capsys):
     model, tokenizer = policy(conf, tmp_path)
     groups = groups_of(conf, model, tokenizer, questions)
-    params, weights, real = engine.adapter_parameters(model, loop.POLICY), torch.full((4,),
-                                                                                      0.1), loop.token_logps
+    params, weights, real = engine.adapter_parameters(model, loop.POLICY), torch.full((4,), 0.1), loop.token_logps
     failed = []
 
     def short_of_memory(*args):
@@ -333,8 +332,8 @@ def test_the_self_check_looks_at_tails_only(conf, questions, tmp_path, monkeypat
     model, tokenizer = policy(conf, tmp_path)
     groups, seen = groups_of(conf, model, tokenizer, questions), []
     monkeypatch.setattr(loop, "CHECKED", (9, 5))
-    monkeypatch.setattr(loop, "self_check", lambda model, params, prompt, rows,
-                        *more: seen.append((prompt, rows)) or {})
+    monkeypatch.setattr(loop, "self_check",
+                        lambda model, params, prompt, rows, *more: seen.append((prompt, rows)) or {})
     loop.check(conf, model, {}, groups)
     assert seen == [(groups[0].prompt[-9:], [s.ids[-5:] for s in groups[0].samples[:2]])]
 

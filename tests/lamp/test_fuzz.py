@@ -42,8 +42,7 @@ def make(task, split):
 def places(tree, path=()):
     """The paths of all values in a tree."""
     yield path
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree,
-                                                                                                list) else ():
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
         yield from places(value, path + (key,))
 
 

@@ -49,9 +49,7 @@ def test_items_dated_after_the_question_are_future():
               date="2020-01-01")
     kinds, dev = leaks_of(q, ["future"])
     assert kinds == {"future"} and [i.id for i in dev[0].profile] == ["0"]
-    assert not is_later("2012-05", "2012") and is_later("2013", "2012-05") and not is_later("",
-                                                                                            "2012") and not is_later("2012",
-                                                                                                                     "")
+    assert not is_later("2012-05", "2012") and is_later("2013", "2012-05") and not is_later("", "2012") and not is_later("2012", "")
 
 
 def test_shared_users_and_dev_questions_in_training_profiles():
@@ -67,8 +65,7 @@ def test_shared_users_and_dev_questions_in_training_profiles():
 
 def test_what_is_printed_names_the_counts_and_what_was_left_out():
     counts = {kind: {"train": 0, "dev": 0} for kind in KINDS} | {"gold": {"train": 1, "dev": 2}}
-    assert lines(counts,
-                 ["gold"]) == ["1 train and 2 dev questions have their answer in the profile (left out)"]
+    assert lines(counts, ["gold"]) == ["1 train and 2 dev questions have their answer in the profile (left out)"]
 
 
 def test_an_unknown_kind_is_one_line():

@@ -33,8 +33,7 @@ class Words:
         return " ".join(self.vocabulary[i] for i in ids)
 
     def apply_chat_template(self, chat, add_generation_prompt, tokenize, return_dict):
-        assert add_generation_prompt and tokenize and not return_dict and [m["role"]
-                                                                           for m in chat] == ["user"]
+        assert add_generation_prompt and tokenize and not return_dict and [m["role"] for m in chat] == ["user"]
         return self.encode(f"<s> {chat[0]['content']} <assistant>", add_special_tokens=False)
 
 
@@ -111,8 +110,7 @@ def test_long_histories_show_the_last_scores_and_count_all():
 def test_stats():
     assert rating_stats((Item("0", "", "4"), Item("1", "", "5"))) == ([4, 5], 4.5, 5)
     assert style_stats([])["words"] == 0
-    assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5 == style_stats(["a: b",
-                                                                                         "c"])["colon"]
+    assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5 == style_stats(["a: b", "c"])["colon"]
 
 
 OLD = [Item("0", "one text", "A"), Item("1", "two", "B")]

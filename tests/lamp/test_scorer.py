@@ -29,8 +29,7 @@ def ids(*answers):
 @pytest.mark.parametrize("task", OFFICIAL)
 def test_strict_is_the_official_evaluation(task):
     expected = json.loads((GOLDEN / "expected.json").read_text())[task]
-    (said, golds), (_,
-                    preds) = read_outputs(GOLDEN / f"{task}_golds.json"), read_outputs(GOLDEN / f"{task}_preds.json")
+    (said, golds), (_, preds) = read_outputs(GOLDEN / f"{task}_golds.json"), read_outputs(GOLDEN / f"{task}_preds.json")
     got = score(TASKS[task], golds, preds)
     assert said == task and got["n"] == len(golds)
     for name, value in expected.items():
@@ -91,10 +90,10 @@ def test_the_id_sets_must_agree(golds, preds, said):
 
 
 def test_item_reward_by_hand():
-    assert [item_reward(TASKS["LaMP_1"], a, "[2]") for a in ("[2]", "so [2]", "[1]", "", None)] == [1, 1, 0,
-                                                                                                    0, 0]
-    assert [item_reward(TASKS["LaMP_3"], a, "5") for a in ("5", "4 stars", "1", "10", None)] == [1, 0.75, 0,
-                                                                                                 0, 0]
+    assert [item_reward(TASKS["LaMP_1"], a, "[2]")
+            for a in ("[2]", "so [2]", "[1]", "", None)] == [1, 1, 0, 0, 0]
+    assert [item_reward(TASKS["LaMP_3"], a, "5")
+            for a in ("5", "4 stars", "1", "10", None)] == [1, 0.75, 0, 0, 0]
     assert item_reward(TASKS["LaMP_5"], "Sat the cat",
                        "the cat sat down") == pytest.approx((6 / 7 + 4 / 7) / 2)
 

@@ -80,9 +80,7 @@ def test_payload_query_and_corpus_of_the_other_tasks():
 
 def test_words_and_pieces_of_both_languages():
     assert content_tokens("The film 电影很 was Über, 雨") == ["film", "电影", "影很", "Über"]
-    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and length_units("a b!",
-                                                                                                    "en") == ["a",
-                                                                                                              "b!"]
+    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and length_units("a b!", "en") == ["a", "b!"]
     assert normalised("  A Study\n of Rivers… ") == "a study of rivers"
 
 

@@ -152,8 +152,7 @@ def test_what_is_chosen_fits_and_more_memory_is_never_slower(job, gib):
     assert {p.layout for p in plans} == set(LAYOUTS)
     if plans[0].fits:
         best = choose(job, gib * GIB)
-        assert best.peak <= gib * GIB - reserve(gib * GIB) and best.cost == min(p.cost for p in plans
-                                                                                if p.fits)
+        assert best.peak <= gib * GIB - reserve(gib * GIB) and best.cost == min(p.cost for p in plans if p.fits)
         assert choose(job, 2 * gib * GIB).cost <= best.cost
         assert choose(job, 0).cost <= best.cost  # no bound
     else:
@@ -217,8 +216,7 @@ def test_the_command_prints_a_table_and_needs_no_torch():
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     table = [line for line in lines if line.startswith(LAYOUTS)]
-    assert len(table) == len(LAYOUTS) and len({len(line)
-                                               for line in table}) == 1 and lines[-1].startswith("chosen: two_phase")
+    assert len(table) == len(LAYOUTS) and len({len(line) for line in table}) == 1 and lines[-1].startswith("chosen: two_phase")
     code = "import sys, tagpr_lite.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

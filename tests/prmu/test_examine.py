@@ -92,8 +92,7 @@ def test_the_temperature_makes_a_sure_model_honest():
     true = rng.normal(0, 2, 20000)
     apart = np.where(rng.random(20000) < 1 / (1 + np.exp(-np.abs(true))), np.abs(true), -np.abs(true)) * 4  # four times too sure
     found = ex.fit_temperature(list(apart))
-    assert found == pytest.approx(4, rel=0.06) and ex.ece(list(apart),
-                                                          found) < 0.02 < 0.1 < ex.ece(list(apart), 1.0)
+    assert found == pytest.approx(4, rel=0.06) and ex.ece(list(apart), found) < 0.02 < 0.1 < ex.ece(list(apart), 1.0)
 
 
 def test_a_few_pairs_that_are_all_right_do_not_make_it_certain():

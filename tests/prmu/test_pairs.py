@@ -57,8 +57,7 @@ def test_a_chain_is_right_for_the_user_it_is_chosen_for(sides, known):
         chosen, rejected = chain_of(p.chosen), chain_of(p.rejected)
         assert chosen.answer == p.question.gold and groundedness(chosen, p.question) == 1.0
         if p.kind == "contradiction":
-            assert rejected.answer == chosen.answer and groundedness(rejected,
-                                                                     p.question) < 1.0 and p.gap == 0
+            assert rejected.answer == chosen.answer and groundedness(rejected, p.question) < 1.0 and p.gap == 0
         else:
             assert rejected.answer != chosen.answer
             assert p.gap == pytest.approx(1 - item_reward(p.question.task, rejected.answer, p.question.gold))
@@ -77,8 +76,7 @@ def test_chains_alone_cannot_tell_mirrored_pairs_apart(sides):
 def test_pairs_are_the_same_every_time(sides, questions, known):
     kept, rules, cues = known
     train = [q for q in questions if q.user not in tune_users(questions, 0.4, 0)]
-    assert make_pairs(train, kept, [], rules, cues, 0) == sides["train"] != make_pairs(train, kept, [], rules,
-                                                                                       cues, 1)
+    assert make_pairs(train, kept, [], rules, cues, 0) == sides["train"] != make_pairs(train, kept, [], rules, cues, 1)
 
 
 def test_without_rules_another_users_answer_is_their_own_to_something_else(questions, known):

@@ -95,8 +95,7 @@ def test_the_score_is_the_head_and_the_match(make, questions):
                 head = float(prmu.head(torch.stack([states[-1], states[-len(c):].mean(0)])[None])[0, 0])
                 lean, phi = (user - prmu.users.generic_user()).mean(0), embed(c).mean(0) - prmu.spoken
             want.append(head
-                        + matches * float(prmu.match * torch.nn.functional.cosine_similarity(lean, phi,
-                                                                                             dim=0)))
+                        + matches * float(prmu.match * torch.nn.functional.cosine_similarity(lean, phi, dim=0)))
         assert prmu.rate(q, GROUP, user).tolist() == pytest.approx(want, abs=2e-4)
 
 

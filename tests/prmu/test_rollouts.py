@@ -13,8 +13,7 @@ def test_rollouts_have_every_view_and_go_on_where_they_were_cut(questions, tmp_p
     from tagpr_lite.prmu import rollouts
     monkeypatch.setattr(rollouts, "end_tokens", lambda *_: set(range(10**5)))  # a random model would not end
     whole = roll(config, tmp_path / "a.jsonl", base, tokenizer, asked)
-    assert {w.view for w in whole} == {"own", "none", "other"} and {w.question.id for w in whole} == {q.id
-                                                                                                      for q in asked}
+    assert {w.view for w in whole} == {"own", "none", "other"} and {w.question.id for w in whole} == {q.id for q in asked}
     assert len(whole) == len(asked) * 3 * SAMPLES
     lines = (tmp_path / "a.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "b.jsonl").write_text("".join(lines[:2]) + lines[2][:20])  # cut in the middle of a line

@@ -106,8 +106,7 @@ def test_a_chain_is_its_steps_or_is_said_to_be_malformed(run):
 def test_verdicts_are_words():
     assert verdict("LaMP_1", "[1]", "[1]") == ("right", "✓ right")
     assert verdict("LaMP_1", "[2]", "[1]") == ("wrong", "✗ wrong")
-    assert verdict("LaMP_3", "Score: 4 stars", "4") == ("right",
-                                                        "✓ right"), "read as the lenient table reads it"
+    assert verdict("LaMP_3", "Score: 4 stars", "4") == ("right", "✓ right"), "read as the lenient table reads it"
     assert verdict("LaMP_3", "2", "4") == ("wrong", "✗ off by 2")
     assert verdict("LaMP_3", None, "4")[1] == "✗ no answer could be read"
     assert verdict("LaMP_5", "Another title", "A title")[0] == "free"
@@ -139,5 +138,4 @@ def test_a_browser_opens_it_without_a_word(run, tmp_path):
     done = subprocess.run([BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
                            page.as_uri()], capture_output=True, text=True, timeout=60)
     assert "CONSOLE" not in done.stderr
-    assert done.stdout.count("<svg") == render(run,
-                                               ABOUT).count("<svg") and "Tagging the Thought" in done.stdout
+    assert done.stdout.count("<svg") == render(run, ABOUT).count("<svg") and "Tagging the Thought" in done.stdout

@@ -38,8 +38,7 @@ def test_ties_are_all_best_and_neither_a_single_system_nor_equal_ones_are(run):
     for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
         (run / f"eval/explore/{task}.json").write_text((run / f"eval/guided/{task}.json").read_text())
     rows = rows_of(run)
-    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and rows["explore"]["cells"]["LaMP_3",
-                                                                                         "mae"]["best"]
+    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
     for system in rows:
         for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
             (run / f"eval/{system}/{task}.json").write_text((run / f"eval/sft/{task}.json").read_text())
@@ -97,8 +96,7 @@ def test_no_number_is_a_dash_and_never_the_best(run):
     path.write_text(json.dumps(tree))
     rows = rows_of(run)
     assert rows["explore"]["cells"]["LaMP_3", "mae"]["value"] is None
-    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and not rows["explore"]["cells"]["LaMP_3",
-                                                                                             "mae"]["best"]
+    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and not rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
     assert rows["explore"]["compared"] == 4
     assert "nan" not in tables.markdown(run)
 
@@ -124,5 +122,4 @@ def test_the_manners_of_the_reward_model_are_said():
     assert said == ("Where only the user differs (60 pairs): 84.0% with the own embedding, 52.0% with another's, 50.0% with none. "
                     "Calibration error 0.04 at temperature 1.30. Score and length: Spearman's ρ -0.02. "
                     "A chain scores above itself without tags in 97.0% of cases, without an end of thinking in 100.0%.")
-    assert tables.prmu_manners({"calibration": {"temperature": 1.0,
-                                                "ece": 0.0}}) == "Calibration error 0.00 at temperature 1.00."
+    assert tables.prmu_manners({"calibration": {"temperature": 1.0, "ece": 0.0}}) == "Calibration error 0.00 at temperature 1.00."

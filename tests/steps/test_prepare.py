@@ -44,8 +44,7 @@ def test_chinese_and_the_same_people_later(tmp_path, capsys):
     folder = prepare(tmp_path, "lamp.mini_language=zh", "lamp.mini_people=same", "lamp.tasks=LaMP_2,LaMP_4",
                      "lamp.train_limit=99")
     train, dev = (read_questions(folder, split) for split in ("train", "dev"))
-    assert {q.task for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user
-                                                                                               for q in train}
+    assert {q.task for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user for q in train}
     assert "users in both splits" in capsys.readouterr().out
 
 

@@ -24,8 +24,7 @@ def data():
 def test_the_report_is_on_users_whom_nothing_was_trained_on(data, capsys):
     sides = step.divided(Config(reward=Reward(heldout=0.3)), data["train"], data["dev"])
     users = {side: {q.user for q in qs} for side, qs in sides.items()}
-    assert all(users.values()) and not users["train"] & users["tune"] and not users["held"] & {q.user
-                                                                                               for q in data["train"]}
+    assert all(users.values()) and not users["train"] & users["tune"] and not users["held"] & {q.user for q in data["train"]}
     assert users["train"] | users["tune"] == {q.user for q in data["train"]}
     assert "shop_reviews" not in {q.task for q in sides["held"]}  # a task that is never trained on
     same = step.divided(Config(reward=Reward(heldout=0.3)), data["train"], data["train"][:9])

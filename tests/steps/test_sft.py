@@ -14,8 +14,8 @@ def build(tmp_path, rows, *settings):
     conf = config.load("smoke", [f"results={tmp_path}", *settings])
     model, tokenizer = engine.load(conf.model, attention="sdpa")
     model = engine.add_adapter(model, conf.model, "policy")
-    return make_trainer(conf, model, tokenizer, rows, tmp_path / "state", lambda *a,
-                        **k: None), model, tokenizer
+    return make_trainer(conf, model, tokenizer, rows, tmp_path / "state",
+                        lambda *a, **k: None), model, tokenizer
 
 
 def test_the_loss_is_trls_own(tmp_path):

@@ -102,8 +102,7 @@ def test_the_whole_pipeline_over_http(server, tmp_path, capsys):
     assert {c["answer"] == c["gold"] for c in kept if c["task"] != "LaMP_4"} == {True}
     told = [c for c in kept if c["kind"] == "rationalised"]
     assert 0 < len(told) <= 0.3 * len(kept) + 1
-    assert {"wrong answer",
-            "no answer line"} <= set(stats["dropped"]) and stats["kept"]["chains"] == len(kept)
+    assert {"wrong answer", "no answer line"} <= set(stats["dropped"]) and stats["kept"]["chains"] == len(kept)
     assert stats["cost"]["tokens_in"] == 30 * stats["cost"]["answers"] > 0 and set(server.paid.values()) == {1}
     assert sum(map(len, stats["transitions"].values())) > 8 and "primary tags: " in capsys.readouterr().out
     wrong = [d for d in dropped if d["reason"] == "wrong answer" and d["id"] in {c["id"] for c in kept}]
@@ -207,8 +206,9 @@ def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_
                         "tag.label_model=m", "tag.rationalised=0"])
     step1_prepare.main(conf)
     asked = []
-    monkeypatch.setattr(chat.Remote, "_one", lambda self, request,
-                        real=chat.Remote._one: asked.append(request) or real(self, request))
+    monkeypatch.setattr(chat.Remote, "_one",
+                        lambda self, request, real=chat.Remote._one: asked.append(request)
+                        or real(self, request))
 
     def outcome():
         try:
@@ -222,9 +222,7 @@ def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_
     assert len(answers) == calls >= 2 and all(a["asked"] > 20 and 0 < a["written"] and a["text"]
                                               for a in answers)
     if isinstance(first, str):
-        assert first.startswith("no chain was kept: nothing to train on; ") and sum(map(int,
-                                                                                        re.findall(r"\d+",
-                                                                                                   first))) == calls
+        assert first.startswith("no chain was kept: nothing to train on; ") and sum(map(int, re.findall(r"\d+", first))) == calls
     else:
         tags = read_json(conf.folder / "chains" / "tags.json")["primary"]
         assert all(isinstance(parse(c["text"], tuple(tags)), Chain)

@@ -72,8 +72,7 @@ def test_a_rating_is_the_sum_of_its_own_steps():
             at = min(5, max(1, at + (1 if side == "good" else -1)))
             assert int(after) == at
             moved += 1
-        assert chain.answer == str(at) and chain.steps[-1].text == f"Comes to {at}." and template.write(q, 1,
-                                                                                                        known) is None
+        assert chain.answer == str(at) and chain.steps[-1].text == f"Comes to {at}." and template.write(q, 1, known) is None
     assert moved > 20
 
 
@@ -83,10 +82,9 @@ def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause(
     q = replace(review(text="The soap is terrible, the box is nice. I would have wanted a much better lid here."),
                 profile=profile, retrieved=(1, 0))
     assert [s.text
-            for s in template.write(q,
-                                    0).steps] == ['"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.',
-                                                  'Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.',
-                                                  "Comes to 3."]
+            for s in template.write(q, 0).steps] == ['"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.',
+                                                     'Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.',
+                                                     "Comes to 3."]
 
 
 def test_a_long_clause_is_cut_from_its_first_cue_on():

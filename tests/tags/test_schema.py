@@ -58,8 +58,8 @@ def test_each_fault_has_its_name(text, fault):
 
 
 def test_open_vocabulary_and_less_than_signs():
-    assert parse("<think><ponder>1 < 2</ponder></think>5", allowed=None) == Chain((Step("ponder", "1 < 2"),),
-                                                                                  "5")
+    assert parse("<think><ponder>1 < 2</ponder></think>5",
+                 allowed=None) == Chain((Step("ponder", "1 < 2"),), "5")
 
 
 @pytest.mark.parametrize("text, answer", [(GOOD, "5"), ("5", "5"), ("<think>never closed 5", ""), ("a</think>b</think> c", "c")])

@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("nothing to do; say --task 3, or --convert FOLDER")
     if args.convert:
         fetch.convert_folder(args.convert)
-    chosen = [t for t in OFFICIAL if t != "LaMP_6"] if args.task == ["all"] else [_official(w)
-                                                                                  for w in args.task]
+    chosen = [t for t in OFFICIAL if t != "LaMP_6"] if args.task == ["all"] else [_official(w) for w in args.task]
     if "LaMP_6" in chosen and not args.avocado:
         raise UserError("LaMP_6 is made of the Avocado e-mails, which the Linguistic Data Consortium licenses "
                         "(LDC2015T03); with them, say --avocado .../avocado-1.0.2/data/text")

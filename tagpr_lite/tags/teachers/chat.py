@@ -118,9 +118,7 @@ class Ledger:
 
     def summary(self) -> str:
         cost = self.cost(self.asked, self.written)
-        return f"{self.replies} answers, {self.known} of them known, {self.asked} tokens in, {self.written} out" + (f", cost {cost:.2f}"
-                                                                                                                    if cost
-                                                                                                                    else "")
+        return f"{self.replies} answers, {self.known} of them known, {self.asked} tokens in, {self.written} out" + (f", cost {cost:.2f}" if cost else "")
 
     def figures(self) -> dict:
         """What does not depend on where a run was stopped."""
@@ -253,8 +251,8 @@ def _reply(found: Any, request: Request) -> Reply:
         message, usage = found.choices[0].message, found.usage
         more = message.model_extra or {}
         text, thought = message.content or "", more.get("reasoning_content") or more.get("reasoning") or ""
-        asked, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (request.worst,
-                                                                                       request.room)
+        asked, written = (usage.prompt_tokens,
+                          usage.completion_tokens) if usage else (request.worst, request.room)
     except (AttributeError, IndexError, TypeError):
         raise ValueError(f"not a chat completion: {str(found)[:80]!r}") from None
     if not isinstance(text, str) or not isinstance(thought, str) or not (text or thought):

@@ -96,8 +96,7 @@ def learn(questions: list[Question]) -> Cues:
 
 def _agree(read: list[float], rows: dict) -> float:
     """Correlation of what was read with the scores; 0 where nothing was read."""
-    return float(np.corrcoef(read, list(rows.values()))[0,
-                                                        1]) if np.std(read) and np.std(list(rows.values())) else 0.0
+    return float(np.corrcoef(read, list(rows.values()))[0, 1]) if np.std(read) and np.std(list(rows.values())) else 0.0
 
 
 def _weights(rows: dict[tuple[str, str], float]) -> dict[str, float]:

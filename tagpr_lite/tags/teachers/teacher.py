@@ -66,8 +66,8 @@ class Teacher(Protocol):
     """source: what the report says of it. None where a teacher has no further attempt."""
     source: str
 
-    def drafts(self, questions: list[Question], attempt: int, tick: Callable[[], None]) -> list[Draft
-                                                                                                | None]: ...
+    def drafts(self, questions: list[Question], attempt: int,
+               tick: Callable[[], None]) -> list[Draft | None]: ...
 
     def explain(self, questions: list[Question], tick: Callable[[], None]) -> list[Draft | None]: ...
 

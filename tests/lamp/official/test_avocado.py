@@ -129,13 +129,11 @@ def test_what_is_wrong_with_the_folders_is_one_line(tmp_path):
     assert not list((tmp_path / "to").rglob("*.*"))
 
 
-def test_names_inside_a_zip_mean_nothing_to_the_file_system_and_huge_members_are_refused(tmp_path,
-                                                                                         monkeypatch):
+def test_names_inside_a_zip_mean_nothing_to_the_file_system_and_huge_members_are_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr("../../evil", "Subject: s\n\nb")
     assert list(avocado.members(tmp_path / "a.zip", {"evil"})) == [("evil", b"Subject: s\n\nb")]
-    assert [p.name
-            for p in tmp_path.iterdir()] == ["a.zip"] and not (tmp_path.parent.parent / "evil").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"] and not (tmp_path.parent.parent / "evil").exists()
     monkeypatch.setattr(avocado, "LARGEST", 5)
     with pytest.raises(UserError, match="too large for an e-mail"):
         list(avocado.members(tmp_path / "a.zip", {"evil"}))
@@ -159,8 +157,8 @@ def test_no_mail_however_broken_stops_the_reading():
         raw = bytearray(rng.choice(list(MAILS.values())[:5]))
         for _ in range(rng.randint(1, 12)):
             at = rng.randrange(len(raw))
-            raw[at:at
-                + rng.randint(0, 3)] = rng.choice([b"", b"=?", b"?=", b"\n", b"\xff", b";", b'"', b"*", b":"])
+            raw[at:at + rng.randint(0, 3)] = rng.choice([b"", b"=?", b"?=", b"\n", b"\xff", b";", b'"', b"*",
+                                                         b":"])
         subject, content = avocado.parse(bytes(raw))
         (subject + content).encode()  # fails for half a surrogate pair
         read += bool(subject and content)

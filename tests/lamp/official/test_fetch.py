@@ -55,8 +55,8 @@ def test_a_task_arrives_as_stores_that_load_like_its_json(site, tmp_path, capsys
 
 def test_all_is_every_public_task_and_both_splits_have_their_place(site, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(fetch, "get_task", lambda task, layout, to, base,
-                        keep: asked.append((task, layout, keep)))
+    monkeypatch.setattr(fetch, "get_task",
+                        lambda task, layout, to, base, keep: asked.append((task, layout, keep)))
     main(["--task", "all", "--split", "user", "--keep"])
     main(["--task", "7", "1"])
     assert asked[-2:] == [("LaMP_7", "time", False), ("LaMP_1", "time", False)]
@@ -246,8 +246,7 @@ def test_there_is_an_end_to_trying(site, big, tmp_path):
     assert len(site.log) == 13
 
 
-def test_a_server_that_always_cuts_and_knows_no_range_does_not_loop_for_ever(site, big, tmp_path,
-                                                                             monkeypatch):
+def test_a_server_that_always_cuts_and_knows_no_range_does_not_loop_for_ever(site, big, tmp_path, monkeypatch):
     monkeypatch.setattr(Handler, "do_GET",
                         lambda self: (self.site.log.append(self.path),
                                       self.answer(200, self.site.files["big.json"], {}, "cut", 300)))

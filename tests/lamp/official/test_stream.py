@@ -52,8 +52,7 @@ def test_an_object_gives_its_golds_one_by_one_and_other_keys_whole(tmp_path):
         ("golds", True, tree["golds"][0]), ("golds", True, 3), ("golds", False, []),
         ("task", False, "LaMP_3"), ("more", False, tree["more"])]
     assert read(tmp_path, '{"golds": {"a": [1]}}') == [("golds", False, {"a": [1]})]
-    assert read(tmp_path, "\ufeff[1]") == [(None, True, 1)] and read(tmp_path, "3") == read(tmp_path,
-                                                                                            "{}") == []
+    assert read(tmp_path, "\ufeff[1]") == [(None, True, 1)] and read(tmp_path, "3") == read(tmp_path, "{}") == []
 
 
 def test_what_is_not_json_is_one_line_that_says_how_far_it_was_good(tmp_path):

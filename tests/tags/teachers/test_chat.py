@@ -56,8 +56,8 @@ def test_every_fault_is_survived_in_order_and_paid_for_once(serve, ask):
     texts, ledger = ask(server, [request(n) for n in range(14)], at_once=4)
     assert texts == [f"question {n}, seed {n}" for n in range(14)]
     assert server.seen > 14 and len(server.paid) == 14 and set(server.paid.values()) == {1}
-    assert (ledger.replies, ledger.asked, ledger.written, ledger.known) == (14, 420, 280,
-                                                                            0) and not ledger.held
+    assert (ledger.replies, ledger.asked, ledger.written,
+            ledger.known) == (14, 420, 280, 0) and not ledger.held
 
 
 def test_answers_are_kept_and_equal_requests_are_one(serve, ask, tmp_path):
@@ -152,11 +152,11 @@ def test_the_key_is_sent_and_written_nowhere(serve, ask, tmp_path, monkeypatch, 
 def test_a_thinking_models_thought_comes_apart(serve, ask, tmp_path, monkeypatch):
     server = serve(echo)
     real = server.send
-    monkeypatch.setattr(server, "send", lambda http, status, content,
-                        headers=None: real(http, status,
-                                           content.replace('"role": "assistant"',
-                                                           '"role": "assistant", "reasoning_content": "hm"'),
-                                           headers))
+    monkeypatch.setattr(server, "send",
+                        lambda http, status, content, headers=None: real(http, status,
+                                                                         content.replace('"role": "assistant"',
+                                                                                         '"role": "assistant", "reasoning_content": "hm"'),
+                                                                         headers))
     ask(server, [request(0)])
     kept = json.loads(next((tmp_path / "answers").glob("*/*.json")).read_text())
     assert kept["thought"] == "hm" and kept["text"] == "question 0, seed 0"

@@ -64,10 +64,9 @@ def test_few_texts_or_scores_that_mean_nothing_are_read_with_the_lists():
     noise = [question(str(u), [(f"good item {u}", 4), (f"good thing {u}", 5 - u % 3)]) for u in range(30)]
     assert learn(noise) == Cues()
     liked = [question(str(u), [(f"good item{u}", 5), (f"bad item{u}", 1)]) for u in range(30)]
-    assert total(learn(liked).read("LaMP_3", "new", "bad")) < 0 < total(learn(liked).read("LaMP_3", "new",
-                                                                                          "good"))
-    assert Cues().read("LaMP_3", "u", "It was not good, but great value")[0] == cues.Cue("not good",
-                                                                                         LISTS["not good"])
+    assert total(learn(liked).read("LaMP_3", "new", "bad")) < 0 < total(learn(liked).read("LaMP_3", "new", "good"))
+    assert Cues().read("LaMP_3", "u",
+                       "It was not good, but great value")[0] == cues.Cue("not good", LISTS["not good"])
 
 
 def test_neighbours_that_say_the_same_are_one_cue():
@@ -81,6 +80,5 @@ def test_neighbours_that_say_the_same_are_one_cue():
 
 def test_other_languages_and_tasks():
     train = mini.build(0, 60, language="zh")["LaMP_3_zh"]["train"]
-    assert total(learn(train).read("LaMP_3_zh", "new", "做工扎实")) > 0 > total(learn(train).read("LaMP_3_zh",
-                                                                                              "new", "做工粗糙"))
+    assert total(learn(train).read("LaMP_3_zh", "new", "做工扎实")) > 0 > total(learn(train).read("LaMP_3_zh", "new", "做工粗糙"))
     assert learn([q for q in mini.build(0, 4)["LaMP_2"]["train"]]) == Cues()
