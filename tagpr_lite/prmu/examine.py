@@ -109,7 +109,7 @@ def ece(apart: list[float], temperature: float) -> float:
     if not apart:
         return 0.0
     d = np.asarray(apart) / temperature
-    sure, right = 1 / (1 + np.exp(-np.abs(d))), (d > 0).astype(float)
+    sure, right = 1 / (1 + np.exp(-np.abs(d))), (np.asarray(apart) > 0).astype(float)
     bins = np.minimum(((sure - 0.5) * 2 * BINS).astype(int), BINS - 1)
     return round(float(sum(abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
                            for b in set(bins))), 4)

@@ -12,9 +12,10 @@ from tagpr_lite.bench import __main__ as bench
 from tagpr_lite.bench import grpo as bench_grpo
 from tagpr_lite.bench import measure as bench_measure
 from tagpr_lite.bench.convert import make_lamp3
-from tagpr_lite.config import Config
-from tagpr_lite.engine.prefix import LAYOUTS
-from tagpr_lite.grpo import loop
+from tagpr_lite.config import LAYOUTS, Config
+from tagpr_lite.engine.prefix import base_of
+from tagpr_lite.grpo.groups import Group
+from tagpr_lite.grpo.update import policy_gradient
 from tagpr_lite.lamp.official.files import read_outputs, read_questions
 
 P, G, R = 64, 2, 8
@@ -105,7 +106,8 @@ def known():
     advantages, adapter = torch.tensor([1.0, -0.5, -0.5]), [p.detach().clone() for p in side.params.values()]
     config.grpo.layout = "classic"
     weights = torch.full((3,), 1 / 15)
-    loop.update_group(config, side.model, loop.Group(None, prompt, rows, advantages=advantages), weights)
+    group = Group(None, prompt, rows, advantages=advantages)
+    policy_gradient(config.grpo, side.model, group, weights, config.grpo.micro)
     gradient = [p.grad.clone() for p in side.params.values()]
     side.optimizer.zero_grad(set_to_none=True)
     return side, prompt, lambda: bench_trl().Group([s.ids for s in rows], advantages.clone(),
@@ -166,7 +168,7 @@ def test_the_matmul_rate_is_the_best_of_its_shapes(monkeypatch):
     side = bench_grpo.ours(tiny(), P)
     clock = iter(range(10**6))
     monkeypatch.setattr(bench_measure, "now", lambda: next(clock))  # each look takes a second: one product, three looks
-    config = loop.base_of(side.model).config
+    config = base_of(side.model).config
     largest = max(P * config.hidden_size * config.intermediate_size,
                   P // 4 * config.hidden_size * config.vocab_size)
     assert bench_measure.matmul_rate(side.model, P, repeat=1, seconds=1.5) == pytest.approx(2 * largest / 3)

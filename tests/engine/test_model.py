@@ -112,12 +112,12 @@ def test_training_state_resumes_bit_for_bit(tmp_path):
     torch.manual_seed(0)
     model, params, optimizer = begin()
     train(model, optimizer, [1, 2])
-    engine.save_training_state(tmp_path / "s.safetensors", 2, params, optimizer)
+    engine.save_training_state(tmp_path / "s.safetensors", 2, params, optimizer, micro=4)
     train(model, optimizer, [3, 4])
     torch.manual_seed(5)
     other, others, optimizer = begin()
-    assert engine.load_training_state(tmp_path / "none", others, optimizer) == 0
-    assert engine.load_training_state(tmp_path / "s.safetensors", others, optimizer) == 2
+    assert engine.load_training_state(tmp_path / "none", others, optimizer) == (0, {})
+    assert engine.load_training_state(tmp_path / "s.safetensors", others, optimizer) == (2, {"micro": 4})
     train(other, optimizer, [3, 4])
     assert all(torch.equal(params[n], others[n]) for n in params)
 

@@ -15,7 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tagpr_lite.config import UserError
+from tagpr_lite.config import LAYOUTS, UserError
 from tagpr_lite.engine import logps, prefix
 from tagpr_lite.engine.model import placement
 from tagpr_lite.engine.sample import prefill, sample
@@ -69,7 +69,7 @@ def classic(model, prompt, completions, weights):
 
 
 def shared(model, prompt, completions, weights, micro, layout="two_phase"):
-    at = prefix.LAYOUTS[layout](model, torch.tensor(prompt, device=DEVICE))
+    at = prefix.forward_prompt(layout, model, torch.tensor(prompt, device=DEVICE))
     out = []
     for i in range(0, len(completions), micro):
         ids, mask = logps.padded(completions[i:i + micro], DEVICE)
@@ -97,7 +97,7 @@ def test_every_layout_is_exact(family, checkpointing, layout, micro):
         assert (want_grad[n] - got_grad[n]).abs().max() <= 1e-4 * want_grad[n].abs().max() + 1e-7, n
 
 
-@pytest.mark.parametrize("layout", prefix.LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_shared_and_repeated_key_heads_are_the_same(layout, monkeypatch):
     runs = [shared(build("llama").train(), *group(), 3, layout)]
     monkeypatch.setattr(prefix, "SHARES_HEADS", ())  # as on a card
@@ -121,7 +121,7 @@ def test_kept_checkpoints_the_prompt_alone():
 
 def test_the_gradient_does_not_depend_on_the_micro_batch():
     runs = {}
-    for layout in prefix.LAYOUTS:
+    for layout in LAYOUTS:
         for micro in (1, 2, 4):
             runs[layout, micro] = shared(build("qwen3").train(), *group(), micro, layout)[1]
     want = runs["two_phase", 1]

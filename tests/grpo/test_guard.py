@@ -2,7 +2,7 @@
 import pytest
 
 from tagpr_lite.config import GRPO
-from tagpr_lite.grpo.guard import LEAST, WINDOW, Guard, correlation
+from tagpr_lite.grpo.guard import LEAST_STEPS, WINDOW, Guard, mean_correlation
 
 BOUNDS = GRPO(guard_accuracy=0.55, guard_agreement=-0.1)
 
@@ -17,7 +17,7 @@ def test_trust_follows_the_accuracy_on_held_out_users(accuracy, trust):
 def test_a_reward_that_prefers_what_is_wrong_is_dropped_and_stays_dropped():
     said = []
     guard = Guard(0.9, BOUNDS, said.append)
-    for _ in range(LEAST - 1):
+    for _ in range(LEAST_STEPS - 1):
         guard.see(-0.8)
     assert guard.trust == 1.0 and not said  # too few to judge
     guard.see(-0.8)
@@ -29,7 +29,7 @@ def test_a_reward_that_prefers_what_is_wrong_is_dropped_and_stays_dropped():
 
 def test_steps_that_say_nothing_do_not_count_and_old_ones_are_forgotten():
     guard = Guard(0.9, BOUNDS, lambda _: None)
-    for value in [-0.3] * (LEAST - 1) + [None] * 20 + [0.9] * WINDOW + [-0.2] * 2:
+    for value in [-0.3] * (LEAST_STEPS - 1) + [None] * 20 + [0.9] * WINDOW + [-0.2] * 2:
         guard.see(value)
     assert guard.trust == 1.0
     guard = Guard(0.9, BOUNDS, lambda _: None)
@@ -40,6 +40,6 @@ def test_steps_that_say_nothing_do_not_count_and_old_ones_are_forgotten():
 
 def test_correlation_is_the_mean_within_groups_that_vary():
     up, down, flat = ([0.1, 0.2, 0.3], [0.0, 0.5, 1.0]), ([0.3, 0.2, 0.1], [0.0, 0.5, 1.0]), ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])
-    assert mean_correlation([up, flat]) == 1.0 and correlation([up, down]) == 0.0 and correlation([flat,
+    assert mean_correlation([up, flat]) == 1.0 and mean_correlation([up, down]) == 0.0 and mean_correlation([flat,
                                                                                                    ([], []),
                                                                                                    ([1.0, 2.0], [2.0, 3.0])]) is None

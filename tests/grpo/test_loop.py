@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from tagpr_lite import config, runs
-from tagpr_lite.config import GRPO, UserError
+from tagpr_lite.config import GRPO, LAYOUTS, UserError
 from tagpr_lite.engine import model as engine
 from tagpr_lite.engine import prefix
-from tagpr_lite.grpo import loop
+from tagpr_lite.engine import update as engine_update
+from tagpr_lite.engine.logps import padded, token_logps
+from tagpr_lite.grpo import groups as rollouts
+from tagpr_lite.grpo import loop, losses, update
 from tagpr_lite.grpo.guard import Guard
 from tagpr_lite.grpo.rewards import Terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
+from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.tags.schema import PRIMARY
 
 
@@ -34,32 +38,35 @@ def questions():
 def policy(conf, folder, shaken=True):
     """A policy with a live adapter, and `ref` as its frozen copy."""
     model, tokenizer = engine.load(conf.model)
-    model = engine.add_adapter(model, conf.model, loop.POLICY)
+    model = engine.add_adapter(model, conf.model, rollouts.POLICY)
     if shaken:
         g = torch.Generator().manual_seed(1)
-        for p in engine.adapter_parameters(model, loop.POLICY).values():
+        for p in engine.adapter_parameters(model, rollouts.POLICY).values():
             torch.nn.init.normal_(p, std=0.2, generator=g)
-    engine.save_adapter(model, loop.POLICY, folder / "sft" / "adapter")
-    model = engine.load_adapter(model, folder / "sft" / "adapter", loop.REF)
-    model.set_adapter(loop.POLICY)
+    engine.save_adapter(model, rollouts.POLICY, folder / "sft" / "adapter")
+    model = engine.load_adapter(model, folder / "sft" / "adapter", rollouts.REFERENCE)
+    model.set_adapter(rollouts.POLICY)
     return model, tokenizer
 
 
-def groups_of(conf, model, tokenizer, questions, rewards=None):
-    stage = loop.Stage("guided", 3, 1.0, 0.2, 0.0)
-    groups = loop.rollout(conf, "guided", model, tokenizer, questions[:2], index=0)
-    for n, g in enumerate(groups):
-        loop.reward(conf, stage, g, tokenizer, PRIMARY)
-        g.rewards = torch.tensor([0.0, 1.0, 0.5, float(n)])
-        g.advantages = loop.losses.advantages(g.rewards[None], 0.05)[0]
+def groups_of(conf, model, tokenizer, questions):
+    """Two scored groups whose rewards are made up."""
+    stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
+    groups = []
+    for n, rollout in enumerate(rollouts.roll_out(conf, "guided", model, tokenizer, questions[:2], index=0)):
+        group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=2)
+        rewards = torch.tensor([0.0, 1.0, 0.5, float(n)])
+        groups.append(replace(group, rewards=rewards, advantages=losses.advantages(rewards[None], 0.05)[0],
+                              shared_prompt=rollout.shared_prompt))
     return groups
 
 
 def gradient(conf, model, groups):
-    weights = loop.losses.token_weights(conf.grpo.loss,
-                                        torch.tensor([len(s.ids) for g in groups for s in g.samples]), 20)
-    stats = [loop.update_group(conf, model, g, w) for g, w in zip(groups, weights.split(4))]
-    params = engine.adapter_parameters(model, loop.POLICY)
+    lengths = torch.tensor([len(s.ids) for g in groups for s in g.samples])
+    weights = losses.token_weights(conf.grpo.loss, lengths, 20)
+    stats = [update.policy_gradient(conf.grpo, model, g, w, conf.grpo.micro)
+             for g, w in zip(groups, weights.split(4), strict=True)]
+    params = engine.adapter_parameters(model, rollouts.POLICY)
     grads = {n: p.grad.clone() for n, p in params.items()}
     model.zero_grad()
     return grads, stats
@@ -72,7 +79,7 @@ def test_at_step_0_the_ratio_is_1_and_the_kl_is_0(conf, questions, tmp_path):
         assert s["kl"] == 0.0 and s["drift"] / s["tokens"] < 1e-5
 
 
-@pytest.mark.parametrize("kind", loop.losses.KINDS)
+@pytest.mark.parametrize("kind", losses.KINDS)
 def test_the_gradient_does_not_depend_on_the_micro_batch(conf, questions, tmp_path, kind):
     conf.grpo.loss = kind
     model, tokenizer = policy(conf, tmp_path)
@@ -90,20 +97,20 @@ def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
     model, tokenizer = policy(conf, tmp_path)
     conf.grpo.beta = 0.0
     groups = groups_of(conf, model, tokenizer, questions)
-    params = engine.adapter_parameters(model, loop.POLICY)
+    params = engine.adapter_parameters(model, rollouts.POLICY)
 
     def surrogate():
         total = 0.0
         for g in groups:
-            ids, mask = loop.padded([s.ids for s in g.samples], model.device)
+            ids, mask = padded([s.ids for s in g.samples], model.device)
             with torch.no_grad():
-                at = loop.SharedPrefix(model, torch.tensor(g.prompt, device=model.device))
-                logps, _ = loop.token_logps(model, at.predict(ids), ids, mask, conf.grpo.temperature)
+                prompt = prefix.SharedPrefix(model, torch.tensor(g.prompt_ids, device=model.device))
+                logps, _ = token_logps(model, prompt.predict(ids), ids, mask, conf.grpo.temperature)
             total += float((logps.sum(1) * g.advantages).sum())
         return total
 
     before = surrogate()
-    loop.update(conf, model, groups, torch.optim.SGD(params.values(), lr=1e-2), params)
+    update.optimizer_step(conf.grpo, model, groups, torch.optim.SGD(params.values(), lr=1e-2), params, micro=2)
     assert surrogate() > before
 
 
@@ -112,7 +119,7 @@ def test_end_tokens_are_trained(conf, questions, tmp_path, monkeypatch):
     on."""
     model, tokenizer = policy(conf, tmp_path)
     written = [s.ids[8] for g in groups_of(conf, model, tokenizer, questions) for s in g.samples]
-    monkeypatch.setattr(loop, "end_tokens", lambda *_: {written[0]})
+    monkeypatch.setattr(rollouts, "end_tokens", lambda *_: {written[0]})
     groups = groups_of(conf, model, tokenizer, questions)
     ended = [s for g in groups for s in g.samples if s.ended]
     assert ended and all(s.ids[-1] == written[0] and written[0] not in s.ids[:-1] for s in ended)
@@ -125,22 +132,25 @@ def test_groups_without_signal_are_skipped(conf, questions, tmp_path):
     groups = groups_of(conf, model, tokenizer, questions)
     for g in groups:
         g.rewards = torch.full((4,), 0.3)
-    params = engine.adapter_parameters(model, loop.POLICY)
+    params = engine.adapter_parameters(model, rollouts.POLICY)
     before = {n: p.detach().clone() for n, p in params.items()}
-    stats = loop.update(conf, model, groups, torch.optim.AdamW(params.values(), lr=1.0), params)
+    optimizer = torch.optim.AdamW(params.values(), lr=1.0)
+    stats, micro = update.optimizer_step(conf.grpo, model, groups, optimizer, params, micro=2)
+    assert micro == 2
     assert stats["grad_norm"] == 0 and all(torch.equal(before[n], params[n]) for n in params)
-    assert loop.summary(groups)["zero_variance"] == 1.0
+    assert rollouts.summary(groups)["zero_variance"] == 1.0
 
 
 def test_tasks_take_turns_and_every_question_of_a_task_comes_once_a_pass(questions):
-    few = [replace(q, id=f"few-{n}", task="LaMP_4") for n, q in enumerate(questions[:3])]
+    few = [replace(q, id=f"few-{n}", task=TASKS["LaMP_4"]) for n, q in enumerate(questions[:3])]
     pick = lambda seed: [q for i in range(len(questions) // 2)
-                         for q in loop.pick(questions + few, seed, "guided", i, 4)]
+                         for q in loop.next_questions(questions + few, seed, "guided", i, 4)]
     got = pick(0)
-    tasks = sorted({q.task for q in questions + few})
-    assert [q.task for q in got[:2 * len(tasks)]] == tasks * 2
+    tasks = sorted({q.task.name for q in questions + few})
+    assert [q.task.name for q in got[:2 * len(tasks)]] == tasks * 2
     for task in tasks:
-        own, picked = [q.id for q in questions + few if q.task == task], [q.id for q in got if q.task == task]
+        own = [q.id for q in questions + few if q.task.name == task]
+        picked = [q.id for q in got if q.task.name == task]
         whole = len(picked) // len(own)
         assert whole > 0 and sorted(picked[:whole * len(own)]) == sorted(own * whole)
     assert got != pick(1)
@@ -150,15 +160,18 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
                                                                         monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
     seen = []
-    monkeypatch.setattr(loop, "experience", lambda *_: [])
+
+    def step(g, model, groups, optimizer, params, micro):
+        seen.append(optimizer.param_groups[0]["lr"])
+        return {"kl": 0.0}, micro
+
+    monkeypatch.setattr(loop, "collect_groups", lambda *_: [])
     monkeypatch.setattr(loop, "summary", lambda _: {"reward": 0.0, "task": 0.0})
-    monkeypatch.setattr(loop, "update",
-                        lambda c, m, g, optimizer, p: seen.append(optimizer.param_groups[0]["lr"])
-                        or {"kl": 0.0})
+    monkeypatch.setattr(loop, "optimizer_step", step)
     conf.grpo.self_check = False
     for lr in (0.0, 3e-4):
-        loop.train(conf, tmp_path, loop.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr), model, tokenizer,
-                   questions, PRIMARY)
+        stage = rollouts.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr)
+        loop.train(conf, tmp_path, stage, model, tokenizer, questions, PRIMARY)
     assert seen == pytest.approx([r * n / 3 for r in (conf.grpo.lr, 3e-4) for n in (1, 2, 3, 3)])
 
 
@@ -169,12 +182,12 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
     def stage(fail_at=None):
         calls = []
 
-        def rate(question, completions):
+        def score(question, completions, micro):
             calls.append(1)
             if fail_at is not None and len(calls) > fail_at:
                 raise KeyboardInterrupt
             return torch.linspace(0, 1, len(completions))
-        return loop.Stage("guided", 4, 1.0, 0.2, 0.5, rate, Guard(0.9, GRPO()))
+        return rollouts.Stage("guided", 4, 1.0, 0.2, 0.5, score, Guard(0.9, GRPO()))
 
     def run(folder, fail_at=None):
         model, tokenizer = policy(conf, folder)
@@ -193,17 +206,17 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
 
 def test_the_reference_never_moves(conf, questions, tmp_path):
     model, tokenizer = policy(conf, tmp_path)
-    ref = {n: p.detach().clone() for n, p in engine.adapter_parameters(model, loop.REF).items()}
-    params = engine.adapter_parameters(model, loop.POLICY)
-    loop.update(conf, model, groups_of(conf, model, tokenizer, questions),
-                torch.optim.AdamW(params.values(), lr=0.1), params)
-    assert all(torch.equal(ref[n], p) for n, p in engine.adapter_parameters(model, loop.REF).items())
+    ref = {n: p.detach().clone() for n, p in engine.adapter_parameters(model, rollouts.REFERENCE).items()}
+    params = engine.adapter_parameters(model, rollouts.POLICY)
+    optimizer = torch.optim.AdamW(params.values(), lr=0.1)
+    update.optimizer_step(conf.grpo, model, groups_of(conf, model, tokenizer, questions), optimizer, params, micro=2)
+    assert all(torch.equal(ref[n], p) for n, p in engine.adapter_parameters(model, rollouts.REFERENCE).items())
 
 
 def test_every_layout_gives_the_loop_the_same_gradient(conf, questions, tmp_path):
     model, tokenizer = policy(conf, tmp_path)
     groups, grads = groups_of(conf, model, tokenizer, questions), {}
-    for conf.grpo.layout in loop.LAYOUTS:
+    for conf.grpo.layout in LAYOUTS:
         grads[conf.grpo.layout], _ = gradient(conf, model, groups)
     want = grads["classic"]
     scale = max(g.abs().max() for g in want.values())
@@ -220,14 +233,16 @@ def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, quest
     if checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     seen, found = [], {}
-    model.get_base_model().model.embed_tokens.register_forward_hook(lambda _, args, out: seen.append(args[0].shape[1]))
+    model.get_base_model().model.embed_tokens.register_forward_hook(
+        lambda _, args, out: seen.append(args[0].shape[1]))
     for conf.grpo.once in (False, True):
         seen.clear()
-        groups = loop.rollout(conf, "guided", model, tokenizer, questions[:2], index=0)
-        for g in groups:
-            g.advantages = loop.losses.advantages(torch.tensor([[0.0, 1.0, 0.5, 0.2]]), 0.05)[0]
+        rewards = torch.tensor([0.0, 1.0, 0.5, 0.2])
+        groups = [rollouts.Group(r.question, r.prompt_ids, r.samples, r.shared_prompt, rewards=rewards,
+                                 advantages=losses.advantages(rewards[None], 0.05)[0])
+                  for r in rollouts.roll_out(conf, "guided", model, tokenizer, questions[:2], index=0)]
         grads, _ = gradient(conf, model, groups)
-        assert all(g.at is None for g in groups)
+        assert all(g.shared_prompt is None for g in groups)
         found[conf.grpo.once] = [[s.ids for s in g.samples] for g in groups], grads, sum(n > 60 for n in seen)
     (ids, want, whole), (ids_once, got, fewer) = found[False], found[True]
     scale = max(g.abs().max() for g in want.values())
@@ -239,79 +254,118 @@ def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeyp
     """PRMU's scores run against the task's; the guard sees it step by step, and in the end nobody asks PRMU
     any more."""
     model, tokenizer = policy(conf, tmp_path)
-    group = loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    rollout = rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
     asked = []
+
+    def score(question, completions, micro):
+        asked.append(question)
+        return torch.linspace(0, 1, len(completions))
+
     guard = Guard(0.6, GRPO(), lambda _: None)
-    stage = loop.Stage("guided", 3, 1.0, 0.0, 0.4, lambda q, c: asked.append(q)
-                       or torch.linspace(0, 1, len(c)), guard)
+    stage = rollouts.Stage("guided", 3, 1.0, 0.0, 0.4, score, guard)
     made = iter([Terms(0.9, 1.0, 0.0), Terms(0.6, 0.0, 0.0), Terms(0.4, 1.0, 0.0), Terms(0.1, 1.0, 0.0)])
-    monkeypatch.setattr(loop, "terms", lambda *_: next(made))
-    loop.reward(conf, stage, group, tokenizer, PRIMARY)
-    assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 2 / 3, 0.1 + 0.2], abs=1e-6)  # trust is a half
+    monkeypatch.setattr(rollouts, "terms", lambda *_: next(made))
+    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=2)
+    assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 2 / 3, 0.1 + 0.2], abs=1e-6)  # trust: a half
     monkeypatch.undo()
     for _ in range(4):
-        stats = loop.watch(guard, [group])
+        stats = loop.update_guard(guard, [group])
     assert stats["agreement"] < -0.9 and guard.trust == 0.0
-    loop.reward(conf, stage, group, tokenizer, PRIMARY)
+    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=2)
     assert len(asked) == 1 and all(t.prmu == 0 for t in group.terms)
 
 
 def test_a_prompt_of_no_use_is_let_go(conf, questions, tmp_path):
     conf.grpo.once = True
     model, tokenizer = policy(conf, tmp_path)
-    group = loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
-    assert group.at is not None
-    group.samples = [group.samples[0]] * 4  # equal completions, equal rewards
-    loop.reward(conf, loop.Stage("guided", 3, 1.0, 0.2, 0.0), group, tokenizer, PRIMARY)
-    assert group.at is None
+    rollout = rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    assert rollout.shared_prompt is not None
+    alike = replace(rollout, samples=[rollout.samples[0]] * 4)  # equal completions, equal rewards
+    stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
+    assert rollouts.score_group(conf.grpo, stage, alike, tokenizer, PRIMARY, micro=2).shared_prompt is None
 
 
 def test_a_prompt_forwarded_once_needs_a_layout_of_its_own(conf, questions, tmp_path):
     conf.grpo.once, conf.grpo.layout = True, "classic"
     model, tokenizer = policy(conf, tmp_path)
     with pytest.raises(UserError, match="grpo.once"):
-        loop.rollout(conf, "guided", model, tokenizer, questions[:1], index=0)
+        rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)
 
 
 def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions, tmp_path, monkeypatch,
                                                                 capsys):
     model, tokenizer = policy(conf, tmp_path)
     groups = groups_of(conf, model, tokenizer, questions)
-    params, weights, real = engine.adapter_parameters(model, loop.POLICY), torch.full((4,), 0.1), loop.token_logps
-    failed = []
+    params, weights = engine.adapter_parameters(model, rollouts.POLICY), torch.full((4,), 0.1)
+    real, failed = engine_update.token_logps, []
 
     def short_of_memory(*args):
         """Fails on the second forward of three completions or more: the first group's gradient is there by
         then."""
         logps = real(*args)
-        if args[2].shape[0] > 2 and loop.POLICY in args[0].active_adapters and len(failed) < 2:
+        if args[2].shape[0] > 2 and rollouts.POLICY in args[0].active_adapters and len(failed) < 2:
             failed.append(args[2].shape)
             if len(failed) == 2:
                 (logps[0].sum() * 99).backward()  # what was done before it failed must leave no trace
                 raise torch.OutOfMemoryError("injected")
         return logps
 
-    def both():
+    def both(micro):
         for g in groups:
-            loop.replayed(conf, model, g, weights, params)
+            _, micro = update.gradient_with_memory_retry(conf.grpo, model, g, weights, params, micro)
         grads = {n: p.grad.clone() for n, p in params.items()}
         model.zero_grad()
-        return grads
+        return grads, micro
 
-    conf.grpo.micro, conf.grpo.beta = 4, 0.0
-    want = both()
-    monkeypatch.setattr(loop, "token_logps", short_of_memory)
-    got = both()
+    conf.grpo.beta = 0.0
+    want, micro = both(4)
+    assert micro == 4
+    monkeypatch.setattr(engine_update, "token_logps", short_of_memory)
+    got, micro = both(4)
     scale = max(g.abs().max() for g in want.values())
-    assert len(failed) == 2 and conf.grpo.micro == 2 and "from now on 2" in capsys.readouterr().out
+    assert len(failed) == 2 and micro == 2 and "from now on 2" in capsys.readouterr().out
     assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
+
+
+def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, questions, tmp_path, monkeypatch):
+    """Memory runs out in step 1 and the run is killed in step 3: the rest of it knows what fits."""
+    conf.grpo.micro, conf.grpo.save_every = 4, 2
+    asked, real, failed = [], loop.optimizer_step, []
+
+    def step(g, model, groups, optimizer, params, micro):
+        asked.append(micro)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(g, model, groups, optimizer, params, micro)
+
+    def short_of_memory(g, model, group, weights, micro):
+        if micro > 2 and not failed:
+            failed.append(micro)
+            raise torch.OutOfMemoryError("injected")
+        return policy_gradient(g, model, group, weights, micro)
+
+    def run():
+        model, tokenizer = policy(conf, tmp_path)
+        loop.train(conf, tmp_path, rollouts.Stage("guided", 4, 1.0, 0.2), model, tokenizer, questions[:5], PRIMARY)
+
+    policy_gradient = update.policy_gradient
+    monkeypatch.setattr(update, "policy_gradient", short_of_memory)
+    monkeypatch.setattr(rollouts.Group, "has_signal", True)
+    monkeypatch.setattr(loop, "optimizer_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert failed == [4] and asked == [4, 2, 2]
+    run()
+    assert asked[3:] == [2, 2] and conf.grpo.micro == 4  # the settings are left alone
+    assert [r["micro_batch"] for r in runs.read_metrics(tmp_path, "guided")] == [2, 2, 2, 2]
 
 
 def test_nothing_of_a_micro_batch_lives_on_into_the_backward_of_the_prompt(conf, questions, tmp_path,
                                                                            monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
     group = groups_of(conf, model, tokenizer, questions)[0]
-    made, alive, real, backward = [], [], loop.token_logps, prefix.SharedPrefix.backward
+    made, alive = [], []
+    real, backward = engine_update.token_logps, prefix.SharedPrefix.backward
 
     def kept(*args):
         found = real(*args)
@@ -322,20 +376,21 @@ def test_nothing_of_a_micro_batch_lives_on_into_the_backward_of_the_prompt(conf,
         alive.append(sum(t() is not None for t in made))
         backward(self)
 
-    monkeypatch.setattr(loop, "token_logps", kept)
+    monkeypatch.setattr(engine_update, "token_logps", kept)
     monkeypatch.setattr(prefix.SharedPrefix, "backward", watched)
-    loop.update_group(conf, model, group, torch.ones(4))
+    update.policy_gradient(conf.grpo, model, group, torch.ones(4), conf.grpo.micro)
     assert made and alive == [0]
 
 
 def test_the_self_check_looks_at_tails_only(conf, questions, tmp_path, monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
     groups, seen = groups_of(conf, model, tokenizer, questions), []
-    monkeypatch.setattr(loop, "CHECKED", (9, 5))
-    monkeypatch.setattr(loop, "self_check",
+    monkeypatch.setattr(update, "CHECKED_PROMPT", 9)
+    monkeypatch.setattr(update, "CHECKED_COMPLETION", 5)
+    monkeypatch.setattr(update, "self_check",
                         lambda model, params, prompt, rows, *more: seen.append((prompt, rows)) or {})
-    loop.check(conf, model, {}, groups)
-    assert seen == [(groups[0].prompt[-9:], [s.ids[-5:] for s in groups[0].samples[:2]])]
+    update.check_layout(conf.grpo, model, {}, groups[0])
+    assert seen == [(groups[0].prompt_ids[-9:], [s.ids[-5:] for s in groups[0].samples[:2]])]
 
 
 def test_out_of_memory_with_one_completion_is_one_line_of_advice(conf, questions, tmp_path, monkeypatch):
@@ -345,53 +400,53 @@ def test_out_of_memory_with_one_completion_is_one_line_of_advice(conf, questions
     def full(*args):
         raise torch.OutOfMemoryError("injected")
 
-    monkeypatch.setattr(loop, "token_logps", full)
+    monkeypatch.setattr(engine_update, "token_logps", full)
     with pytest.raises(UserError, match="lower prompt.max_tokens"):
-        loop.replayed(conf, model, groups[0], torch.ones(4), engine.adapter_parameters(model, loop.POLICY))
+        update.gradient_with_memory_retry(conf.grpo, model, groups[0], torch.ones(4),
+                                          engine.adapter_parameters(model, rollouts.POLICY), micro=4)
 
 
 def test_the_self_check_passes_on_what_is_right_and_stops_what_is_not(conf, questions, tmp_path, monkeypatch,
                                                                       capsys):
     model, tokenizer = policy(conf, tmp_path)
     groups = groups_of(conf, model, tokenizer, questions)
-    params = engine.adapter_parameters(model, loop.POLICY)
+    params = engine.adapter_parameters(model, rollouts.POLICY)
     for conf.grpo.layout in ("two_phase", "recompute", "packed"):
-        loop.check(conf, model, params, groups)
+        update.check_layout(conf.grpo, model, params, groups[0])
     assert capsys.readouterr().out.count("self-check") == 3 and all(p.grad is None for p in params.values())
     real = prefix.forward
     monkeypatch.setattr(prefix, "forward", lambda model, mode, **how: real(
         model, mode, **(how | {"start": 0} if isinstance(mode, prefix.Suffix) else how)))  # forgets where completions begin
     with pytest.raises(RuntimeError, match="nothing was trained"):
         conf.grpo.layout = "two_phase"
-        loop.check(conf, model, params, groups)
+        update.check_layout(conf.grpo, model, params, groups[0])
 
 
 def test_groups_without_signal_are_replaced_within_a_bound(conf, questions, tmp_path, monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
     asked = []
 
-    def judge(config, stage, group, tokenizer, tags):
+    def judge(g, stage, rollout, tokenizer, tags, micro):
         """The first three questions give no signal, later ones do."""
-        asked.append(group.question.id)
-        group.terms = [loop.Terms(0, 0, 0, 0) for _ in group.samples]
-        group.rewards = torch.tensor([0.0, 0.0, 0.0, float(len(asked) > 3)])
-        group.advantages = loop.losses.advantages(group.rewards[None], 0.05)[0]
+        asked.append(rollout.question.id)
+        rewards = torch.tensor([0.0, 0.0, 0.0, float(len(asked) > 3)])
+        return rollouts.Group(rollout.question, rollout.prompt_ids, rollout.samples, rewards=rewards)
 
-    monkeypatch.setattr(loop, "reward", judge)
-    stage = loop.Stage("guided", 3, 1.0, 0.2, 0.0)
+    monkeypatch.setattr(loop, "score_group", judge)
+    stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
     for conf.grpo.resample, dead, live in ((0, 2, 0), (1, 3, 1), (5, 3, 2)):
         asked.clear()
-        groups = loop.experience(conf, stage, model, tokenizer, questions, PRIMARY, 0)
-        signal = [bool(loop.losses.has_signal(g.rewards)) for g in groups]
+        groups = loop.collect_groups(conf, stage, model, tokenizer, questions, PRIMARY, 0, micro=2)
+        signal = [g.has_signal for g in groups]
         assert (signal.count(False), signal.count(True)) == (dead, live)
 
 
 def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_path, monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
-    monkeypatch.setattr(loop.losses, "has_signal",
+    monkeypatch.setattr(losses, "has_signal",
                         lambda rewards: torch.ones(rewards.shape[:-1], dtype=torch.bool))
-    for p in engine.adapter_parameters(model, loop.REF).values():
+    for p in engine.adapter_parameters(model, rollouts.REFERENCE).values():
         p.data += 0.1
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
-        loop.train(conf, tmp_path / "run", loop.Stage("guided", 1, 1.0, 1.0, 0.0, from_ref=True), model,
+        loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True), model,
                    tokenizer, questions, PRIMARY)

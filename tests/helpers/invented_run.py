@@ -8,6 +8,7 @@ import random
 import yaml
 
 from tagpr_lite.config import Config, to_dict
+from tagpr_lite.plan.run_plan import GRPOPlan, RunPlan, write_plan
 from tagpr_lite.runs import write_json, write_jsonl, write_text
 
 TAGS = ["examine_examples", "identify_patterns", "infer_preferences", "analyze_query", "verify_consistency",
@@ -46,7 +47,8 @@ def predictions(rng: random.Random, task: str) -> list[dict]:
 def make_run(folder) -> None:
     rng = random.Random(0)
     write_text(folder / "config.yaml", yaml.safe_dump(to_dict(Config(preset="cpu")), sort_keys=False))
-    write_json(folder / "plan.json", {"model": "smollm2", "micro_batch": 8, "peak_gib": 1.9})
+    write_plan(folder, RunPlan("smollm2", "abc", 4, "cuda:0", "bfloat16", 8, 8.0, 1.9, 1.55,
+                               GRPOPlan("kept", False, 3, 128, 16, True)))
     write_json(folder / "data/summary.json", {"notes": [f"A note with {EVIL}"], "tasks": {
         t: {"title": TITLES[t], "train": 60, "dev": 40, "users": 60, "source": "mini"} for t in METRICS}})
     kept = [{"id": f"{t}-{k}", "task": t, "text": thought(rng, "4"), "answer": "4", "gold": "4", "kind": k}

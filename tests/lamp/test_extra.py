@@ -15,7 +15,7 @@ def test_each_is_an_item_with_the_items_before_it():
     by_user = {q.user: q.profile for q in questions}
     for q in from_profiles(questions, 1000, seed=0):
         n = len(q.profile)
-        assert detect(q.input) == q.task.name == "LaMP_3" and q.profile == by_user[q.user][:n] and n >= 1
+        assert detect(q.input) == q.task == TASKS["LaMP_3"] and q.profile == by_user[q.user][:n] and n >= 1
         assert (TASKS["LaMP_3"].payload(q.input), q.gold) == (by_user[q.user][n].text,
                                                               by_user[q.user][n].label)
 

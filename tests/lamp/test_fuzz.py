@@ -10,7 +10,8 @@ from tagpr_lite import score
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp.official.fetch import convert
 from tagpr_lite.lamp.official.files import load_folder
-from tagpr_lite.lamp.tasks import TASKS, from_row, to_row
+from tagpr_lite.lamp.rows import from_row, to_row
+from tagpr_lite.lamp.tasks import TASKS
 
 KEYS = {"LaMP_1": ("abstract", "title"), "LaMP_2": ("description", "tag"), "LaMP_3": ("text", "score"),
         "LaMP_5": ("abstract", "title"), "LaMP_7": ("text",)}

@@ -70,6 +70,9 @@ def test_a_later_process_knows_the_tasks_of_the_run(tmp_path):
     rows.write_questions(tmp_path, "train", found["train"])
     assert rows.read_questions(tmp_path, "train") == found["train"]
     assert rows.read_tasks(tmp_path)["wine"] == found["train"][0].task
+    (tmp_path / "data/tasks.json").write_text('[{"name": "x"}]')
+    with pytest.raises(UserError, match="run step 1 again"):
+        rows.read_tasks(tmp_path)
 
 
 def test_two_runs_in_one_process_may_call_different_tasks_by_one_name(tmp_path):
@@ -82,9 +85,6 @@ def test_two_runs_in_one_process_may_call_different_tasks_by_one_name(tmp_path):
         rows.write_questions(tmp_path / folder, "train", found["train"])
     kinds = [rows.read_questions(tmp_path / folder, "train")[0].task.kind for folder in ("a", "b", "a")]
     assert kinds == ["rating", "text", "rating"] and "wine" not in TASKS
-    (tmp_path / "data/tasks.json").write_text('[{"name": "x"}]')
-    with pytest.raises(UserError, match="run step 1 again"):
-        rows.read_tasks(tmp_path)
 
 
 @pytest.mark.parametrize("said, fault", [

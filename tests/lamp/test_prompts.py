@@ -149,6 +149,6 @@ def test_every_task_builds_in_every_style():
                    retrieved=(0,))
         for style in STYLES:
             assert ask(q, style=style)[2].items_shown == 1
-    assert set(OFFICIAL) <= {t.shape for t in TASKS.values()} | {""}
+    assert set(OFFICIAL) <= {t.lamp_name for t in TASKS.values()} | {""}
     with pytest.raises(UserError, match="prompt.style 'x'; known: chat, official"):
         ask(q, style="x")

@@ -66,7 +66,7 @@ def test_titles_that_hold_quotation_marks():
 
 def test_payload_query_and_corpus_of_the_other_tasks():
     for task in TASKS.values():
-        if task.shape != "LaMP_1":
+        if task.form != "citation":
             question = task.ask("a description: of it")
             assert task.payload(question) == task.query(question) == "a description: of it"
     movie = TASKS["LaMP_2"]

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from tagpr_lite.config import Model
+from tagpr_lite.config import GRPO, LAYOUTS, Model
 from tagpr_lite.engine import model as engine
 from tagpr_lite.engine import prefix
-from tagpr_lite.engine.prefix import LAYOUTS
+from tagpr_lite.engine.sample import Sample
+from tagpr_lite.grpo.groups import Group
+from tagpr_lite.grpo.update import optimizer_step
 from tagpr_lite.plan import count
 from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
 
@@ -113,6 +115,29 @@ def test_meta_counts_what_real_tensors_count(layout, monkeypatch, one_thread):
     a, b = (count.count_update(m, layout, 60, 4, 24, 2, 16) for m in (real, made))
     assert a == b
     assert a.peak > 1.1 * a.static and a.flops > 0
+
+
+def test_the_counter_counts_the_step_of_the_loop(one_thread):
+    """The same sizes through GRPO's own optimizer_step: the same work, and a few small tensors more."""
+    model, _ = engine.load(TINY)
+    model = engine.add_adapter(model, TINY, "policy")
+    counted = count.count_update(model, "two_phase", 200, 4, 24, 2, 16)
+    params = engine.adapter_parameters(model, "policy")
+    optimizer = torch.optim.AdamW(params.values(), lr=1e-4, weight_decay=0.0, foreach=True)
+    samples = [Sample([5 + n] * 24, [-1.0] * 24, True) for n in range(4)]
+    rewards = torch.tensor([1.0, 0.0, 0.5, 0.2])
+    group = Group(None, [7] * 200, samples, rewards=rewards, advantages=rewards - rewards.mean())
+    grpo = GRPO(group=4, micro=2, logp_chunk=16, completion=24)
+
+    def step():
+        for param in params.values():  # the group before this one has left a gradient
+            param.grad = torch.zeros_like(param)
+        optimizer_step(grpo, model, [group], optimizer, params, 2)
+
+    step()  # makes the two moments
+    looped = count.count(step, model, optimizer)
+    assert looped.flops == counted.flops and looped.static == counted.static
+    assert counted.peak - counted.static <= looped.peak - looped.static <= 1.02 * (counted.peak - counted.static)
 
 
 def test_a_materialised_model_holds_the_same_bytes_and_runs():

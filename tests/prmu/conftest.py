@@ -43,6 +43,6 @@ def make(questions, tmp_path):
         torch.manual_seed(0)
         prmu = PRMU(model, tokenizer, settings, Prompt(), texts, users)
         prmu.fit(asked, [q.gold for q in asked])
-        torch.nn.init.normal_(prmu.head[2].weight)
+        torch.nn.init.normal_(prmu.parts.head[2].weight)
         return prmu
     return made

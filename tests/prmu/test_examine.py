@@ -16,10 +16,10 @@ class Judge:
     """Stands for a PRMU: scores a text by a function of (question, text, whose embedding)."""
 
     def __init__(self, of):
-        self.of, self.users = of, self
+        self.of = of
         self.settings = Reward()
 
-    def nobody(self):
+    def generic_user(self):
         return "nobody"
 
     def user(self, question):

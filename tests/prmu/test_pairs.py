@@ -18,7 +18,7 @@ from tagpr_lite.prmu.pairs import (
     cases,
     chain_of,
     make_pairs,
-    spread,
+    take_turns,
     tune_users,
 )
 from tagpr_lite.tags.facts import groundedness
@@ -33,7 +33,7 @@ def sides(questions, known):
 
 
 def test_the_kinds_that_need_no_policy_come_up_in_every_task(sides):
-    of = Counter((p.question.task, p.kind) for p in sides["train"])
+    of = Counter((p.question.task.name, p.kind) for p in sides["train"])
     for task in ("LaMP_2", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7"):
         assert of[task, "other_user"] and of[task, "contradiction"], of
     assert {p.kind for p in sides["train"]} == set(KINDS) - {"no_profile"}
@@ -83,8 +83,8 @@ def test_without_rules_another_users_answer_is_their_own_to_something_else(quest
     kept, _, cues = known
     found = make_pairs(questions, kept, [], {}, cues, 0)
     assert not any(p.kind == "other_user" and p.question.task.kind == "text" for p in found)  # only a policy can write it
-    golds = {(q.task, q.gold) for q in questions}
-    assert all((p.question.task, chain_of(p.rejected).answer) in golds for p in found
+    golds = {(q.task.name, q.gold) for q in questions}
+    assert all((p.question.task.name, chain_of(p.rejected).answer) in golds for p in found
                if p.kind == "others_answer")
     assert any(p.kind == "contradiction" and p.question.task.kind == "text" for p in found)
 
@@ -137,11 +137,11 @@ def test_cases_share_a_question_and_a_chosen_chain(rows):
 
 def test_kinds_take_turns():
     rows = [("a", n) for n in range(5)] + [("b", 0), ("c", 0), ("c", 1)]
-    assert spread(rows, 6, lambda r: r[0]) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
+    assert take_turns(rows, 6, lambda r: r[0]) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
 
 
 def test_whoever_is_held_out_of_one_task_is_held_out_of_all():
-    of = lambda task, users: [replace(QUESTION, task=task, user=u) for u in users]
+    of = lambda task, users: [replace(QUESTION, task=TASKS[task], user=u) for u in users]
     questions = of("LaMP_3", "abcdefghij") + of("LaMP_2", "abc") + of("LaMP_4", "wxyz")
     drawn = tune_users(questions, 0.3, 0)
     assert len(drawn & set("abcdefghij")) == 3 and len(drawn & set("wxyz")) == 2  # at least two of four; none of three

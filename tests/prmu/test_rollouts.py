@@ -1,7 +1,7 @@
 """The policy's own chains: every view, by seed, and a cut file goes on."""
 from tagpr_lite.config import GRPO, Config, Model, Prompt
 from tagpr_lite.engine import model as engine
-from tagpr_lite.prmu.rollouts import SAMPLES, roll
+from tagpr_lite.prmu.rollouts import SAMPLES, other_user_question, roll
 
 TINY = Model(name="tiny", lora_r=4)
 

@@ -10,7 +10,7 @@ import torch
 from tagpr_lite.config import Reward
 from tagpr_lite.prmu import train as training
 from tagpr_lite.prmu.pairs import Pair, cases, make_pairs, tune_users
-from tagpr_lite.prmu.train import batched, pair_loss, train, tune_loss
+from tagpr_lite.prmu.train import batched, is_stalled, pair_loss, train, tune_loss
 from tagpr_lite.runs import read_metrics
 
 
@@ -23,8 +23,8 @@ def test_the_loss_by_hand(questions):
 def some(questions, known, tasks=("LaMP_2",), most=16):
     kept, rules, cues = known
     tune = tune_users(questions, 0.3, 0)
-    train_side = [q for q in questions if q.task in tasks and q.user not in tune]
-    other = [q for q in questions if q.task in tasks and q.user in tune]
+    train_side = [q for q in questions if q.task.name in tasks and q.user not in tune]
+    other = [q for q in questions if q.task.name in tasks and q.user in tune]
     only = lambda qs: [p for p in make_pairs(qs, kept, [], rules, cues, 0) if p.kind == "other_user"]
     return only(train_side)[:most], only(other)[:most]
 
@@ -76,14 +76,22 @@ def test_the_best_parameters_are_kept_and_training_stops(make, questions, known,
     pairs, tune = some(questions, known)
     said = iter([0.8, 0.7, 0.5, 0.6, 0.65, 0.1])
     seen = []
-    monkeypatch.setattr(training, "tune_loss", lambda prmu, _: seen.append(prmu.head[2].weight.clone())
+    monkeypatch.setattr(training, "tune_loss", lambda prmu, _: seen.append(prmu.parts.head[2].weight.clone())
                         or next(said))
     prmu = make(Reward(tokens=3, history=4, batch=4, epochs=4, lr=3e-3, checks=5, patience=2),
                 asked=[p.question for p in pairs + tune])
     found = train(prmu, pairs, tune, 0, tmp_path)
     assert found["untrained_loss"] == 0.8 and found["tune_loss"] == 0.5 and len(seen) == 5 and found["stopped_at"] < found["steps"]
-    assert torch.equal(prmu.head[2].weight, seen[2])
+    assert torch.equal(prmu.parts.head[2].weight, seen[2])
     assert json.loads((tmp_path / "prmu" / "tried.json").read_text()) == [0.8, 0.7, 0.5, 0.6, 0.65]
+
+
+@pytest.mark.parametrize("patience, losses, stalled", [
+    (2, [0.8, 0.5, 0.6], False), (2, [0.8, 0.5, 0.6, 0.7], True), (2, [0.8, 0.5, 0.6, 0.5], False),
+    (1, [0.8], False), (1, [0.8, 0.9], True), (1, [0.8, 0.8], False),
+    (0, [0.1, 0.5, 0.6, 0.7, 0.8, 0.9], False), (0, [0.8], False)])
+def test_training_stops_after_so_many_checks_without_a_better_one_and_at_0_never(patience, losses, stalled):
+    assert is_stalled(losses, patience) == stalled
 
 
 def test_under_e0_nothing_reaches_the_history_encoder(make, questions, known):

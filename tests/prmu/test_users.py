@@ -82,11 +82,11 @@ def test_half_of_the_tokens_begin_by_saying_what_was_said_to_the_likest_item():
 
 def test_an_item_more_updates_the_embedding_without_training(make, questions):
     prmu, q = make(Reward(tokens=3, history=20)), questions[0]
-    before, parameters = prmu.user(q), [p.clone() for p in prmu.parameters()]
+    before, parameters = prmu.user(q), [p.clone() for p in prmu.parts.parameters()]
     longer = replace(q, profile=(*q.profile, Item("new", "something else entirely", "9")))
     with pytest.raises(KeyError):
         prmu.user(longer)  # the new text has to be embedded, once
     prmu.texts.add([longer], 20)
     after = prmu.user(longer)
     assert not torch.allclose(before, after, atol=1e-4) and torch.equal(before, prmu.user(q))
-    assert all(torch.equal(a, b) for a, b in zip(parameters, prmu.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(parameters, prmu.parts.parameters()))

@@ -12,6 +12,7 @@ import pytest
 from invented_run import EVIL, TAGS, make_run
 
 from tagpr_lite.config import Config
+from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.report.page import chain, render, verdict
 from tagpr_lite.runs import append_jsonl, save_config, write_json, write_jsonl
 from tagpr_lite.steps import STEPS, step8_report
@@ -104,13 +105,13 @@ def test_a_chain_is_its_steps_or_is_said_to_be_malformed(run):
 
 
 def test_verdicts_are_words():
-    assert verdict("LaMP_1", "[1]", "[1]") == ("right", "✓ right")
-    assert verdict("LaMP_1", "[2]", "[1]") == ("wrong", "✗ wrong")
-    assert verdict("LaMP_3", "Score: 4 stars", "4") == ("right", "✓ right"), "read as the lenient table reads it"
-    assert verdict("LaMP_3", "2", "4") == ("wrong", "✗ off by 2")
-    assert verdict("LaMP_3", None, "4")[1] == "✗ no answer could be read"
-    assert verdict("LaMP_5", "Another title", "A title")[0] == "free"
-    assert verdict("other", "a", "b")[0] == "wrong"
+    assert verdict(TASKS["LaMP_1"], "[1]", "[1]") == ("right", "✓ right")
+    assert verdict(TASKS["LaMP_1"], "[2]", "[1]") == ("wrong", "✗ wrong")
+    assert verdict(TASKS["LaMP_3"], "Score: 4 stars", "4") == ("right", "✓ right"), "read as the lenient table reads it"
+    assert verdict(TASKS["LaMP_3"], "2", "4") == ("wrong", "✗ off by 2")
+    assert verdict(TASKS["LaMP_3"], None, "4")[1] == "✗ no answer could be read"
+    assert verdict(TASKS["LaMP_5"], "Another title", "A title")[0] == "free"
+    assert verdict(None, "a", "b")[0] == "wrong"
 
 
 def test_the_step_writes_both_files_prints_the_table_and_skips_itself(tmp_path, capsys):

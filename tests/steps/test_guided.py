@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tagpr_lite.lamp import mini
-from tagpr_lite.steps.step5_guided import as_reward, strangers
+from tagpr_lite.steps.step5_guided import as_reward, other_users
 
 
 def test_a_calibrated_score_is_a_probability():
@@ -21,5 +21,5 @@ def test_a_score_within_its_group_is_bounded_and_keeps_its_order():
 
 def test_shuffled_users_are_others_of_the_same_task():
     questions = [q for s in mini.build(0, 6).values() for q in s["train"]]
-    whose = strangers(questions, 0)
+    whose = other_users(questions, 0)
     assert all(whose[q.id].user != q.user and whose[q.id].task == q.task for q in questions)

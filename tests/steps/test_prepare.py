@@ -2,10 +2,12 @@
 import json
 
 import pytest
+import yaml
 
 from tagpr_lite.config import UserError, load
 from tagpr_lite.lamp import tasks
 from tagpr_lite.lamp.rows import read_questions
+from tagpr_lite.plan.run_plan import follow, read_plan
 from tagpr_lite.runs import read_json
 from tagpr_lite.steps import step1_prepare
 
@@ -14,13 +16,6 @@ def prepare(tmp_path, *words):
     config = load("smoke", [f"results={tmp_path / 'results'}", "name=x", *words])
     step1_prepare.main(config)
     return config.folder
-
-
-@pytest.fixture(autouse=True)
-def forget():
-    yield
-    for name in set(tasks.TASKS) - tasks.BUILT_IN:
-        del tasks.TASKS[name]
 
 
 def test_the_built_in_benchmark_has_eight_tasks_and_the_eighth_is_never_trained_on(tmp_path, capsys):
@@ -44,7 +39,7 @@ def test_chinese_and_the_same_people_later(tmp_path, capsys):
     folder = prepare(tmp_path, "lamp.mini_language=zh", "lamp.mini_people=same", "lamp.tasks=LaMP_2,LaMP_4",
                      "lamp.train_limit=99")
     train, dev = (read_questions(folder, split) for split in ("train", "dev"))
-    assert {q.task for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user for q in train}
+    assert {q.task.name for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user for q in train}
     assert "users in both splits" in capsys.readouterr().out
 
 
@@ -54,9 +49,8 @@ def test_a_task_of_ones_own(tmp_path):
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, records)))
     (tmp_path / "wine.yaml").write_text("name: cups\nkind: rating\nscale: [0, 3]\nrecords: r.jsonl\ninstruction: Rate it.")
     folder = prepare(tmp_path, f"lamp.source={tmp_path / 'wine.yaml'}")
-    del tasks.TASKS["cups"]
     train = read_questions(folder, "train")
-    assert {q.task for q in train} == {"cups"} and tasks.TASKS["cups"].scale == (0, 3)
+    assert {(q.task.name, q.task.scale) for q in train} == {("cups", (0, 3))}
 
 
 def test_nothing_to_train_on_is_one_line(tmp_path):
@@ -69,8 +63,16 @@ def test_nothing_to_train_on_is_one_line(tmp_path):
 
 def test_a_memory_budget_decides_how_grpo_computes(tmp_path):
     folder = prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=2", "grpo.micro=1", "grpo.completion=32")
-    plan = read_json(folder / "plan.json")
-    assert plan["grpo"]["layout"] == plan["layout"] == "two_phase" and plan["grpo"]["micro"] == 4
-    assert 0 < plan["peak GiB"] + plan["reserve GiB"] <= plan["budget GiB"] == 2
+    plan = read_plan(folder)
+    assert plan.grpo.layout == "two_phase" and plan.grpo.micro == 4
+    assert 0 < plan.peak_gib + plan.reserve_gib <= plan.budget_gib == 2
+    # what really runs is what config.yaml says, and the settings that were given are left alone
+    shown = yaml.safe_load((folder / "config.yaml").read_text())["grpo"]
+    assert shown["micro"] == 4 and shown["layout"] == "two_phase" and shown["completion"] == 32
+    given = load("smoke", ["grpo.micro=1"])
+    assert follow(given, plan).grpo.micro == 4 and given.grpo.micro == 1
+    (folder / "plan.json").write_text('{"model": "tiny"}')
+    with pytest.raises(UserError, match="run step 1"):
+        read_plan(folder)
     with pytest.raises(UserError, match="What would fit"):
         prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=0.8")

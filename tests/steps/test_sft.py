@@ -7,7 +7,7 @@ from tagpr_lite.config import UserError
 from tagpr_lite.engine import model as engine
 from tagpr_lite.steps import step1_prepare, step2_tag, step3_sft
 from tagpr_lite.steps.step3_sft import examples, in_order, make_trainer
-from tagpr_lite.steps.step5_guided import begin
+from tagpr_lite.steps.step5_guided import grpo_settings
 
 
 def build(tmp_path, rows, *settings):
@@ -70,7 +70,7 @@ def test_ablations_train_on_other_forms_and_never_reach_grpo(tmp_path):
         assert "<examine_examples>" in tagged and "<examine_examples>" not in untagged and "<think>" in untagged
         assert answer.removesuffix(tokenizer.eos_token).isdigit() and tagged.endswith(f"</think>\n{answer}")
     with pytest.raises(UserError, match="the reward of GRPO reads tagged chains"):
-        begin(conf, conf.folder, "sft")
+        grpo_settings(conf, conf.folder)
     conf.sft.form = "bare"
     with pytest.raises(UserError, match="known are tagged, untagged, answer"):
         step3_sft.work(conf, conf.folder)

@@ -14,7 +14,7 @@ from tagpr_lite.lamp.prompts import rating_stats
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains, stats
-from tagpr_lite.tags.discover import Closed, primary_tags
+from tagpr_lite.tags.discover import PrimaryChains, TagMap, most_frequent
 from tagpr_lite.tags.facts import claims, groundedness, substance
 from tagpr_lite.tags.schema import PRIMARY, Chain, Step, parse, render
 from tagpr_lite.tags.teachers import template
@@ -138,8 +138,8 @@ def test_a_chain_that_contradicts_its_profile_is_dropped():
 def test_primary_tags_are_the_nine_most_frequent():
     rows = [{"task": "LaMP_3", "tags": [f"tag_{c}" for c in "abcdefghijkl"[:n]]} for n in range(1, 13)]
     counts = Counter(t for r in rows for t in r["tags"])
-    assert primary_tags(counts) == tuple(f"tag_{c}" for c in "abcdefghi")
-    table = stats.tag_table(rows, "test", Closed(rows, [], primary_tags(counts), dict(counts), {}, {}))
+    assert most_frequent(counts) == tuple(f"tag_{c}" for c in "abcdefghi")
+    table = stats.tag_table(rows, "test", PrimaryChains(rows, [], TagMap(most_frequent(counts)), dict(counts)))
     assert table["counts"]["tag_a"] == 12 and table["by_task"]["LaMP_3"]["tag_l"] == 1
 
 

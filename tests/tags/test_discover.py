@@ -24,16 +24,17 @@ def rows_of(planted):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_planted_nine_are_found_under_four_names_each(seed):
     planted = corpus(seed)
-    found = discover.close(rows_of(planted), (), {}, Tag(), merging=True)
-    assert {TRUTH[p] for p in found.primary} == set(FREQUENT)
-    names = sorted(found.stands)
-    assert adjusted_rand_score([TRUTH[n] for n in names], [found.stands[n] for n in names]) > 0.95
+    found = discover.restrict_to_primary_tags(rows_of(planted), (), {}, Tag(), merging=True)
+    primary, canonical = found.tag_map.primary, found.tag_map.canonical
+    assert {TRUTH[p] for p in primary} == set(FREQUENT)
+    names = sorted(canonical)
+    assert adjusted_rand_score([TRUTH[n] for n in names], [canonical[n] for n in names]) > 0.95
     said = [TRUTH[t] for r in found.kept for t in r["tags"]]
     true = [f for r in found.kept for _, _, f in planted[int(r["id"])]]
     agreed = discover.agreement(said, true)
     assert agreed["equal"] > 0.97 and agreed["kappa"] > 0.97 and len(found.kept) > 0.6 * len(planted)
     assert len(found.unmapped) == len(planted) - len(found.kept) > 0
-    assert all(set(r["tags"]) <= set(found.primary) and all(f"<{t}>" in r["text"] for t in r["tags"])
+    assert all(set(r["tags"]) <= set(primary) and all(f"<{t}>" in r["text"] for t in r["tags"])
                for r in found.kept)
 
 
@@ -71,13 +72,13 @@ def test_few_or_empty_steps_are_no_trouble(chains):
 
 
 def test_relabelling_by_hand():
-    stands, primary, mended = {"a_x": "a_b", "r_x": "r_y", "z_z": "z_z"}, ("a_b", "c_d"), {"r_y": "c_d"}
-    assert discover.relabel(["a_x", "r_x", "c_d"], stands, primary, mended) == ["a_b", "c_d", "c_d"]
-    assert discover.relabel(["a_x", "z_z"], stands, primary, mended) is None
+    tag_map = discover.TagMap(("a_b", "c_d"), {"a_x": "a_b", "r_x": "r_y", "z_z": "z_z"}, {"r_y": "c_d"})
+    assert tag_map.primary_tags(["a_x", "r_x", "c_d"]) == ["a_b", "c_d", "c_d"]
+    assert tag_map.primary_tags(["a_x", "z_z"]) is None
 
 
 def test_primary_tags_break_ties_by_name():
-    assert discover.primary_tags(Counter({"b_b": 2, "a_a": 2, "c_c": 3})) == ("c_c", "a_a", "b_b")
+    assert discover.most_frequent(Counter({"b_b": 2, "a_a": 2, "c_c": 3})) == ("c_c", "a_a", "b_b")
 
 
 def test_agreement_by_hand():

@@ -91,7 +91,7 @@ def test_questions_have_the_official_form(made):
         dates = [i.date for i in q.profile] + [q.date]
         assert dates == sorted(set(dates))
         assert task.parse_answer(q.gold) == q.gold
-        assert task.shape != "LaMP_1" or len(set(task.options(q.input))) == 2
+        assert task.form != "citation" or len(set(task.options(q.input))) == 2
         assert q.task.name in built and all(bool(i.label) == bool(task.label_key) for i in q.profile)
 
 

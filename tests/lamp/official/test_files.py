@@ -137,7 +137,7 @@ def test_a_large_questions_file_brings_a_line_of_advice(tmp_path, capsys, monkey
 def test_the_questions_of_a_test_split_have_no_golds(tmp_path):
     write(tmp_path, dev=[review(5)])
     (q,) = read_questions(tmp_path / "dev_questions.json")
-    assert (q.id, q.task, q.gold) == ("5", "LaMP_3", None)
+    assert (q.id, q.task.name, q.gold) == ("5", "LaMP_3", None)
 
 
 def test_questions_come_before_the_file_has_been_read_to_its_end(tmp_path):

@@ -41,7 +41,7 @@ def test_praise_and_complaint_of_the_built_in_benchmark_are_told_apart():
 
 def test_a_reading_says_something_about_users_never_seen():
     known, dev = learn(reviews()["train"]), reviews()["dev"]
-    rows = [(total(known.read(q.task, q.user, i.text)),
+    rows = [(total(known.read(q.task.name, q.user, i.text)),
              int(i.label) - np.mean([int(x.label) for x in q.profile])) for q in dev for i in q.profile]
     assert np.corrcoef(*zip(*rows))[0, 1] > 0.6
 
