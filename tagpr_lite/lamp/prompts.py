@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Prompt, UserError
+from .style import style_of
 from .tasks import Item, Question, Task
-from .words import content_tokens, length_units
+from .words import content_tokens
 
 REASON = "Think in short tagged steps inside <think></think>, then write only the answer on the last line."
 SHOWN_SCORES = 12  # of a long history; the mean is still over all of it
@@ -50,13 +51,12 @@ def _rating_facts(question: Question) -> str:
 
 
 def _text_facts(question: Question) -> str:
-    task = question.task
-    style = style_stats([item.label if task.label_key else item.text for item in question.profile],
-                        task.language)
-    unit = "words" if task.language == "en" else "characters"
-    shares = ", ".join(f"{key} {share:.0%}" for key, share in style.items()
-                       if key != "words" and (share >= 0.5 or key in ("Title Case", "end mark")))
-    return f"Past {task.noun}: {style['words']:.0f} {unit} on average, {shares}"
+    style = style_of(question)
+    unit = "words" if question.task.language == "en" else "characters"
+    habits = [key for key, share in style.items()
+              if key != "words" and (share >= 0.5 or key in ("Title Case", "end mark"))]
+    shares = ", ".join(f"{key} {style[key]:.0%}" for key in habits)
+    return f"Past {question.task.noun}: {style['words']:.0f} {unit} on average, {shares}"
 
 
 def rating_stats(profile: tuple[Item, ...]) -> tuple[list[int], float, int]:
@@ -65,27 +65,6 @@ def rating_stats(profile: tuple[Item, ...]) -> tuple[list[int], float, int]:
     scores = [int(item.label) for item in profile]
     mean = sum(scores) / len(scores)
     return scores, mean, int(mean + 0.5)
-
-
-def style_stats(labels: list[str], language: str = "en") -> dict[str, float]:
-    """Mean words (Chinese: characters) of the labels, and the share of them (0..1) that shows each habit of
-    style."""
-    words = [length_units(label, language) for label in labels]
-    long_words = [[w for w in ws if len(w) > 3 and w[0].isalpha()] for ws in words]
-
-    def share(hits) -> float:
-        return sum(map(bool, hits)) / max(len(labels), 1)
-
-    return {
-        "words": sum(map(len, words)) / max(len(labels), 1),
-        "Title Case": share(len(ws) > 1 and all(w[0].isupper() for w in ws) for ws in long_words),
-        "lower case": share(label.islower() for label in labels),
-        "CAPS word": share(any(len(w) > 3 and w.isupper() for w in ws) for ws in words),
-        "colon": share(":" in label or "：" in label for label in labels),
-        "question": share(label.rstrip().endswith(tuple("?？")) for label in labels),
-        "exclamation": share(label.rstrip().endswith(tuple("!！")) for label in labels),
-        "end mark": share(label.rstrip().endswith(tuple(".!?。！？")) for label in labels),
-    }
 
 
 def shared_words(question: Question, most: int = 4) -> list[list[tuple[str, int]]]:

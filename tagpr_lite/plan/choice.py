@@ -16,7 +16,7 @@ from .formulas import (
     Job,
     group_flops,
     held,
-    parts,
+    micro_batches,
     rollout_bytes,
     scoring_bytes,
     update_bytes,
@@ -63,7 +63,7 @@ def make(job: Job, budget: float, layout: str, micro: int, chunk: int, checkpoin
               "update": update_bytes(job, layout, micro, chunk, checkpointing)}
     whole = 3 if checkpointing else 2
     passes = {"two_phase": whole, "kept": whole, "recompute": whole + 1}.get(layout, 0)  # over the prompt by itself
-    passes += (2 if layout == "kept" else whole) * len(parts(job.group, micro))
+    passes += (2 if layout == "kept" else whole) * len(micro_batches(job.group, micro))
     cost = update_flops(job, layout, micro, checkpointing) + passes * PASS_TOKENS * 2 * base_parameters(job.shape)
     peak = sum(stays.values()) + max(phases.values())
     return Plan(layout, micro, chunk, together, checkpointing, stays | phases, peak, reserve(budget),
