@@ -1,9 +1,9 @@
 """Benchmarks; each prints a table, or with --json one JSON object.
 
-    python -m tagpr_lite.bench convert [--mb 400]                           the streaming converter against json.load
-    python -m tagpr_lite.bench grpo --model smollm2 --against trl --json    a GRPO step against TRL's GRPOTrainer
-    python -m tagpr_lite.bench grpo --model smollm2 --curve                 our step as the group and the prompt grow
-    python -m tagpr_lite.bench prmu --model smollm2                         what the reward model costs
+    python -m tagpr_lite.bench convert [--mb 400]                  the streaming converter against json.load
+    python -m tagpr_lite.bench grpo --model smollm2 --against trl  a GRPO step against TRL's GRPOTrainer
+    python -m tagpr_lite.bench grpo --model smollm2 --curve        our step as the group and the prompt grow
+    python -m tagpr_lite.bench prmu --model smollm2                what the reward model costs
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
 processes.
@@ -15,7 +15,7 @@ import json
 import os
 import sys
 
-from ..config import Config
+from ..config import GRPO, Config, Model, Prompt
 from ..runs import guard, keep_memory
 from .convert import WORK, bench_convert, measure
 
@@ -66,7 +66,8 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--unpack", action="store_true",
                          help="our NF4 layers keep a dense copy of their values")
     command.add_argument("--against", default="none", choices=("none", "trl", "trl-completions"),
-                         help="trl: as installed; trl-completions: TRL made to score completion tokens alone, as it "
+                         help="trl: as installed; trl-completions: TRL made to score completion tokens "
+                              "alone, as it "
                          "does on a CUDA card and not on a CPU")
     command.add_argument("--repeat", type=int, default=1,
                          help="steps of TRL that are timed, and of ours, plus one")
@@ -81,28 +82,28 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
 
 def prmu(args: argparse.Namespace) -> None:
     from .prmu import bench_prmu
-    config = Config()
-    config.model.name, config.model.bits, config.model.unpack, config.model.threads = args.model, args.bits, args.unpack, args.threads
-    config.prompt.max_tokens, config.grpo.group, config.grpo.completion = args.prompt, args.group, args.completion
-    config.grpo.micro = args.group
+    model = Model(name=args.model, bits=args.bits, unpack=args.unpack, threads=args.threads)
+    grpo = GRPO(group=args.group, micro=args.group, completion=args.completion)
+    config = Config(model=model, prompt=Prompt(max_tokens=args.prompt), grpo=grpo)
     print(json.dumps(bench_prmu(config, args.repeat), indent=1))
 
 
 def grpo(args: argparse.Namespace) -> None:
     from . import grpo as bench_grpo
-    config = Config()
-    config.prompt.max_tokens = args.prompt
-    for section, names in ((config.model, ("bits", "checkpointing", "unpack", "threads")),
-                           (config.grpo, ("group", "completion", "micro", "layout", "once"))):
-        for name in names:
-            setattr(section, name, getattr(args, name))
-    config.model.name = args.model
-    found = bench_grpo.curve(config, args.repeat) if args.curve else \
-        bench_grpo.compare(config, args.against, args.repeat)
-    print(json.dumps(found, indent=1) if args.json else bench_grpo.table(found))
+    model = Model(name=args.model, bits=args.bits, checkpointing=args.checkpointing, unpack=args.unpack,
+                  threads=args.threads)
+    settings = GRPO(group=args.group, completion=args.completion, micro=args.micro, layout=args.layout,
+                    once=args.once)
+    config = Config(model=model, prompt=Prompt(max_tokens=args.prompt), grpo=settings)
+    if args.curve:
+        measured = bench_grpo.curve(config, args.repeat)
+    else:
+        measured = bench_grpo.compare(config, args.against, args.repeat)
+    print(json.dumps(measured, indent=1) if args.json else bench_grpo.table(measured))
 
 
 if __name__ == "__main__":
-    if "grpo" in sys.argv[1:2] and "--plain-malloc" not in sys.argv:  # `convert` measures processes as they are
+    # `convert` measures processes as they are
+    if "grpo" in sys.argv[1:2] and "--plain-malloc" not in sys.argv:
         keep_memory()
     main()

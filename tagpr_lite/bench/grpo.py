@@ -65,8 +65,8 @@ def ours(config: Config, longest: int) -> Side:
     model, tokenizer, params = policy(config)
     room = base_of(model).config.max_position_embeddings - config.grpo.completion
     if longest > room:
-        raise UserError(f"a prompt of {longest} tokens is too long for {config.model.name}: with completions of "
-                        f"{config.grpo.completion}, {room} fit")
+        raise UserError(f"a prompt of {longest} tokens is too long for {config.model.name}: with completions "
+                        f"of {config.grpo.completion}, {room} fit")
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     return Side(config, model, tokenizer, params,
@@ -325,7 +325,9 @@ ROWS = (("rollout, s", "seconds", "rollout", "rollout"), ("update, s", "seconds"
 
 
 def _curve_lines(rows: list[dict]) -> list[str]:
-    head = "       P    G    tokens  rollout s   update s     step s  update peak MB  of bound"
-    return [head] + [f"{r['prompt']:8d}{r['group']:5d}{r['tokens']['update']:10d}{r['seconds']['rollout']:11.2f}"
-                     f"{r['seconds']['update']:11.2f}{r['seconds']['step']:11.2f}{r['peak_mb']['update']:16.1f}"
-                     f"{r['of_flop_bound']['update']:10.2f}" for r in rows]
+    lines = ["       P    G    tokens  rollout s   update s     step s  update peak MB  of bound"]
+    for row in rows:
+        seconds = "".join(f"{row['seconds'][phase]:11.2f}" for phase in ("rollout", "update", "step"))
+        lines.append(f"{row['prompt']:8d}{row['group']:5d}{row['tokens']['update']:10d}{seconds}"
+                     f"{row['peak_mb']['update']:16.1f}{row['of_flop_bound']['update']:10.2f}")
+    return lines

@@ -26,38 +26,48 @@ from .measure import now
 def bench_prmu(config: Config, repeat: int) -> dict:
     """{"rate": seconds, ratio, token ratio; "megabytes"; "new_item_ms"} of a PRMU beside a policy and its
     reference."""
-    g, p = config.grpo, config.prompt.max_tokens
-    base, tokenizer = engine.load(config.model)
-    held = {"base": storages(base)}
+    P, G, R = config.prompt.max_tokens, config.grpo.group, config.grpo.completion
+    model, tokenizer = engine.load(config.model)
+    base_bytes = storages(model)
     for name in ("policy", "ref", ADAPTER):
-        base = engine.add_adapter(base, config.model, name)
-    every = storages(base)
-    adapters = sum(t.untyped_storage().nbytes() for n, t in base.named_parameters() if "lora_" in n)
+        model = engine.add_adapter(model, config.model, name)
+    all_bytes = storages(model)
+    adapter_bytes = sum(parameter.untyped_storage().nbytes() for name, parameter in model.named_parameters()
+                        if "lora_" in name)
     with TemporaryDirectory() as folder:
-        prmu = PRMU(base, tokenizer, config.reward, config.prompt,
-                    TextEmbeddings(base, tokenizer, Path(folder) / "texts"))
+        texts = TextEmbeddings(model, tokenizer, Path(folder) / "texts")
+        prmu = PRMU(model, tokenizer, config.reward, config.prompt, texts)
         new_item = seconds_of_a_new_item(prmu, repeat)
-    gen = torch.Generator().manual_seed(0)
-    draw = lambda n: torch.randint(0, base_of(base).config.vocab_size, (n,), generator=gen).tolist()
-    prompt, group = draw(p - config.reward.tokens), [draw(g.completion) for _ in range(g.group)]
+    part_bytes = sum(tensor.numel() * tensor.element_size() for tensor in prmu.parts.state_dict().values())
+
+    # Random tokens: a prompt of P with the user's, and G completions of R.
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = base_of(model).config.vocab_size
+    prompt = torch.randint(0, vocabulary, (P - config.reward.tokens,), generator=generator).tolist()
+    group = [torch.randint(0, vocabulary, (R,), generator=generator).tolist() for _ in range(G)]
     user = prmu.generic_user()
-    taken = {1: [], g.group: []}
+
+    # One completion and the whole group, in turns; the first turn warms up.
+    seconds: dict[int, list[float]] = {1: [], G: []}
     for turn in range(repeat + 1):
-        for n, seconds in taken.items():
+        for completions in seconds:
             started = now()
-            with torch.no_grad(), engine.using(base, ADAPTER):
-                prmu.rate_after(prmu.forward_prompt(prompt, user), group[:n], user, micro=g.micro)
-            seconds += [now() - started] if turn else []  # the first turn warms up
-    one, all_of = (statistics.median(taken[n]) for n in taken)
-    return {"bench": "prmu", "model": config.model.name, "bits": config.model.bits, "prompt": p,
-            "group": g.group, "completion": g.completion,
-            "rate": {"one_s": round(one, 4), "group_s": round(all_of, 4), "ratio": round(all_of / one, 3),
-                     "token_ratio": round((p + g.group * g.completion) / (p + g.completion), 3)},
-            "megabytes": {"base alone": held["base"] / 1e6, "with policy, ref and prmu": every / 1e6,
-                          "their adapters": adapters / 1e6,
-                          "head and user encoder": sum(t.numel() * t.element_size()
-                                                       for t in prmu.parts.state_dict().values()) / 1e6},
-            "base_copies": round((every - adapters) / held["base"], 6), "new_item_ms": new_item}
+            with torch.no_grad(), engine.using(model, ADAPTER):
+                shared_prompt = prmu.forward_prompt(prompt, user)
+                prmu.rate_after(shared_prompt, group[:completions], user, micro=config.grpo.micro)
+            if turn:
+                seconds[completions].append(now() - started)
+    one, whole = statistics.median(seconds[1]), statistics.median(seconds[G])
+    return {
+        "bench": "prmu", "model": config.model.name, "bits": config.model.bits, "prompt": P, "group": G,
+        "completion": R,
+        "rate": {"one_s": round(one, 4), "group_s": round(whole, 4), "ratio": round(whole / one, 3),
+                 "token_ratio": round((P + G * R) / (P + R), 3)},
+        "megabytes": {"base alone": base_bytes / 1e6, "with policy, ref and prmu": all_bytes / 1e6,
+                      "their adapters": adapter_bytes / 1e6, "head and user encoder": part_bytes / 1e6},
+        "base_copies": round((all_bytes - adapter_bytes) / base_bytes, 6),
+        "new_item_ms": new_item,
+    }
 
 
 def storages(model: nn.Module) -> int:

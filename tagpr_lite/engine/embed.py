@@ -58,5 +58,6 @@ def encoder(name: str, settings: Model, most: int = 256) -> Callable[[list[str]]
     try:
         sentences = SentenceTransformer(name, device=str(models.placement()[0]))
     except (OSError, ValueError, KeyError) as e:
-        raise UserError(f"lamp.encoder={name} is no sentence encoder: {' '.join(str(e).split())[:200]}") from None
+        reason = " ".join(str(e).split())[:200]
+        raise UserError(f"lamp.encoder={name} is no sentence encoder: {reason}") from None
     return lambda texts: sentences.encode(texts, normalize_embeddings=True, show_progress_bar=False)

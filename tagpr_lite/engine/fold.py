@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-SHARE = 0.25  # of the machine's memory, at most, for the copy; all of it, not what is free: a rerun must decide the same
+# of the machine's memory, at most, for the copy; all of it, not what is free: a rerun must decide the same
+SHARE = 0.25
 ROWS = 8  # oneDNN picks its blocks for this many; more rows run well on them too
 
 
@@ -45,7 +46,8 @@ def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     """x -> x W^T + bias."""
     if weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return lambda x: F.linear(x, weight, bias)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)  # what torch.compile does with frozen weights
+    # what torch.compile does with frozen weights
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
 
 

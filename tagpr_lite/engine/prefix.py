@@ -2,18 +2,23 @@
 project.
 
 A LaMP prompt carries a user's profile and is long; its G completions are short. Trainers that repeat the
-prompt for every completion spend G (P + R) tokens where P + G R do. One attention function, registered with
-transformers under NAME, serves three modes, each a small object handed down the model's forward as `shared=`:
+prompt for every completion forward G (P + R) tokens where P + G R do. One attention function, registered with
+transformers under NAME, serves four modes, each a small object handed down the model's forward as `shared=`:
 
     Prefill   causal attention over the prompt; its keys and values are kept
-    Suffix    completions [m, R] attend to the prompt's keys and values and, causally, to themselves (training)
-    Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past (sampling)
+    Suffix    completions [m, R] attend to the prompt's keys and values and, causally, to themselves
+    Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past
+    Packed    prompt and completions as one row under a mask (the layout `packed`)
 
 Training in two exact phases. The prompt is forwarded once and its outputs cut off as leaves; completions go
 forward and backward in micro-batches against those leaves, which collect their gradients; one backward
 through the prompt ends it. The gradients equal those of G separate forwards (tests/engine/test_prefix.py),
 and memory does not grow with G. A forward without `shared` raises: a mask that silently failed to arrive
 would train on nonsense.
+
+Prior art. Training on one shared prompt: PrefixGrouper (arXiv 2506.05433), AReaL-DTA (2602.00482),
+schedule-level prefix reuse (2606.01143). Decoding from one: bifurcated attention (2403.08845) and Hydragen
+(2402.05099).
 """
 from __future__ import annotations
 
@@ -34,7 +39,8 @@ from ..config import LAYOUTS, UserError
 
 NAME = "shared_prefix"
 TESTED = ("qwen3", "qwen2", "llama", "mistral", "phi3")
-SHARES_HEADS = ("cpu",)  # whose kernel does that by itself; of a card's, only flash does, and not under a mask
+# Devices whose kernel lets query heads share a key head; of a card's only flash does, and not under a mask.
+SHARES_HEADS = ("cpu",)
 KV = list[tuple[Tensor, Tensor]]  # per layer: keys and values, each [B, Hkv, P, D]
 
 
@@ -42,17 +48,19 @@ def check_architecture(config) -> None:
     """Refuses what a shared prefix would silently break: sliding windows, linear attention, untested
     families."""
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if config.model_type not in TESTED or layers != {"full_attention"} or getattr(config, "sliding_window", None):
-        raise UserError(f"model type '{config.model_type}' with {', '.join(sorted(layers))} layers and sliding window "
-                        f"{getattr(config, 'sliding_window', None)} cannot share a prompt; tested: {', '.join(TESTED)} "
-                        "with full attention")
+    window = getattr(config, "sliding_window", None)
+    if config.model_type not in TESTED or layers != {"full_attention"} or window:
+        raise UserError(f"model type '{config.model_type}' with {', '.join(sorted(layers))} layers and "
+                        f"sliding window {window} cannot share a prompt; "
+                        f"tested: {', '.join(TESTED)} with full attention")
 
 
 def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask, scaling=None, dropout=0.0, *,
               shared=None, **_):
     """transformers' attention signature: q [B, H, T, D], k and v [B, Hkv, T, D] -> [B, T, H, D]."""
     if shared is None:
-        raise RuntimeError("shared_prefix attention was reached without its state; call it through engine.prefix")
+        raise RuntimeError("shared_prefix attention was reached without its state; call it through "
+                           "engine.prefix")
     return shared.attend(module.layer_idx, q, k, v, scaling).transpose(1, 2).contiguous(), None
 
 
@@ -74,7 +82,8 @@ class Prefill:
     kv: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def attend(self, layer, q, k, v, scaling):
-        if self.keep and layer not in self.kv:  # activation checkpointing runs this twice: the first pass counts
+        # activation checkpointing runs this twice: the first pass counts
+        if self.keep and layer not in self.kv:
             self.kv[layer] = (k, v)
         return _sdpa(q, k, v, scaling, is_causal=True)
 
@@ -86,9 +95,9 @@ class Suffix:
     kv: KV
 
     def attend(self, layer, q, k, v, scaling):
-        pk, pv = self.kv[layer]
-        k = torch.cat([pk.expand(k.shape[0], -1, -1, -1), k], 2)
-        v = torch.cat([pv.expand(v.shape[0], -1, -1, -1), v], 2)
+        prompt_k, prompt_v = self.kv[layer]  # [1, Hkv, P, D]
+        k = torch.cat([prompt_k.expand(k.shape[0], -1, -1, -1), k], 2)  # [m, Hkv, P + R, D]
+        v = torch.cat([prompt_v.expand(v.shape[0], -1, -1, -1), v], 2)
         return _sdpa(q, k, v, scaling, attn_mask=causal_lower_right(q.shape[2], k.shape[2]))
 
 
@@ -105,31 +114,46 @@ class Decode:
     """One new token for each of B prompts x G rows: softmax over [prompt, own past] without copying the
     prompt.
 
-    kv: per layer [B, Hkv, P, D], right-padded to the longest prompt; lengths [B]. The rows' own keys and
-    values live in buffers [B, G, Hkv, R, D]. `t` is the position within the completion that is being written.
+    kv: per layer [B, Hkv, P, D], right-padded to the longest prompt; lengths [B] of the prompts. The rows'
+    own keys and values live in buffers [B, G, Hkv, R, D]. `t` is the position within the completion that is
+    being written, 0 for the first.
     """
 
     def __init__(self, kv: KV, lengths: Tensor, group: int, room: int):
         self.kv, self.lengths, self.t = kv, lengths, 0
-        (B, heads, P, D), like = kv[0][0].shape, kv[0][0]
+        like = kv[0][0]
+        B, heads, P, D = like.shape
         self.own = [(like.new_empty(B, group, heads, room, D), like.new_empty(B, group, heads, room, D))
                     for _ in kv]
-        self.hidden_pad = (torch.arange(P, device=like.device)[None] >= lengths[:, None])[:, None, None, None]
+        # True at the padding of shorter prompts, [B, 1, 1, 1, P]: lengths [3, 2] give [F F F] and [F F T].
+        positions = torch.arange(P, device=like.device)[None]
+        self.hidden_pad = (positions >= lengths[:, None])[:, None, None, None]
 
     def attend(self, layer, q, k, v, scaling):
-        (pk, pv), (ok, ov) = self.kv[layer], self.own[layer]
-        B, G, heads, _, D = ok.shape
-        n, P, t = q.shape[1] // heads, pk.shape[2], self.t + 1
-        ok[..., t - 1, :], ov[..., t - 1, :] = k.view(B, G, heads, D), v.view(B, G, heads, D)
+        """q [B * G, Hkv * n, 1, D], k and v [B * G, Hkv, 1, D] -> [B * G, Hkv * n, 1, D]; n query heads read
+        one key head."""
+        (prompt_k, prompt_v), (own_k, own_v) = self.kv[layer], self.own[layer]
+        B, G, heads, _, D = own_k.shape
+        n, P, written = q.shape[1] // heads, prompt_k.shape[2], self.t + 1
+
+        # 1. This token's keys and values join the row's own.
+        own_k[..., written - 1, :] = k.view(B, G, heads, D)
+        own_v[..., written - 1, :] = v.view(B, G, heads, D)
+
+        # 2. Scores [B, G, Hkv, n, P + written]: all rows of a prompt read its keys in one product, each its
+        # own past.
         q = (q * scaling).view(B, G, heads, n, D)
-        by_head = q.transpose(1, 2).reshape(B, heads, G * n, D)  # all rows of a prompt read its keys in one matmul
-        to_prompt = (by_head @ pk.transpose(-1, -2)).view(B, heads, G, n, P).transpose(1, 2)
-        to_own = q @ ok[..., :t, :].transpose(-1, -2)
+        by_head = q.transpose(1, 2).reshape(B, heads, G * n, D)
+        to_prompt = (by_head @ prompt_k.transpose(-1, -2)).view(B, heads, G, n, P).transpose(1, 2)
+        to_own = q @ own_k[..., :written, :].transpose(-1, -2)
         scores = torch.cat([to_prompt.masked_fill(self.hidden_pad, float("-inf")), to_own], -1)
         weight = scores.float().softmax(-1).to(q.dtype)
-        own = weight[..., P:] @ ov[..., :t, :]
-        prompt = weight[..., :P].transpose(1, 2).reshape(B, heads, G * n, P) @ pv
-        return (prompt.view(B, heads, G, n, D).transpose(1, 2) + own).reshape(B * G, heads * n, 1, D)
+
+        # 3. Values under these weights, from both parts, [B, G, Hkv, n, D].
+        own = weight[..., P:] @ own_v[..., :written, :]
+        prompt_weight = weight[..., :P].transpose(1, 2).reshape(B, heads, G * n, P)
+        prompt = (prompt_weight @ prompt_v).view(B, heads, G, n, D).transpose(1, 2)
+        return (prompt + own).reshape(B * G, heads * n, 1, D)
 
     def keep(self, alive: Tensor) -> None:
         """Drops finished prompts: alive [B] bool."""
@@ -147,14 +171,15 @@ def forward(model: nn.Module, shared, *, ids: Tensor | None = None, embeds: Tens
             start: int | Tensor = 0, positions: Tensor | None = None) -> Tensor:
     """Last hidden states [B, T, H] of ids [B, T] (or embeds [B, T, H]) whose first position is `start` (int
     or [B]), unless all `positions` [B, T] are given."""
-    rows, length = (ids if ids is not None else embeds).shape[:2]
-    device = (ids if ids is not None else embeds).device
-    if positions is None:
-        positions = torch.as_tensor(start, device=device).reshape(-1, 1).expand(rows, 1) + torch.arange(length, device=device)
+    inputs = ids if ids is not None else embeds
+    rows, length = inputs.shape[:2]
+    if positions is None:  # start [7, 9] and three tokens give [[7, 8, 9], [9, 10, 11]]
+        first = torch.as_tensor(start, device=inputs.device).reshape(-1, 1).expand(rows, 1)
+        positions = first + torch.arange(length, device=inputs.device)
     # The 4D mask is never read: it keeps transformers from guessing packed documents out of position_ids.
+    never_read = torch.ones(1, 1, 1, 1, device=inputs.device)
     return base_of(model).model(input_ids=ids, inputs_embeds=embeds, position_ids=positions,
-                                attention_mask=torch.ones(1, 1, 1, 1, device=device), use_cache=False,
-                                shared=shared).last_hidden_state
+                                attention_mask=never_read, use_cache=False, shared=shared).last_hidden_state
 
 
 @contextmanager
@@ -174,7 +199,7 @@ class SharedPrefix:
     """A prompt forwarded once, for any number of completions: the layouts `two_phase`, `kept` and
     `recompute`.
 
-    with `grad`: `predict` or `suffix` as often as wanted, each followed by a backward of its own loss, then
+    With `grad`: `predict` or `suffix` as often as wanted, each followed by a backward of its own loss, then
     `backward` once for the prompt. Without: only the first part, for scoring. `recompute` forwards the prompt
     without a graph first and again before its backward, so that prompt and completions never hold activations
     at the same time. `keep`: where activations are checkpointed, those of the completions are not. The
@@ -186,11 +211,13 @@ class SharedPrefix:
                  grad: bool = False, recompute: bool = False, keep: bool = False):
         """ids [P], or embeds [P, H] (soft tokens and prompt)."""
         self.model, self._recompute, self._keep = model, recompute, keep
-        self._prompt = {"ids": None if ids is None else ids[None], "embeds": None if embeds is None
-                        else embeds[None]}
+        self._prompt = {"ids": None if ids is None else ids[None],
+                        "embeds": None if embeds is None else embeds[None]}
+        # The outputs cut off as leaves [k, v, k, v, .., last state]: completions leave their gradients in
+        # them.
         with torch.set_grad_enabled(grad and not recompute):
-            self._leaves = [t.detach().requires_grad_(grad) for t in self._forward()]
-        self.kv = list(zip(self._leaves[:-1:2], self._leaves[1:-1:2]))
+            self._leaves = [output.detach().requires_grad_(grad) for output in self._forward()]
+        self.kv = list(zip(self._leaves[:-1:2], self._leaves[1:-1:2], strict=True))
         self.last = self._leaves[-1]  # [1, H]: the hidden state that predicts a completion's first token
         self.length = self.kv[0][0].shape[2]
 
@@ -198,9 +225,10 @@ class SharedPrefix:
         """Keys and values of every layer in turn, and the last position's hidden state."""
         self._mode = Prefill()
         hidden = forward(self.model, self._mode, **self._prompt)
-        outputs = [t for layer in sorted(self._mode.kv) for t in self._mode.kv[layer]]
+        outputs = [tensor for layer in sorted(self._mode.kv) for tensor in self._mode.kv[layer]]
         outputs.append(hidden[:, -1].clone())  # a view would hold the states of the whole prompt
-        self._edges = [get_gradient_edge(t) if t.requires_grad else None for t in outputs]
+        # Where the backward will enter the graph. An edge holds no tensor, so keys and values can be let go.
+        self._edges = [get_gradient_edge(output) if output.requires_grad else None for output in outputs]
         return outputs
 
     def suffix(self, ids: Tensor) -> Tensor:
@@ -209,23 +237,22 @@ class SharedPrefix:
             return forward(self.model, Suffix(self.kv), ids=ids, start=self.length)
 
     def predict(self, ids: Tensor) -> Tensor:
-        """Hidden states [m, R, H] that predict each token of ids [m, R]."""
+        """Hidden states [m, R, H] that predict each token of ids [m, R]: the prompt's last, then the
+        completion's own, one place to the left."""
         first = self.last[:, None].expand(ids.shape[0], 1, -1)
         return first if ids.shape[1] == 1 else torch.cat([first, self.suffix(ids[:, :-1])], 1)
 
     def backward(self) -> None:
         """The one backward through the prompt, from the gradients that its leaves have collected; it ends the
-        prefix.
-
-        Keys and values are let go first: the graph is entered through edges, which hold none.
-        """
+        prefix."""
         grads = [leaf.grad for leaf in self._leaves]
-        self.kv = self.last = self._leaves = None  # before the prompt's activations come back
+        self.kv = self.last = self._leaves = None  # let go before the prompt's activations come back
         if self._recompute:
             self._forward()
         self._mode.keep, self._mode.kv = False, {}
-        pairs = [(e, g) for e, g in zip(self._edges, grads) if e is not None and g is not None]
-        torch.autograd.backward([e for e, _ in pairs], [g for _, g in pairs])
+        entered = [(edge, grad) for edge, grad in zip(self._edges, grads, strict=True)
+                   if edge is not None and grad is not None]
+        torch.autograd.backward([edge for edge, _ in entered], [grad for _, grad in entered])
 
 
 class PackedPrompt:
@@ -238,17 +265,18 @@ class PackedPrompt:
 
     def predict(self, ids: Tensor) -> Tensor:
         """Hidden states [m, R, H] that predict each token of ids [m, R]."""
-        (m, r), p = ids.shape, self.length
-        device = ids.device
-        row = torch.cat([self.prompt, ids.reshape(-1)])
-        segment = torch.cat([torch.zeros(p, device=device),
-                             torch.arange(1, m + 1, device=device).repeat_interleave(r)])
-        place = torch.cat([torch.arange(p, device=device), torch.arange(p, p + r, device=device).repeat(m)])
-        sees = (segment == 0) | (segment[:, None] == segment)  # [query, key]: the prompt, or the own completion
-        hidden = forward(self.model, Packed(sees & torch.ones_like(sees).tril()), ids=row[None],
-                         positions=place[None])[0]
-        own = hidden[p:].view(m, r, -1)
-        return torch.cat([hidden[p - 1].expand(m, 1, -1), own[:, :-1]], 1)
+        (m, R), P, device = ids.shape, self.length, ids.device
+        row = torch.cat([self.prompt, ids.reshape(-1)])  # [P + m R]
+        # Example of P = 2, m = 2, R = 2: segment [0, 0, 1, 1, 2, 2], place [0, 1, 2, 3, 2, 3].
+        of_completions = torch.arange(1, m + 1, device=device).repeat_interleave(R)
+        segment = torch.cat([torch.zeros(P, device=device), of_completions])
+        place = torch.cat([torch.arange(P, device=device), torch.arange(P, P + R, device=device).repeat(m)])
+        # [query, key]: a token sees the prompt and its own completion, up to itself.
+        sees = (segment == 0) | (segment[:, None] == segment)
+        mode = Packed(sees & torch.ones_like(sees).tril())
+        hidden = forward(self.model, mode, ids=row[None], positions=place[None])[0]
+        own = hidden[P:].view(m, R, -1)
+        return torch.cat([hidden[P - 1].expand(m, 1, -1), own[:, :-1]], 1)
 
     def backward(self) -> None:
         """Nothing is left to do: every micro-batch went back through its own prompt."""

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .fold import folded
 from .logps import log_softmax
-from .prefix import Decode, Prefill, SharedPrefix, base_of, forward
+from .prefix import KV, Decode, Prefill, SharedPrefix, base_of, forward
 
 
 @dataclass
@@ -35,64 +36,86 @@ def end_tokens(model: nn.Module, tokenizer) -> set[int]:
 
 
 def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None] = lambda: None,
-            prefixes: list[SharedPrefix] | None = None):
-    """(kv per layer [B, Hkv, P, D] right-padded, lengths [B], last hidden states [B, H]); prompts go one by
-    one, or have gone as `prefixes`."""
+            prefixes: list[SharedPrefix] | None = None) -> tuple[KV, Tensor, Tensor]:
+    """(kv per layer [B, Hkv, P, D] right-padded, lengths [B], last hidden states [B, H]).
+
+    Prompts are forwarded one by one, so that no padding is computed. prefixes: the prompts where they are
+    forwarded already. tick: called after each prompt.
+    """
     device = base_of(model).device
-    kvs, last = [dict(enumerate(at.kv)) for at in prefixes or ()], [at.last for at in prefixes or ()]
-    for ids in prompts if prefixes is None else ():
-        mode = Prefill()
-        last.append(forward(model, mode, ids=torch.tensor(ids, device=device)[None])[:, -1].clone())  # not a view of all
-        kvs.append(mode.kv)
-        tick()
-    longest = max(map(len, prompts))
-    stack = lambda layer, side: torch.cat([torch.nn.functional.pad(kv[layer][side],
-                                                                   (0, 0, 0,
-                                                                    longest - kv[layer][side].shape[2]))
-                                           for kv in kvs])
+    if prefixes is not None:
+        kv_of_prompts = [dict(enumerate(prefix.kv)) for prefix in prefixes]
+        last_states = [prefix.last for prefix in prefixes]
+    else:
+        kv_of_prompts, last_states = [], []
+        for prompt_ids in prompts:
+            mode = Prefill()
+            ids = torch.tensor(prompt_ids, device=device)[None]
+            # Neither a view nor a variable: either would hold the states of the whole prompt.
+            last_states.append(forward(model, mode, ids=ids)[:, -1].clone())
+            kv_of_prompts.append(mode.kv)
+            tick()
+    longest = max(len(prompt_ids) for prompt_ids in prompts)
+
+    def stacked(layer: int, side: int) -> Tensor:
+        """Keys (side 0) or values (1) of all prompts, [B, Hkv, longest, D]."""
+        tensors = [kv[layer][side] for kv in kv_of_prompts]
+        return torch.cat([F.pad(tensor, (0, 0, 0, longest - tensor.shape[2])) for tensor in tensors])
+
     kv = []
-    for layer in sorted(kvs[0]):
-        kv.append((stack(layer, 0), stack(layer, 1)))
-        for one in kvs:  # the unpadded copies go layer by layer, so that both never stand whole
-            del one[layer]
-    return kv, torch.tensor([len(p) for p in prompts], device=device), torch.cat(last)
+    for layer in sorted(kv_of_prompts[0]):
+        kv.append((stacked(layer, 0), stacked(layer, 1)))
+        for unpadded in kv_of_prompts:  # let go layer by layer, so that both never stand whole
+            del unpadded[layer]
+    lengths = torch.tensor([len(prompt_ids) for prompt_ids in prompts], device=device)
+    return kv, lengths, torch.cat(last_states)
 
 
 @torch.inference_mode()
 def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, ends: set[int], *,
-           temperature: float = 1.0, seeds: list[list[int]] | None = None, prefixes: list[SharedPrefix]
-           | None = None, tick: Callable[[], None] = lambda: None) -> list[list[Sample]]:
-    """[B][G] completions of at most `room` tokens. temperature 0 is greedy; otherwise seeds [B][G] are
-    needed. `prefixes` [B]: the prompts where they are forwarded already."""
+           temperature: float = 1.0, seeds: list[list[int]] | None = None,
+           prefixes: list[SharedPrefix] | None = None,
+           tick: Callable[[], None] = lambda: None) -> list[list[Sample]]:
+    """[B][G] completions of at most `room` tokens.
+
+    ends: the ids that end a completion. temperature 0 is greedy; otherwise seeds [B][G] are needed. prefixes
+    [B]: the prompts where they are forwarded already. tick: called after each prompt and each decoded token.
+    """
     with folded(model):
         kv, lengths, hidden = prefill(model, prompts, tick, prefixes)
-        rows = [[Sample([], [], False) for _ in range(group)] for _ in prompts]
-        state, live = Decode(kv, lengths, group, room), list(range(len(prompts)))
+        completions = [[Sample([], [], False) for _ in range(group)] for _ in prompts]
+        state = Decode(kv, lengths, group, room)
         del kv
-        uniform = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B, G, room]
-        hidden = hidden[:, None].expand(-1, group, -1).reshape(len(prompts) * group, -1)
+        quantiles = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B, G, room]
+        live = list(range(len(prompts)))  # prompts with a completion that has not ended
+        hidden = hidden[:, None].expand(-1, group, -1).reshape(len(prompts) * group, -1)  # [B * G, H]
         for t in range(room):
-            chosen, logps = choose(model, hidden, temperature, None if uniform is None
-                                   else uniform[live, :, t].reshape(-1))
-            for i, (token, lp) in enumerate(zip(chosen.tolist(), logps.tolist())):
-                row = rows[live[i // group]][i % group]
-                if not row.ended:
-                    row.ids.append(token)
-                    row.logps.append(lp)
-                    row.ended = token in ends
+            # 1. One token for every row of the live prompts, [live * G].
+            u = None if quantiles is None else quantiles[live, :, t].reshape(-1)
+            tokens, logps = choose(model, hidden, temperature, u)
+            for row, (token, logp) in enumerate(zip(tokens.tolist(), logps.tolist(), strict=True)):
+                completion = completions[live[row // group]][row % group]
+                if not completion.ended:
+                    completion.ids.append(token)
+                    completion.logps.append(logp)
+                    completion.ended = token in ends
             tick()
-            alive = [not all(r.ended for r in rows[b]) for b in live]
+
+            # 2. Prompts whose completions have all ended are dropped.
+            alive = [not all(completion.ended for completion in completions[b]) for b in live]
             if t == room - 1 or not any(alive):
                 break
             if not all(alive):
                 keep = torch.tensor(alive, device=lengths.device)
                 state.keep(keep)
-                chosen = chosen.view(-1, group)[keep].reshape(-1)
-                live = [b for b, a in zip(live, alive) if a]
+                tokens = tokens.view(-1, group)[keep].reshape(-1)
+                live = [b for b, is_alive in zip(live, alive, strict=True) if is_alive]
+
+            # 3. The states that predict the next token; a row's position is its prompt's length plus t.
             state.t = t
-            start = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
-            hidden = forward(model, state, ids=chosen[:, None], start=start)[:, 0]
-    return rows
+            positions = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
+            hidden = forward(model, state, ids=tokens[:, None], start=positions)[:, 0]
+    return completions
 
 
 def choose(model: nn.Module, hidden: Tensor, temperature: float, u: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -106,8 +129,10 @@ def choose(model: nn.Module, hidden: Tensor, temperature: float, u: Tensor | Non
 def _uniforms(seeds: list[list[int]], room: int, device) -> Tensor:
     """[B, G, room] numbers in [0, 1), each row from its own seed, drawn on the CPU so that every device
     agrees."""
-    draw = lambda s: torch.rand(room, generator=torch.Generator().manual_seed(s), dtype=torch.float64)
-    return torch.stack([torch.stack([draw(s) for s in row]) for row in seeds]).to(device)
+    def row(seed: int) -> Tensor:
+        return torch.rand(room, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    return torch.stack([torch.stack([row(seed) for seed in of_prompt]) for of_prompt in seeds]).to(device)
 
 
 def _inverse_cdf(logp: Tensor, u: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ network. Each layout is shown with its fastest variant that fits, or, where none
 those of tensors; the reserve is for what no count sees. FLOPs are of one group: rollout, rewards and update.
 
     --verify   counts the chosen plan too: the real code on torch's meta device (about half a minute)
-    --card     runs it on this machine's CUDA card as well, bound to the budget, with zeros for weights: no download
-    --grid     counts every layout over a grid of sizes, in shallow models, and says how far the formulas are off
-               (about half an hour)
+    --card     runs it on this machine's CUDA card as well, bound to the budget, with zeros for weights: no
+               download
+    --grid     counts every layout over a grid of sizes, in shallow models, and says how far the formulas are
+               off (about half an hour)
 """
 from __future__ import annotations
 
@@ -26,27 +27,38 @@ PHASES = ("rollout", "scoring", "update")
 ADAPTERS = ("policy", "ref", "prmu")
 
 
+def gib(size: float) -> str:
+    return f"{size / GIB:.2f}"
+
+
 def show(job: Job, plans: list[Plan], budget: float) -> None:
     """The job, what stays in memory, and a line for every layout."""
-    gib = lambda n: f"{n / GIB:.2f}"
     stays = plans[0].parts
-    print(f"{job.shape.name}, NF4, LoRA rank {job.settings.lora_r}: a prompt of {job.prompt} tokens, {job.group} "
-          f"completions of {job.completion}")
-    print(f"budget {budget / GIB:g} GiB, reserve {gib(reserve(budget))} (10% and 0.75)" if budget
-          else "no budget")
-    print(f"held throughout: weights {gib(stays['weights'])}, adapters and optimiser {gib(stays['adapters'])}\n")
+    print(f"{job.shape.name}, NF4, LoRA rank {job.settings.lora_r}: a prompt of {job.prompt} "
+          f"tokens, {job.group} completions of {job.completion}")
+    if budget:
+        print(f"budget {budget / GIB:g} GiB, reserve {gib(reserve(budget))} (10% and 0.75)")
+    else:
+        print("no budget")
+    print(f"held throughout: weights {gib(stays['weights'])}, adapters and "
+          f"optimiser {gib(stays['adapters'])}\n")
     rows = [("layout", "micro", "chunk", "prompts", "checkpoints", *PHASES, "peak", "TFLOP", "fits")]
-    for p in plans:
-        base = p.parts["weights"] + p.parts["adapters"]
-        rows.append((p.layout, p.micro, p.logp_chunk, p.rollout_prompts, "yes" if p.checkpointing else "no",
-                     *(gib(base + p.parts[k]) for k in PHASES), gib(p.peak), f"{p.flops / 1e12:.0f}",
-                     "yes" if p.fits else "no"))
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(str(c).rjust(w) if i else str(c).ljust(w) for i,
-                        (c, w) in enumerate(zip(row, widths))))
-    print("\nmicro: completions in one training forward; chunk: tokens whose logits exist at one time; prompts: how "
-          "many are\ndecoded together; rollout, scoring, update and peak: GiB with what is held")
+    rows += [plan_cells(plan) for plan in plans]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        right = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        print("  ".join([name.ljust(widths[0]), *right]))
+    print("\nmicro: completions in one training forward; chunk: tokens whose logits exist at one time; "
+          "prompts: how many are\ndecoded together; rollout, scoring, update and peak: GiB with what is held")
+
+
+def plan_cells(plan: Plan) -> tuple[str, ...]:
+    """The plan as a row of the table."""
+    stays = plan.parts["weights"] + plan.parts["adapters"]
+    phases = [gib(stays + plan.parts[phase]) for phase in PHASES]
+    return (plan.layout, str(plan.micro), str(plan.logp_chunk), str(plan.rollout_prompts),
+            "yes" if plan.checkpointing else "no", *phases, gib(plan.peak), f"{plan.flops / 1e12:.0f}",
+            "yes" if plan.fits else "no")
 
 
 def verify(job: Job, plan: Plan, card=None) -> dict[str, dict[str, int]]:
@@ -57,33 +69,37 @@ def verify(job: Job, plan: Plan, card=None) -> dict[str, dict[str, int]]:
     if card:
         model = count.materialise(model, card)
     sizes = (job.prompt, job.group, job.completion)
-    found = {"rollout": count.count_rollout(model, plan.rollout_prompts, *sizes),
-             "scoring": count.count_scoring(model, job.prompt, job.completion, plan.micro),
-             "update": count.count_update(model, plan.layout, *sizes, plan.micro, plan.logp_chunk,
-                                         "ref" if job.reference else None)}
-    stays = {"formula": plan.parts["weights"] + plan.parts["adapters"], "counted": found["update"].static}
-    return {"held": stays} | {k: {"formula": plan.parts[k], "counted": c.peak - c.static} for k,
-                              c in found.items()}
+    counts = {"rollout": count.count_rollout(model, plan.rollout_prompts, *sizes),
+              "scoring": count.count_scoring(model, job.prompt, job.completion, plan.micro),
+              "update": count.count_update(model, plan.layout, *sizes, plan.micro, plan.logp_chunk,
+                                           "ref" if job.reference else None)}
+    stays = plan.parts["weights"] + plan.parts["adapters"]
+    checked = {"held": {"formula": stays, "counted": counts["update"].static}}
+    for phase, counted in counts.items():
+        checked[phase] = {"formula": plan.parts[phase], "counted": counted.peak - counted.static}
+    return checked
 
 
 def grid(layers: int) -> tuple[float, float]:
-    """(least, largest) ratio of formula to count over all sizes, of the bytes beside what is held. Both are
-    linear in the layers, and what is held agrees to the byte (tests/engine/test_plan.py): a shallow model
-    hides nothing."""
+    """(least, largest) ratio of formula to count over all sizes, of the bytes beside what is held.
+
+    Both are linear in the layers, and what is held agrees to the byte (tests/plan/test_formulas.py): a
+    shallow model hides nothing.
+    """
     from . import count
     ratios = []
     for name, layout in product(("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b"), LAYOUTS):
-        shape, here = replace(SHAPES[name], layers=layers), []
+        shape = replace(SHAPES[name], layers=layers)
         model = count.meta_model(shape, Model(), ADAPTERS)
+        of_layout = []
         for prompt, group, completion in product((1024, 2048, 4096), (4, 8, 16), (256, 512, 1024)):
             for micro in (2, group):
-                formula = make(Job(shape, Model(), prompt, group, completion), 0, layout, micro,
-                               128).parts["update"]
-                found = count.count_update(model, layout, prompt, group, completion, micro, 128)
-                here.append(formula / (found.peak - found.static))
-        print(f"{shape.name:12s} {layout:10s} {len(here)} sizes: {min(here):.3f} to {max(here):.3f}",
-              flush=True)
-        ratios += here
+                plan = make(Job(shape, Model(), prompt, group, completion), 0, layout, micro, 128)
+                counted = count.count_update(model, layout, prompt, group, completion, micro, 128)
+                of_layout.append(plan.parts["update"] / (counted.peak - counted.static))
+        print(f"{shape.name:12s} {layout:10s} {len(of_layout)} sizes: {min(of_layout):.3f} to "
+              f"{max(of_layout):.3f}", flush=True)
+        ratios += of_layout
     return min(ratios), max(ratios)
 
 
@@ -92,7 +108,8 @@ def the_card(gib: float):
     from ..engine.model import bind, placement
     device, _ = placement()
     if device.type != "cuda":
-        raise UserError("--card runs the plan on a CUDA card, and there is none; --verify counts it without one")
+        raise UserError("--card runs the plan on a CUDA card, and there is none; --verify counts it without "
+                        "one")
     bind(device, gib)
     return device
 
@@ -126,8 +143,9 @@ def main(args: argparse.Namespace) -> None:
                 "candidates": [asdict(p) | {"fits": p.fits} for p in plans]}
         print(json.dumps(told | ({"verified": checked} if checked else {}), indent=1))
         return
-    print(f"\nchosen: {chosen.layout}, {chosen.micro} completions a micro-batch, logits of {chosen.logp_chunk} tokens, "
-          f"{chosen.rollout_prompts} prompts decoded together, checkpointing {'on' if chosen.checkpointing else 'off'}")
+    print(f"\nchosen: {chosen.layout}, {chosen.micro} completions a micro-batch, logits "
+          f"of {chosen.logp_chunk} tokens, {chosen.rollout_prompts} prompts decoded together, "
+          f"checkpointing {'on' if chosen.checkpointing else 'off'}")
     for name, row in checked.items():
         print(f"  {name:8s} formula {row['formula'] / GIB:7.3f} GiB, counted {row['counted'] / GIB:7.3f}, "
               f"ratio {row['formula'] / row['counted']:.3f}"

@@ -8,7 +8,9 @@ about 1 TB/s while they compute about 150 TFLOP/s.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 
 from ..config import GRPO, LAYOUTS, UserError
 from .formulas import (
@@ -32,19 +34,27 @@ DECODE_ROWS = GRPO().decode_rows  # completions decoded together
 
 @dataclass(frozen=True)
 class Plan:
-    """One way of computing a job. parts and peak in bytes: peak = weights + adapters + the largest of the
-    phases."""
+    """One way of computing a job; bytes and FLOPs of it."""
     layout: str
     micro: int
+    """Completions in one training forward."""
     logp_chunk: int
+    """Tokens whose logits exist at one time."""
     rollout_prompts: int
+    """Prompts decoded together."""
     checkpointing: bool
     parts: dict[str, int]
+    """Bytes of weights and adapters, which stay, and of each phase beside them."""
     peak: int
+    """Weights, adapters and the largest of the phases."""
     reserve: int
     budget: int
+    """0: no bound."""
     flops: float
+    """Of one group: rollout, scores and update."""
     cost: float
+    """What plans are compared by: FLOPs of the update, and the passes over the packed weights priced as
+    FLOPs."""
 
     @property
     def fits(self) -> bool:
@@ -52,6 +62,7 @@ class Plan:
 
 
 def reserve(budget: float) -> int:
+    """Bytes kept free; none without a budget."""
     return int(RESERVE[0] * budget + RESERVE[1]) if budget else 0
 
 
@@ -61,29 +72,46 @@ def make(job: Job, budget: float, layout: str, micro: int, chunk: int, checkpoin
     stays = held(job)
     phases = {"rollout": rollout_bytes(job, together), "scoring": scoring_bytes(job, micro),
               "update": update_bytes(job, layout, micro, chunk, checkpointing)}
-    whole = 3 if checkpointing else 2
-    passes = {"two_phase": whole, "kept": whole, "recompute": whole + 1}.get(layout, 0)  # over the prompt by itself
-    passes += (2 if layout == "kept" else whole) * len(micro_batches(job.group, micro))
-    cost = update_flops(job, layout, micro, checkpointing) + passes * PASS_TOKENS * 2 * base_parameters(job.shape)
     peak = sum(stays.values()) + max(phases.values())
+    weight_passes = _weight_passes(job, layout, micro, checkpointing)
+    cost = update_flops(job, layout, micro, checkpointing)
+    cost += weight_passes * PASS_TOKENS * 2 * base_parameters(job.shape)
     return Plan(layout, micro, chunk, together, checkpointing, stays | phases, peak, reserve(budget),
                 int(budget), group_flops(job, layout, micro, checkpointing), cost)
+
+
+def _weight_passes(job: Job, layout: str, micro: int, checkpointing: bool) -> int:
+    """How often an update reads all packed weights: forward and backward, and a second forward with
+    checkpointing."""
+    one = 3 if checkpointing else 2
+    prompt = {"two_phase": one, "kept": one, "recompute": one + 1}.get(layout, 0)  # the prompt by itself
+    a_micro_batch = 2 if layout == "kept" else one
+    return prompt + a_micro_batch * len(micro_batches(job.group, micro))
 
 
 def candidates(job: Job, budget: float) -> list[Plan]:
     """The best plan of every layout, fastest first: the fastest that fits, or, where none does, the
     smallest."""
-    room = budget - reserve(budget) - sum(held(job).values())
-    together = next((n for n in range(min(job.prompts, DECODE_ROWS // job.group), 1, -1)
-                     if not budget or rollout_bytes(job, n) <= room), 1)
-    micros = [job.group] + [m for m in (32, 16, 8, 4, 2, 1) if m < job.group]
-    checkpointing, best = (False, True) if job.settings.checkpointing else (False,), []
+    together = _prompts_together(job, budget)
+    micros = [job.group] + [micro for micro in (32, 16, 8, 4, 2, 1) if micro < job.group]
+    checkpointing_choices = (False, True) if job.settings.checkpointing else (False,)
+    best_of_layouts = []
     for layout in LAYOUTS:
-        plans = [make(job, budget, layout, m, chunk, kept, together) for m in micros for chunk in CHUNKS
-                 for kept in checkpointing]
-        plans.sort(key=lambda p: (p.cost, -p.logp_chunk))
-        best.append(next((p for p in plans if p.fits), min(plans, key=lambda p: p.peak)))
-    return sorted(best, key=lambda p: (not p.fits, p.cost if p.fits else p.peak))
+        plans = [make(job, budget, layout, micro, chunk, checkpointing, together)
+                 for micro, chunk, checkpointing in product(micros, CHUNKS, checkpointing_choices)]
+        plans.sort(key=lambda plan: (plan.cost, -plan.logp_chunk))
+        fitting = [plan for plan in plans if plan.fits]
+        best_of_layouts.append(fitting[0] if fitting else min(plans, key=lambda plan: plan.peak))
+    return sorted(best_of_layouts, key=lambda plan: (not plan.fits, plan.cost if plan.fits else plan.peak))
+
+
+def _prompts_together(job: Job, budget: float) -> int:
+    """The most prompts whose groups can be decoded together within the budget; at least 1."""
+    room = budget - reserve(budget) - sum(held(job).values())
+    for prompts in range(min(job.prompts, DECODE_ROWS // job.group), 1, -1):
+        if not budget or rollout_bytes(job, prompts) <= room:
+            return prompts
+    return 1
 
 
 def choose(job: Job, budget: float) -> Plan:
@@ -97,18 +125,26 @@ def choose(job: Job, budget: float) -> Plan:
 
 def refusal(job: Job, budget: float) -> str:
     """Why nothing fits, and the nearest changes that would make it fit."""
-    def first(key: str, values, what: str) -> list[str]:
-        fitting = (v for v in values if candidates(replace(job, **{key: v}), budget)[0].fits)
-        return [what.format(getattr(v, "name", v)) for v in fitting][:1]
+    needed = candidates(job, budget)[0].peak
+    left = max(0.0, budget - reserve(budget))
+    # The budget whose rest after the reserve is `needed`, rounded up to half a GiB.
+    enough = math.ceil((needed + RESERVE[1]) / (1 - RESERVE[0]) / GIB * 2) / 2
+    smaller_shapes = [shape for shape in SHAPES.values()
+                      if base_parameters(shape) < base_parameters(job.shape)]
+    largest_first = sorted(smaller_shapes, key=base_parameters, reverse=True)
+    shorter_prompts = range((job.prompt - 1) // 256 * 256, 0, -256)
+    shorter_completions = range((job.completion - 1) // 64 * 64, 0, -64)
+    advice = [*_first_fitting(job, budget, "prompt", shorter_prompts, "a prompt of {} tokens"),
+              *_first_fitting(job, budget, "completion", shorter_completions, "completions of {} tokens"),
+              *_first_fitting(job, budget, "shape", largest_first, "{}"), f"a budget of {enough:g} GiB"]
+    return (f"{job.shape.name} with a prompt of {job.prompt} and {job.group} completions of {job.completion} "
+            f"tokens needs {needed / GIB:.2f} GiB; a budget of {budget / GIB:g} less a reserve of "
+            f"{reserve(budget) / GIB:.2f} leaves {left / GIB:.2f}. What would fit: {'; '.join(advice)}")
 
-    smaller = [s for s in SHAPES.values() if base_parameters(s) < base_parameters(job.shape)]
-    least, left = candidates(job, budget)[0].peak, max(0.0, budget - reserve(budget))
-    enough = math.ceil((least + RESERVE[1]) / (1 - RESERVE[0]) / GIB * 2) / 2
-    advice = [*first("prompt", range((job.prompt - 1) // 256 * 256, 0, -256), "a prompt of {} tokens"),
-              *first("completion", range((job.completion - 1) // 64 * 64, 0, -64),
-                     "completions of {} tokens"),
-              *first("shape", sorted(smaller, key=base_parameters, reverse=True), "{}"),
-              f"a budget of {enough:g} GiB"]
-    return (f"{job.shape.name} with a prompt of {job.prompt} and {job.group} completions of {job.completion} tokens "
-            f"needs {least / GIB:.2f} GiB; a budget of {budget / GIB:g} less a reserve of {reserve(budget) / GIB:.2f} "
-            f"leaves {left / GIB:.2f}. What would fit: {'; '.join(advice)}")
+
+def _first_fitting(job: Job, budget: float, key: str, values: Iterable, sentence: str) -> list[str]:
+    """The sentence of the first value of the job's field `key` with which a plan fits; [] where none does."""
+    for value in values:
+        if candidates(replace(job, **{key: value}), budget)[0].fits:
+            return [sentence.format(getattr(value, "name", value))]
+    return []

@@ -69,10 +69,12 @@ class Counter(TorchDispatchMode):
         self.static = self.peak = self.live
 
     def follow(self, t: Tensor) -> None:
-        # a weight in oneDNN's layout (engine/fold.py) has no storage to ask, and no views: its tensor stands
-        # for it
-        storage = t.untyped_storage() if t.layout == torch.strided else t
-        key, size = (storage._cdata, storage.nbytes()) if storage is not t else (id(t), t.numel() * t.element_size())
+        if t.layout == torch.strided:
+            storage = t.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+        else:  # a weight in oneDNN's layout (engine/fold.py) has no storage to ask, and no views
+            storage = t
+            key, size = id(t), t.numel() * t.element_size()
         if t.device.type == self.device and key not in self.sizes:
             self.sizes[key] = size
             self.live += size
@@ -84,7 +86,8 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if op.overloadpacket not in flop_registry:
-            with self:  # under inference_mode linear and matmul arrive whole: see the operations they are made of
+            # under inference_mode linear and matmul arrive whole: see the operations they are made of
+            with self:
                 out = op.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
@@ -132,9 +135,11 @@ def cuda_sdpa(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=Non
 
 def _inside(op, args) -> int:
     """Bytes that a CUDA kernel takes while it runs and no dispatch mode sees."""
-    if op is NF4_MATMUL and args[0].numel() // args[0].shape[-1] > 4:  # fewer rows are multiplied without unpacking
+    # fewer rows are multiplied without unpacking
+    if op is NF4_MATMUL and args[0].numel() // args[0].shape[-1] > 4:
         n, k = args[2]
-        return n * k * args[0].element_size() + n * k // args[4] * 4  # the unpacked weight and its block scales
+        # the unpacked weight and its block scales
+        return n * k * args[0].element_size() + n * k // args[4] * 4
     if op in ATTENTION_BACKWARD:
         return args[1].numel() * 4  # the queries' gradient, summed in fp32
     return 0
@@ -180,7 +185,8 @@ def held(model: nn.Module, optimizer=None) -> Iterator[Tensor]:
 
 def scales(state: QuantState) -> tuple[tuple[QuantState, str], ...]:
     """Where an NF4 weight's scales and codes are: twice quantised."""
-    return (state, "absmax"), (state, "code"), (state, "offset"), (state.state2, "absmax"), (state.state2, "code")
+    second = state.state2  # the scales' own scales
+    return (state, "absmax"), (state, "code"), (state, "offset"), (second, "absmax"), (second, "code")
 
 
 # ---------------------------------------------------------------- the model, without weights

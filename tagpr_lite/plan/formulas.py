@@ -1,16 +1,17 @@
 """What a GRPO step needs, from formulas: peak bytes and FLOPs of rollout, scoring and update.
 
-No GPU, no weights, no network and no torch: arithmetic on a model's shape. Every formula below is held against
-plan/count.py, which runs the real code on torch's meta device: never under the count, at most 10% over it
-(tests/plan/test_formulas.py; python -m tagpr_lite.plan --grid for all sizes).
+No GPU, no weights, no network and no torch: arithmetic on a model's shape. Every formula below is held
+against plan/count.py, which runs the real code on torch's meta device: never under the count, at most 10%
+over it (tests/plan/test_formulas.py; python -m tagpr_lite.plan --grid for all sizes).
 
 Decisions. The base is NF4, the compute type bf16, adapters are fp32, as engine/model.py loads them on a CUDA
 card. A layer's activations are priced at the two moments that can be the worst: its MLP's backward and its
 attention's backward.
 
-Letters in the comments: H the hidden size, I the MLP's width, A query heads, D the size of a head, Q = A D, K key
-heads times D, r the LoRA rank, V the vocabulary. "4 H" means four bytes for each of the H numbers of a token, an
-fp32 vector; "2 H" is a bf16 vector. Each term was found by listing the tensors that live at the counter's peak.
+Letters in the comments: H the hidden size, I the MLP's width, A query heads, D the size of a head, Q = A D, K
+key heads times D, r the LoRA rank, V the vocabulary. "4 H" means four bytes for each of the H numbers of a
+token, an fp32 vector; "2 H" is a bf16 vector. Each term was found by listing the tensors that live at the
+counter's peak.
 """
 from __future__ import annotations
 
@@ -45,10 +46,11 @@ class Job:
 def held(job: Job, adapters: int = 3) -> dict[str, int]:
     """The weights; the adapters (policy, ref, PRMU) and the policy's two AdamW moments."""
     shape = job.shape
-    maps = [inputs * outputs for inputs, outputs in linears(shape).values()]  # numbers of the seven linear maps
+    # numbers of the seven linear maps
+    maps = [inputs * outputs for inputs, outputs in linears(shape).values()]
 
-    # NF4: half a byte a number; a scale of one byte for every 64 numbers; an fp32 scale of 256 such scales; and
-    # three fp32 tables: 16 levels, 256 levels of the scales, one offset.
+    # NF4: half a byte a number; a scale of one byte for every 64 numbers; an fp32 scale of 256 such scales;
+    # and three fp32 tables: 16 levels, 256 levels of the scales, one offset.
     nf4_layer = 0
     for numbers in maps:
         blocks = -(-numbers // 64)
@@ -59,8 +61,8 @@ def held(job: Job, adapters: int = 3) -> dict[str, int]:
     else:  # model.unpack keeps a dense copy beside the packed one
         layer = nf4_layer + dense_layer * job.settings.unpack
 
-    # Small tensors in bf16: two norms a layer (and Qwen3's norms of queries and keys), one norm at the end, Qwen2's
-    # biases of q, k and v; then the table of tokens, and the head where it is not the same table.
+    # Small tensors in bf16: two norms a layer (and Qwen3's norms of queries and keys), one norm at the end,
+    # Qwen2's biases of q, k and v; then the table of tokens, and the head where it is not the same table.
     small = shape.layers * 2 * shape.hidden + shape.hidden
     if shape.family == "qwen3":
         small += shape.layers * 2 * shape.head_dim
@@ -104,13 +106,14 @@ def _unpacked_weight(shape: Shape) -> int:
 
 
 def _query_key_norms(shape: Shape) -> int:
-    """Fp32 copies of queries and keys before their norms, a token: Qwen3 alone of the tested families has these."""
+    """Fp32 copies of queries and keys before their norms, a token: Qwen3 alone of the tested families has
+    these."""
     return FP32 * (shape.q + shape.kv) if shape.family == "qwen3" else 0
 
 
 def layer_saved(shape: Shape, rank: int, batch: Batch) -> int:
-    """What one layer keeps for its backward. Adapters compute in fp32, so that each of the seven linear maps keeps
-    a copy of its input in 4 bytes."""
+    """What one layer keeps for its backward. Adapters compute in fp32, so that each of the seven linear maps
+    keeps a copy of its input in 4 bytes."""
     of_hidden = (2 + 5) * FP32 * shape.hidden  # 28 H: the inputs of two norms; of q, k, v, gate and up
     of_queries = (BF16 + BF16 + FP32) * shape.q  # 8 Q: the queries; the attention's output; the input of o
     of_mlp = (3 * BF16 + FP32) * shape.inner  # 10 I: gate, silu(gate), up; the input of down
@@ -123,14 +126,14 @@ def layer_saved(shape: Shape, rank: int, batch: Batch) -> int:
 def layer_backward(shape: Shape, rank: int, batch: Batch) -> int:
     """A layer that is recomputed and differentiated, at its worst moment.
 
-    That is its second run, at the up or at the down projection; or, where there are many keys, the backward of the
-    attention kernel.
+    That is its second run, at the up or at the down projection; or, where there are many keys, the backward
+    of the attention kernel.
     """
-    # The second run in the MLP: all that the layer saves, and beside it 12 H: the residual stream, the output of
-    # the second norm and two gradients in bf16 (4 * 2), one gradient in fp32 (4).
+    # The second run in the MLP: all that the layer saves, and beside it 12 H: the residual stream, the output
+    # of the second norm and two gradients in bf16 (4 * 2), one gradient in fp32 (4).
     beside = 12 * shape.hidden * batch.tokens
-    # At up, its adapter's output stands twice in fp32, before and after scaling (8 I), where the input of down, of
-    # those saved, is still to come (4 I): 4 I more.
+    # At up, its adapter's output stands twice in fp32, before and after scaling (8 I), where the input of
+    # down, of those saved, is still to come (4 I): 4 I more.
     at_up = 4 * shape.inner * batch.tokens
     # At down: its output (2 H) and the unpacked weight; its input is there in bf16 (2 I), the fp32 copy of it
     # is still to come (4 I): 2 I less.
@@ -138,23 +141,25 @@ def layer_backward(shape: Shape, rank: int, batch: Batch) -> int:
     mlp = layer_saved(shape, rank, batch) + beside + max(at_up, at_down)
 
     # The attention kernel's backward, when the MLP has been let go.
-    of_hidden = (4 * FP32 + BF16) * shape.hidden  # 18 H: inputs of the first norm, q, k, v; the residual's gradient
+    # 18 H: inputs of the first norm, q, k, v; the residual's gradient
+    of_hidden = (4 * FP32 + BF16) * shape.hidden
     of_queries = (4 * BF16 + FP32) * shape.q  # 12 Q: queries, output, both gradients; the sum of one in fp32
     token = of_hidden + of_queries + _query_key_norms(shape) + 7 * FP32 * rank + 2 * FP32 * shape.heads
-    attention = batch.tokens * token + 2 * _repeated_keys(shape, batch)  # and the gradients of keys and values
+    # and the gradients of keys and values
+    attention = batch.tokens * token + 2 * _repeated_keys(shape, batch)
     return max(mlp, attention)
 
 
 def layer_forward(shape: Shape, batch: Batch) -> int:
     """A layer without gradients, at its worst moment."""
-    # In the MLP, 12 H: the layer's input, the residual stream, the second norm's output, the states of the layer
-    # before (4 * 2), the fp32 copy for an adapter (4). At up, 12 I: gate and up in bf16 (2 * 2), the adapter's
-    # output twice in fp32 (8). At down, 4 I and the unpacked weight.
+    # In the MLP, 12 H: the layer's input, the residual stream, the second norm's output, the states of the
+    # layer before (4 * 2), the fp32 copy for an adapter (4). At up, 12 I: gate and up in bf16 (2 * 2), the
+    # adapter's output twice in fp32 (8). At down, 4 I and the unpacked weight.
     at_up = 12 * shape.inner * batch.tokens
     at_down = 4 * shape.inner * batch.tokens + _unpacked_weight(shape)
     mlp = 12 * shape.hidden * batch.tokens + max(at_up, at_down)
-    # In the attention: four bf16 vectors of H; queries and output; keys and values new and rotated; row sums; keys
-    # and values joined to the prompt's, then repeated.
+    # In the attention: four bf16 vectors of H; queries and output; keys and values new and rotated; row sums;
+    # keys and values joined to the prompt's, then repeated.
     token = 4 * BF16 * shape.hidden + 2 * BF16 * shape.q + 2 * BF16 * shape.kv + FP32 * shape.heads
     joined = 2 * BF16 * shape.kv * batch.rows * batch.keys
     attention = batch.tokens * token + _repeated_keys(shape, batch) + joined
@@ -165,8 +170,8 @@ def layer_forward(shape: Shape, batch: Batch) -> int:
 # ---------------------------------------------------------------- bytes of a phase, beside what stays
 
 def _graph(job: Job, batch: Batch, checkpointing: bool) -> int:
-    """What a forward leaves for its backward: every layer's input (2 H), or all that the layers save; and once for
-    all layers cosines and sines, positions and the last norm's statistics."""
+    """What a forward leaves for its backward: every layer's input (2 H), or all that the layers save; and
+    once for all layers cosines and sines, positions and the last norm's statistics."""
     shape = job.shape
     if checkpointing:
         layer = batch.tokens * BF16 * shape.hidden
@@ -178,8 +183,8 @@ def _graph(job: Job, batch: Batch, checkpointing: bool) -> int:
 def _worst_moment(job: Job, batch: Batch, scored: int, chunk: int, checkpointing: bool) -> int:
     """The most that is needed beside the graph: a layer's backward, or the log-probs of a chunk of tokens.
 
-    scored: tokens whose log-probs are taken. The logits of a chunk stand twice in fp32 (8 V a token); beside them the
-    last norm's fp32 input (4 H), and its output twice, whole and gathered, with a gradient (6 H).
+    scored: tokens whose log-probs are taken. The logits of a chunk stand twice in fp32 (8 V a token); beside
+    them the last norm's fp32 input (4 H), and its output twice, whole and gathered, with a gradient (6 H).
     """
     shape, rank = job.shape, job.settings.lora_r
     layer = layer_backward(shape, rank, batch)
@@ -191,7 +196,8 @@ def _worst_moment(job: Job, batch: Batch, scored: int, chunk: int, checkpointing
 
 
 def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: bool = True) -> int:
-    """Peak of one group's forward and backward, beside what is held. chunk: tokens whose logits exist at one time."""
+    """Peak of one group's forward and backward, beside what is held. chunk: tokens whose logits exist at one
+    time."""
     micro = min(micro, job.group)
     if layout in ("packed", "classic"):
         return _whole_rows_bytes(job, layout, micro, chunk, checkpointing)
@@ -202,8 +208,8 @@ def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: b
     always = FP32 * adapter_parameters(shape, job.settings)  # the policy's gradients
     always += job.reference * kv  # the prompt under the reference adapter
 
-    # While the completions are forwarded and go back. Before them, the prompt's keys and values and, unless the
-    # layout computes them again, its graph with the states of its last layer and of the last norm.
+    # While the completions are forwarded and go back. Before them, the prompt's keys and values and, unless
+    # the layout computes them again, its graph with the states of its last layer and of the last norm.
     prompt_batch = Batch(job.prompt, 1, job.prompt)
     completion_batch = Batch(scored, micro, job.prompt + job.completion)
     prompt_graph = _graph(job, prompt_batch, checkpointing)
@@ -212,8 +218,8 @@ def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: b
         before += prompt_graph + job.prompt * 2 * BF16 * shape.hidden
     again = checkpointing and layout != "kept"  # whether the completions' activations are computed twice
     own_graph = _graph(job, completion_batch, again)
-    # From the second micro-batch on, the prompt's gradients (as large as its keys and values) stand beside the
-    # graph. In the only one they come while its graph goes, layer by layer.
+    # From the second micro-batch on, the prompt's gradients (as large as its keys and values) stand beside
+    # the graph. In the only one they come while its graph goes, layer by layer.
     graph_and_gradients = own_graph + kv if job.group > micro else max(own_graph, kv)
     completions = before + graph_and_gradients + states
     completions += _worst_moment(job, completion_batch, scored, chunk, again)
@@ -258,13 +264,16 @@ def rollout_bytes(job: Job, together: int) -> int:
     """Peak of prefilling `together` prompts one by one and decoding their groups together."""
     shape, rows = job.shape, together * job.group
     kv = kv_bytes(shape, together * job.prompt)
-    # Prefill: a layer's forward of one prompt, or, when all are there, one layer's keys and values stacked anew.
+    # Prefill: a layer's forward of one prompt, or, when all are there, one layer's keys and values stacked
+    # anew.
     prefill = kv + max(layer_forward(shape, Batch(job.prompt, 1, job.prompt)), 2 * kv // shape.layers)
-    # One decoded token a row: its log-probs in fp32 and two fp64 tensors on the way to their cumulative sum (20 V);
-    # or the attention's scores: bf16 joined (2), fp32 (4), softmax in fp32 (4), weights in bf16 (2); or the MLP.
+    # One decoded token a row: its log-probs in fp32 and two fp64 tensors on the way to their cumulative sum
+    # (20 V); or the attention's scores: bf16 joined (2), fp32 (4), softmax in fp32 (4), weights in bf16 (2);
+    # or the MLP.
     logits = rows * shape.vocab * (FP32 + 2 * 8)
     scores = rows * shape.heads * (job.prompt + job.completion) * 12
-    mlp = rows * 12 * shape.inner + (_unpacked_weight(shape) if rows > 4 else 0)  # few rows multiply packed weights
+    # few rows multiply packed weights
+    mlp = rows * 12 * shape.inner + (_unpacked_weight(shape) if rows > 4 else 0)
     own_kv = kv_bytes(shape, rows * job.completion)
     decode = kv + own_kv + rows * 20 * shape.hidden + max(logits, scores, mlp)
     return _with_small_tensors(max(prefill, decode))
@@ -278,12 +287,13 @@ def _with_small_tensors(size: int) -> int:
 # ---------------------------------------------------------------- FLOPs
 
 def _flops(job: Job, tokens: int, keys: int, passes: str) -> float:
-    """FLOPs of all layers. passes: f (forward) and b (backward) as often as they happen, "ffb" with checkpointing.
+    """FLOPs of all layers. passes: f (forward) and b (backward) as often as they happen, "ffb" with
+    checkpointing.
 
-    A product of one token with a map of n numbers takes 2 n. The frozen base needs the gradients of its inputs alone,
-    2 n again; an adapter of a numbers needs those of its weights too, 4 a. Attention takes two products a pair of a
-    query and a key, 4 Q, forward and five, 10 Q, backward. It is counted whole, as kernels do it, not its causal
-    half.
+    A product of one token with a map of n numbers takes 2 n. The frozen base needs the gradients of its
+    inputs alone, 2 n again; an adapter of a numbers needs those of its weights too, 4 a. Attention takes two
+    products a pair of a query and a key, 4 Q, forward and five, 10 Q, backward. It is counted whole, as
+    kernels do it, not its causal half.
     """
     base, adapter = base_parameters(job.shape), adapter_parameters(job.shape, job.settings)
     attention = 4 * job.shape.q * job.shape.layers * tokens * keys
@@ -312,13 +322,15 @@ def update_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) 
         prompt_passes = passes + "f" if layout == "recompute" else passes
         completion_passes = "fb" if layout == "kept" else passes
         layers = _flops(job, P, P, prompt_passes) + _flops(job, G * R, P + R, completion_passes)
-    return layers + 2 * _head_flops(job) + reference  # the head twice: logits, and the one vector a token (logps.py)
+    # the head twice: logits, and the one vector a token (logps.py)
+    return layers + 2 * _head_flops(job) + reference
 
 
 def group_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) -> float:
     """FLOPs of rollout, PRMU's scores and update of one group."""
     P, G, R = job.prompt, job.group, job.completion
-    decode = _flops(job, G * R, P + R // 2, "f") + _head_flops(job)  # a completion's tokens see R / 2 of its own
+    # a completion's tokens see R / 2 of its own
+    decode = _flops(job, G * R, P + R // 2, "f") + _head_flops(job)
     score = _flops(job, P, P, "f") + _flops(job, G * R, P + R, "f")
     return decode + _flops(job, P, P, "f") + score + update_flops(job, layout, micro, checkpointing)
 

@@ -87,8 +87,8 @@ def read_plan(folder: Path) -> RunPlan:
         grpo = tree.pop("grpo", None)
         return RunPlan(**tree, grpo=GRPOPlan(**grpo) if grpo else None)
     except (TypeError, AttributeError):
-        raise UserError(f"{folder / FILE} is not as this version's step 1 writes it; delete it and run step 1 "
-                        "again") from None
+        raise UserError(f"{folder / FILE} is not as this version's step 1 writes it; delete it and run step "
+                        "1 again") from None
 
 
 def lines(plan: RunPlan, config: Config) -> list[tuple[str, str]]:

@@ -50,8 +50,8 @@ def shape_of(name: str) -> Shape:
         return _read(Path(name))
     known = SHAPES.get(name.rpartition("/")[2].lower().removesuffix("-instruct"))
     if known is None:
-        raise UserError(f"the shape of model '{name}' is not known, and it is no folder with a config.json; known: "
-                        f"{', '.join(s.name for s in SHAPES.values())}")
+        raise UserError(f"the shape of model '{name}' is not known, and it is no folder with a config.json; "
+                        f"known: {', '.join(s.name for s in SHAPES.values())}")
     return known
 
 
@@ -60,13 +60,15 @@ def _read(folder: Path) -> Shape:
     try:
         c = AutoConfig.from_pretrained(folder, local_files_only=True)
         if c.model_type not in FAMILIES:
-            raise UserError(f"{folder}: no memory formula for '{c.model_type}' models; known: {', '.join(FAMILIES)}")
+            raise UserError(f"{folder}: no memory formula for '{c.model_type}' models; "
+                            f"known: {', '.join(FAMILIES)}")
         return Shape(folder.resolve().name, c.model_type, c.hidden_size, c.intermediate_size,
                      c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads
                      or c.num_attention_heads, getattr(c, "head_dim", None)
                      or c.hidden_size // c.num_attention_heads, c.vocab_size, bool(c.tie_word_embeddings))
     except (OSError, ValueError, AttributeError, TypeError) as e:
-        raise UserError(f"{folder / 'config.json'} is no decoder's configuration: {str(e).splitlines()[0]}") from None
+        reason = str(e).splitlines()[0]
+        raise UserError(f"{folder / 'config.json'} is no decoder's configuration: {reason}") from None
 
 
 def linears(s: Shape) -> dict[str, tuple[int, int]]:

