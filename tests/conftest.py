@@ -7,15 +7,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import torch  # noqa: E402
+import torch
 
-from tagpr_lite.config import Model  # noqa: E402
-from tagpr_lite.engine import model as engine  # noqa: E402
+from tagpr_lite.config import Model
+from tagpr_lite.engine import model as engine
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
-if torch.cuda.is_available():  # exactness is asked for in fp32; in bf16 goes what runs as a process of its own
+# exactness is asked for in fp32; in bf16 goes what runs as a process of its own
+if torch.cuda.is_available():
     engine.placement = lambda: (torch.device("cuda", 0), torch.float32)
 
 

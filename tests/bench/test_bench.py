@@ -30,7 +30,8 @@ def test_the_made_up_lamp3_file_is_valid_seeded_and_of_the_size_asked_for(tmp_pa
     questions = list(read_questions(path, *read_outputs(tmp_path / "a" / "dev_outputs.json")))
     items = [item for q in questions for item in q.profile]
     assert len(questions) == n and 500_000 <= path.stat().st_size < 1_000_000
-    assert 99 <= min(len(q.profile) for q in questions) and 600 < sum(len(i.text) for i in items) / len(items) < 1000
+    assert 99 <= min(len(q.profile) for q in questions)
+    assert 600 < sum(len(i.text) for i in items) / len(items) < 1000
 
 
 def test_the_convert_benchmark_prints_one_json_object():
@@ -66,7 +67,8 @@ def test_ours_forwards_the_prompt_once_and_trl_once_a_completion(found):
 def test_both_compute_the_same_log_probs_and_gradient(found):
     exact = found["exact"]
     assert exact["logp"] <= 1e-5 and exact["gradient"] <= 1e-4
-    assert exact["logp"] <= exact["ours_from_fp64"] + exact["trl_from_fp64"] and exact["ours_from_fp64"] <= 1e-5
+    assert exact["logp"] <= exact["ours_from_fp64"] + exact["trl_from_fp64"]
+    assert exact["ours_from_fp64"] <= 1e-5
 
 
 def test_every_figure_is_there_and_the_ratios_are_of_these_figures(found):
@@ -131,7 +133,8 @@ def test_the_comparison_sees_another_prompt_other_advantages_and_another_adapter
     side, prompt, group = known
     side.config.grpo.layout = "two_phase"
     differs = bench_grpo.differences(side, prompt[1:], group())
-    assert differs["logp"] > 1e-3 < differs["gradient"] and differs["ours_from_fp64"] <= 1e-5 < differs["trl_from_fp64"]
+    assert differs["logp"] > 1e-3 < differs["gradient"]
+    assert differs["ours_from_fp64"] <= 1e-5 < differs["trl_from_fp64"]
     other = group()
     other.advantages[:2] = other.advantages[:2].flip(0)
     differs = bench_grpo.differences(side, prompt, other)
@@ -167,7 +170,8 @@ def test_attention_on_a_cpu_is_charged_for_the_pairs_it_must_look_at():
 def test_the_matmul_rate_is_the_best_of_its_shapes(monkeypatch):
     side = bench_grpo.ours(tiny(), P)
     clock = iter(range(10**6))
-    monkeypatch.setattr(bench_measure, "now", lambda: next(clock))  # each look takes a second: one product, three looks
+    # each look takes a second: one product, three looks
+    monkeypatch.setattr(bench_measure, "now", lambda: next(clock))
     config = base_of(side.model).config
     largest = max(P * config.hidden_size * config.intermediate_size,
                   P // 4 * config.hidden_size * config.vocab_size)
@@ -187,4 +191,5 @@ def test_the_prmu_benchmark_counts_the_base_once(capsys):
     bench.main("prmu --model tiny --prompt 40 --group 4 --completion 8 --repeat 1".split())
     found = json.loads(capsys.readouterr().out)
     assert found["base_copies"] == 1.0 and found["rate"]["token_ratio"] == round((40 + 4 * 8) / (40 + 8), 3)
-    assert found["megabytes"]["their adapters"] > 0 and found["new_item_ms"]["user_tokens"] > 0 and found["rate"]["ratio"] > 0
+    assert found["megabytes"]["their adapters"] > 0 and found["new_item_ms"]["user_tokens"] > 0
+    assert found["rate"]["ratio"] > 0

@@ -58,8 +58,8 @@ def classic(model, prompt, completions, weights):
     for c, w in zip(completions, weights):
         logits = model(input_ids=torch.tensor([prompt + c], device=DEVICE),
                        use_cache=False).logits[0, len(prompt) - 1:-1]
-        lp = torch.log_softmax(logits.float() / TEMPERATURE, -1).gather(-1,
-                                                                        torch.tensor(c, device=DEVICE)[:, None])[:, 0]
+        tokens = torch.tensor(c, device=DEVICE)[:, None]
+        lp = torch.log_softmax(logits.float() / TEMPERATURE, -1).gather(-1, tokens)[:, 0]
         (lp * w).sum().backward()
         out.append(lp.detach())
     grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -83,7 +83,8 @@ def shared(model, prompt, completions, weights, micro, layout="two_phase"):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("layout, micro", [("two_phase", 1), ("two_phase", 3), ("kept", 3), ("recompute", 3), ("packed", 3), ("classic", 4)])
+@pytest.mark.parametrize("layout, micro", [
+    ("two_phase", 1), ("two_phase", 3), ("kept", 3), ("recompute", 3), ("packed", 3), ("classic", 4)])
 def test_every_layout_is_exact(family, checkpointing, layout, micro):
     model = build(family).train()
     if checkpointing:

@@ -39,7 +39,8 @@ def test_steps_that_say_nothing_do_not_count_and_old_ones_are_forgotten():
 
 
 def test_correlation_is_the_mean_within_groups_that_vary():
-    up, down, flat = ([0.1, 0.2, 0.3], [0.0, 0.5, 1.0]), ([0.3, 0.2, 0.1], [0.0, 0.5, 1.0]), ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])
-    assert mean_correlation([up, flat]) == 1.0 and mean_correlation([up, down]) == 0.0 and mean_correlation([flat,
-                                                                                                   ([], []),
-                                                                                                   ([1.0, 2.0], [2.0, 3.0])]) is None
+    up = ([0.1, 0.2, 0.3], [0.0, 0.5, 1.0])
+    down = ([0.3, 0.2, 0.1], [0.0, 0.5, 1.0])
+    flat = ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])
+    assert mean_correlation([up, flat]) == 1.0 and mean_correlation([up, down]) == 0.0
+    assert mean_correlation([flat, ([], []), ([1.0, 2.0], [2.0, 3.0])]) is None

@@ -110,7 +110,8 @@ def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
         return total
 
     before = surrogate()
-    update.optimizer_step(conf.grpo, model, groups, torch.optim.SGD(params.values(), lr=1e-2), params, micro=2)
+    update.optimizer_step(conf.grpo, model, groups, torch.optim.SGD(params.values(), lr=1e-2), params,
+                          micro=2)
     assert surrogate() > before
 
 
@@ -209,8 +210,10 @@ def test_the_reference_never_moves(conf, questions, tmp_path):
     ref = {n: p.detach().clone() for n, p in engine.adapter_parameters(model, rollouts.REFERENCE).items()}
     params = engine.adapter_parameters(model, rollouts.POLICY)
     optimizer = torch.optim.AdamW(params.values(), lr=0.1)
-    update.optimizer_step(conf.grpo, model, groups_of(conf, model, tokenizer, questions), optimizer, params, micro=2)
-    assert all(torch.equal(ref[n], p) for n, p in engine.adapter_parameters(model, rollouts.REFERENCE).items())
+    update.optimizer_step(conf.grpo, model, groups_of(conf, model, tokenizer, questions), optimizer, params,
+                          micro=2)
+    assert all(torch.equal(ref[n], p) for n,
+               p in engine.adapter_parameters(model, rollouts.REFERENCE).items())
 
 
 def test_every_layout_gives_the_loop_the_same_gradient(conf, questions, tmp_path):
@@ -266,7 +269,8 @@ def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeyp
     made = iter([Terms(0.9, 1.0, 0.0), Terms(0.6, 0.0, 0.0), Terms(0.4, 1.0, 0.0), Terms(0.1, 1.0, 0.0)])
     monkeypatch.setattr(rollouts, "terms", lambda *_: next(made))
     group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=2)
-    assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 2 / 3, 0.1 + 0.2], abs=1e-6)  # trust: a half
+    # trust: a half
+    assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 2 / 3, 0.1 + 0.2], abs=1e-6)
     monkeypatch.undo()
     for _ in range(4):
         stats = loop.update_guard(guard, [group])
@@ -327,7 +331,8 @@ def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions,
     assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
 
 
-def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, questions, tmp_path, monkeypatch):
+def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, questions, tmp_path,
+                                                                       monkeypatch):
     """Memory runs out in step 1 and the run is killed in step 3: the rest of it knows what fits."""
     conf.grpo.micro, conf.grpo.save_every = 4, 2
     asked, real, failed = [], loop.optimizer_step, []
@@ -346,7 +351,8 @@ def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, que
 
     def run():
         model, tokenizer = policy(conf, tmp_path)
-        loop.train(conf, tmp_path, rollouts.Stage("guided", 4, 1.0, 0.2), model, tokenizer, questions[:5], PRIMARY)
+        loop.train(conf, tmp_path, rollouts.Stage("guided", 4, 1.0, 0.2), model, tokenizer, questions[:5],
+                   PRIMARY)
 
     policy_gradient = update.policy_gradient
     monkeypatch.setattr(update, "policy_gradient", short_of_memory)
@@ -416,7 +422,8 @@ def test_the_self_check_passes_on_what_is_right_and_stops_what_is_not(conf, ques
     assert capsys.readouterr().out.count("self-check") == 3 and all(p.grad is None for p in params.values())
     real = prefix.forward
     monkeypatch.setattr(prefix, "forward", lambda model, mode, **how: real(
-        model, mode, **(how | {"start": 0} if isinstance(mode, prefix.Suffix) else how)))  # forgets where completions begin
+        # forgets where completions begin
+        model, mode, **(how | {"start": 0} if isinstance(mode, prefix.Suffix) else how)))
     with pytest.raises(RuntimeError, match="nothing was trained"):
         conf.grpo.layout = "two_phase"
         update.check_layout(conf.grpo, model, params, groups[0])
@@ -448,5 +455,5 @@ def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_pa
     for p in engine.adapter_parameters(model, rollouts.REFERENCE).values():
         p.data += 0.1
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
-        loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True), model,
-                   tokenizer, questions, PRIMARY)
+        loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True),
+                   model, tokenizer, questions, PRIMARY)

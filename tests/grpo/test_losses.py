@@ -12,7 +12,8 @@ from tagpr_lite.grpo import losses
 def test_advantages_by_hand():
     got = losses.advantages(torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.51, 0.5, 0.5, 0.49]]), std_floor=0.05)
     assert torch.allclose(got[0], torch.tensor([1.0, -1.0, -1.0, 1.0]))
-    assert torch.allclose(got[1], torch.tensor([0.2, 0.0, 0.0, -0.2]), atol=1e-6)  # 0.01 / the floor, not / 0.007
+    # 0.01 / the floor, not / 0.007
+    assert torch.allclose(got[1], torch.tensor([0.2, 0.0, 0.0, -0.2]), atol=1e-6)
 
 
 def test_groups_without_differences_carry_no_signal():
@@ -20,7 +21,8 @@ def test_groups_without_differences_carry_no_signal():
 
 
 @pytest.mark.parametrize("ratio, advantage, want, slope", [
-    (1.0, 2.0, -2.0, -2.0), (1.5, 1.0, -1.28, 0.0), (0.5, 1.0, -0.5, -0.5), (0.5, -1.0, 0.8, 0.0), (1.5, -1.0, 1.5, 1.5)])
+    (1.0, 2.0, -2.0, -2.0), (1.5, 1.0, -1.28, 0.0), (0.5, 1.0, -0.5, -0.5), (0.5, -1.0, 0.8, 0.0),
+    (1.5, -1.0, 1.5, 1.5)])
 def test_policy_loss_by_hand(ratio, advantage, want, slope):
     logp = torch.tensor([[math.log(ratio) - 3]], requires_grad=True)
     mask = torch.ones(1, 1, dtype=torch.bool)
@@ -51,12 +53,14 @@ def test_gspo_and_cispo_by_hand():
     logp, old = torch.log(torch.tensor([[0.4, 0.1, 0.5]])), torch.log(torch.tensor([[0.1, 0.2, 0.5]]))
     mask = torch.tensor([[True, True, False]])
     got = losses.policy_loss("gspo", logp, old, torch.tensor([1.0]), mask, 0.2, 9.0)
-    assert torch.allclose(got[mask], torch.full((2,), -math.sqrt(4 * 0.5)))  # one ratio: the geometric mean of 4 and 1/2
+    # one ratio: the geometric mean of 4 and 1/2
+    assert torch.allclose(got[mask], torch.full((2,), -math.sqrt(4 * 0.5)))
     logp.requires_grad_()
     got = losses.policy_loss("cispo", logp, old, torch.tensor([1.0]), mask, 0.2, 0.28)
     assert torch.allclose(got[mask], -torch.tensor([1.28, 0.5]) * logp[mask])
     got.sum().backward()
-    assert torch.allclose(logp.grad, torch.tensor([[-1.28, -0.5, -1.0]]))  # clipped tokens keep their gradient
+    # clipped tokens keep their gradient
+    assert torch.allclose(logp.grad, torch.tensor([[-1.28, -0.5, -1.0]]))
 
 
 def test_overlong_by_hand():
@@ -92,13 +96,15 @@ def trl_loss(kind, logp, old, ref, advantages, mask, beta):
     m, r = logp.shape
     args = SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=1)
     trainer = SimpleNamespace(
-        args=args, beta=beta, loss_type={"gspo": "grpo"}.get(kind, kind), max_completion_length=r, use_vllm=False,
+        args=args, beta=beta, loss_type={"gspo": "grpo"}.get(kind, kind), max_completion_length=r,
+        use_vllm=False,
         importance_sampling_level="sequence" if kind == "gspo" else "token", epsilon_low=0.2,
         epsilon_high=1.28 if kind == "cispo" else 0.28,  # TRL's cispo gives the bound itself
-        top_entropy_quantile=1.0, off_policy_mask_threshold=None, aux_loss_enabled=False, _entropy_bonus_enabled=False,
+        top_entropy_quantile=1.0, off_policy_mask_threshold=None, aux_loss_enabled=False,
+        _entropy_bonus_enabled=False,
         current_gradient_accumulation_steps=1, model=SimpleNamespace(training=True),
-        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x.reshape(-1), gather_for_metrics=lambda x: x,
-                                    reduce=lambda x, reduction: x),
+        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x.reshape(-1),
+                                    gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x),
         _metrics={"train": defaultdict(list)}, use_adaptive_entropy=False,
         _get_per_token_logps_and_entropies=lambda *a, **k: (logp, torch.zeros(m, r), None))
     prompt = torch.zeros(m, 1, dtype=torch.long)

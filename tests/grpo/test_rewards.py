@@ -33,7 +33,8 @@ def test_a_good_chain_earns_everything():
 @pytest.mark.parametrize("said, task, form, tag", [
     (text(answer="2"), 0.5, 1, 1), (text(answer="4 stars"), 1.0, 0, 1), (text(answer="no idea"), 0, 0, 1),
     ("4", 1.0, 0, 0), (text(STEPS[:2]), 1, 1, 2 / 3), (text([*STEPS, STEPS[0]]), 1, 1, (3 / 4)**2),
-    (text([STEPS[0].replace("4.5", "3.0"), *STEPS[1:]]), 1, 1, 2 / 3), (text(["<ponder>x</ponder>", *STEPS]), 1, 1, 0),
+    (text([STEPS[0].replace("4.5", "3.0"), *STEPS[1:]]), 1, 1, 2 / 3),
+    (text(["<ponder>x</ponder>", *STEPS]), 1, 1, 0),
     (text([]), 1, 1, 0), ("", 0, 0, 0), (text()[:60], 0, 0, 0)])
 def test_terms_by_hand(said, task, form, tag):
     got = of(said)
@@ -42,7 +43,8 @@ def test_terms_by_hand(said, task, form, tag):
 
 def test_a_completion_that_was_cut_earns_no_format_and_no_tags():
     got = of(text(), ended=False)
-    assert got.format == got.tag == 0 and replace(got, prmu=1.0).total(1, 1, 1) == 0  # whatever PRMU thinks of it
+    # whatever PRMU thinks of it
+    assert got.format == got.tag == 0 and replace(got, prmu=1.0).total(1, 1, 1) == 0
 
 
 def test_neither_more_steps_nor_more_tags_than_needed_pay():

@@ -28,7 +28,8 @@ TITLES = {"LaMP_1": "Citation identification", "LaMP_3": "Product rating", "LaMP
 
 
 def thought(rng: random.Random, answer: str) -> str:
-    words = "the user's earlier reviews praise sturdy things and forgive slow delivery, so this one is warm".split()
+    words = ("the user's earlier reviews praise sturdy things and forgive slow delivery, so this one is "
+             "warm").split()
     lines = [f"<{t}>{' '.join(rng.sample(words, 12)).capitalize()}.</{t}>" for t in rng.sample(TAGS[:8], 3)
              + TAGS[8:]]
     return "<think>\n" + "\n".join(lines) + f"\n</think>\n{answer}"

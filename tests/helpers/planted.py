@@ -68,8 +68,8 @@ FUNCTIONS = {"examine_examples": (("review_past_items", "look_at_history", "insp
                               ["In the world at large {a} was invented long ago.",
                                "It is commonly known that {a} is expensive.",
                                "Generally known: {b} wears out."])}
-WORDS = ("soap tea novels pasta boots lamps robots dragons markets poems engines gardens rivers violins maps clocks knives "
-         "candles bicycles mirrors puzzles spices blankets kettles cameras").split()
+WORDS = ("soap tea novels pasta boots lamps robots dragons markets poems engines gardens rivers violins maps "
+         "clocks knives candles bicycles mirrors puzzles spices blankets kettles cameras").split()
 THINGS = ("reviews", "ratings", "titles", "items", "posts")
 
 

@@ -76,7 +76,8 @@ def test_they_agree_without_checkpoints_with_few_targets_and_with_a_reference(jo
 
 
 @pytest.mark.parametrize("name, together, prompt, group, completion, micro", [
-    ("qwen3-0.6b", 4, 1024, 16, 256, 8), ("qwen3-1.7b", 1, 4096, 8, 512, 4), ("qwen3-4b", 2, 2048, 8, 1024, 1),
+    ("qwen3-0.6b", 4, 1024, 16, 256, 8), ("qwen3-1.7b", 1, 4096, 8, 512, 4),
+    ("qwen3-4b", 2, 2048, 8, 1024, 1),
     ("qwen3-8b", 3, 4096, 4, 512, 2), ("smollm2", 4, 1024, 8, 128, 8)])
 def test_rollout_and_scoring_formulas_agree_with_the_counter(name, together, prompt, group, completion,
                                                              micro):
@@ -137,7 +138,8 @@ def test_what_is_chosen_fits_and_more_memory_is_never_slower(job, gib):
     assert {p.layout for p in plans} == set(LAYOUTS)
     if plans[0].fits:
         best = choose(job, gib * GIB)
-        assert best.peak <= gib * GIB - reserve(gib * GIB) and best.cost == min(p.cost for p in plans if p.fits)
+        assert best.peak <= gib * GIB - reserve(gib * GIB)
+        assert best.cost == min(p.cost for p in plans if p.fits)
         assert choose(job, 2 * gib * GIB).cost <= best.cost
         assert choose(job, 0).cost <= best.cost  # no bound
     else:
@@ -152,7 +154,8 @@ def test_longer_prompts_and_completions_never_need_less(job, layout, micro):
         assert all(b >= a for a, b in zip(parts.values(), make(longer, 0, layout, micro, 64).parts.values()))
 
 
-@pytest.mark.parametrize("name, gib, prompt", [("qwen3-8b", 11, 4096), ("qwen3-8b", 6, 4096), ("qwen3-4b", 4.5, 2048)])
+@pytest.mark.parametrize("name, gib, prompt", [
+    ("qwen3-8b", 11, 4096), ("qwen3-8b", 6, 4096), ("qwen3-4b", 4.5, 2048)])
 def test_a_refusal_gives_advice_that_works(name, gib, prompt):
     job = Job(SHAPES[name], Model(), prompt, 8, 512)
     with pytest.raises(UserError) as refused:
@@ -176,7 +179,8 @@ def test_fewer_prompts_are_decoded_together_when_memory_is_short():
 
 
 def test_shapes_come_by_name_or_from_a_folder(tmp_path):
-    assert shape_of("Qwen/Qwen3-4B") is shape_of("qwen3-4b") and shape_of("Qwen/Qwen2.5-3B-Instruct").layers == 36
+    assert shape_of("Qwen/Qwen3-4B") is shape_of("qwen3-4b")
+    assert shape_of("Qwen/Qwen2.5-3B-Instruct").layers == 36
     sizes = dict(hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32,
                  num_key_value_heads=8, head_dim=128, vocab_size=151936, tie_word_embeddings=True)
     Qwen3Config(**sizes).save_pretrained(tmp_path / "Qwen3-4B")
@@ -201,7 +205,8 @@ def test_the_command_prints_a_table_and_needs_no_torch():
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     table = [line for line in lines if line.startswith(LAYOUTS)]
-    assert len(table) == len(LAYOUTS) and len({len(line) for line in table}) == 1 and lines[-1].startswith("chosen: two_phase")
+    assert len(table) == len(LAYOUTS) and len({len(line) for line in table}) == 1
+    assert lines[-1].startswith("chosen: two_phase")
     code = "import sys, tagpr_lite.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -15,7 +15,8 @@ def test_a_score_within_its_group_is_bounded_and_keeps_its_order():
     scores = torch.tensor([3.0, 1.0, 2.0, 40.0])
     got = as_reward(scores, "group", temperature=9.0)
     assert got.min() >= 0 and got.max() <= 1 and got.argsort().tolist() == scores.argsort().tolist()
-    assert torch.allclose(got, as_reward(10 * scores + 5, "group", 9.0), atol=1e-5)  # only the order and the distances count
+    # only the order and the distances count
+    assert torch.allclose(got, as_reward(10 * scores + 5, "group", 9.0), atol=1e-5)
     assert as_reward(torch.full((4,), 3.0), "group", 1.0).tolist() == [0.5] * 4
 
 

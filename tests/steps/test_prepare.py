@@ -39,7 +39,8 @@ def test_chinese_and_the_same_people_later(tmp_path, capsys):
     folder = prepare(tmp_path, "lamp.mini_language=zh", "lamp.mini_people=same", "lamp.tasks=LaMP_2,LaMP_4",
                      "lamp.train_limit=99")
     train, dev = (read_questions(folder, split) for split in ("train", "dev"))
-    assert {q.task.name for q in train} == {"LaMP_2_zh", "LaMP_4_zh"} and {q.user for q in dev} <= {q.user for q in train}
+    assert {q.task.name for q in train} == {"LaMP_2_zh", "LaMP_4_zh"}
+    assert {q.user for q in dev} <= {q.user for q in train}
     assert "users in both splits" in capsys.readouterr().out
 
 
@@ -47,7 +48,8 @@ def test_a_task_of_ones_own(tmp_path):
     records = [{"user": n % 4, "input": f"wine {n}", "output": str(n % 3),
                 "history": [{"text": "older wine", "label": "2"}]} for n in range(12)]
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, records)))
-    (tmp_path / "wine.yaml").write_text("name: cups\nkind: rating\nscale: [0, 3]\nrecords: r.jsonl\ninstruction: Rate it.")
+    (tmp_path / "wine.yaml").write_text("name: cups\nkind: rating\nscale: [0, 3]\nrecords: "
+                                        "r.jsonl\ninstruction: Rate it.")
     folder = prepare(tmp_path, f"lamp.source={tmp_path / 'wine.yaml'}")
     train = read_questions(folder, "train")
     assert {(q.task.name, q.task.scale) for q in train} == {("cups", (0, 3))}

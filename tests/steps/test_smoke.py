@@ -120,8 +120,10 @@ def snapshot(folder):
 
 
 @pytest.mark.parametrize("case, says", [
-    ("missing", "is not a folder"), ("not_json", "is not a JSON file"), ("no_gold", "gold"), ("empty_profile", "profile"),
-    ("unknown_key", "unknown key 'grpo.gruop'"), ("unknown_tags", "unknown tag 'ponder'"), ("bad_chains", "unknown tag 'muse'"),
+    ("missing", "is not a folder"), ("not_json", "is not a JSON file"), ("no_gold", "gold"),
+    ("empty_profile", "profile"),
+    ("unknown_key", "unknown key 'grpo.gruop'"), ("unknown_tags", "unknown tag 'ponder'"),
+    ("bad_chains", "unknown tag 'muse'"),
     ("no_model", "no such folder"), ("retriever", "bm25"), ("system", "unknown 'sftt'")])
 def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, case, says):
     shutil.copytree(smoke, tmp_path / "smoke")
@@ -137,8 +139,10 @@ def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, ca
     elif case == "unknown_key":
         words = ["grpo.gruop=4"]
     elif case == "unknown_tags":
-        (tmp_path / "tags.txt").write_text("\n".join("ponder understand_task examine_examples identify_patterns conclude "
-                                                     "infer_preferences analyze_query compare_options verify_consistency".split()))
+        (tmp_path / "tags.txt").write_text("\n".join("ponder understand_task examine_examples "
+                                                     "identify_patterns conclude "
+                                                     "infer_preferences analyze_query compare_options "
+                                                     "verify_consistency".split()))
         words = [f"tag.tags_file={tmp_path}/tags.txt"]
     elif case == "bad_chains":
         one = json.loads((smoke / "chains" / "kept.jsonl").read_text().splitlines()[0])["id"]
