@@ -1,3 +1,4 @@
 import logging
 
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it misses an optional package at every import
+# bitsandbytes logs a missing optional package at every import on a CPU.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -27,59 +27,84 @@ from .runs import guard, keep_memory, whole_folder, write_text
 from .steps import STEPS
 
 FOLDER = Path(__file__).parent / "campaigns"
+END_OF_DOCUMENT = "...\n"
 
 
 def read(name: str) -> dict:
-    """{name, preset, seeds, steps, share, settings, variants} of a campaign's file."""
+    """{name, preset, seeds, steps, share, settings, variants} of a campaign's file.
+
+    name: one of campaigns/*.yaml, or the path of a file. variants: {name: its settings}.
+    """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
-        raise UserError(f"no campaign '{name}'; known: {', '.join(sorted(p.stem for p in FOLDER.glob('*.yaml')))}, or a file")
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml")))
+        raise UserError(f"no campaign '{name}'; known: {known}, or a file")
     try:
-        found = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as e:
-        raise UserError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("variants"), dict):
+        campaign = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(campaign, dict) or not isinstance(campaign.get("variants"), dict):
         raise UserError(f"{path}: `variants` is missing, a map from a name to its settings")
-    found = {"preset": "cpu", "seeds": [0], "steps": list(STEPS), "share": False,
-             "settings": {}} | found | {"name": path.stem}
-    if unknown := set(found["steps"]) - set(STEPS):
-        raise UserError(f"{path}: unknown step '{sorted(unknown)[0]}'; known: {', '.join(STEPS)}")
-    return found
+    defaults = {"preset": "cpu", "seeds": [0], "steps": list(STEPS), "share": False, "settings": {}}
+    campaign = defaults | campaign | {"name": path.stem}
+    unknown_steps = sorted(set(campaign["steps"]) - set(STEPS))
+    if unknown_steps:
+        raise UserError(f"{path}: unknown step '{unknown_steps[0]}'; known: {', '.join(STEPS)}")
+    return campaign
 
 
-def runs(campaign: dict, words: list[str]) -> list[tuple[str, int, list[str]]]:
-    """(variant, seed, the command line's words) of every run, seeds outermost: a cut campaign has whole
-    rounds."""
-    found = []
+def runs(campaign: dict, overrides: list[str]) -> list[tuple[str, int, list[str]]]:
+    """(variant, seed, the run's `key=value` words) of every run. Seeds are outermost: a campaign that is cut
+    off has whole rounds of all variants.
+
+    A later word wins: the campaign's settings, the variant's, the command line's, then seed and name.
+    """
+    planned = []
     for seed in campaign["seeds"]:
         for variant, settings in campaign["variants"].items():
-            tree = [f"{k}={yaml.safe_dump(v, default_flow_style=True, width=10**6).removesuffix('...' + chr(10)).strip()}"
-                    for t in (campaign["settings"], settings or {}) for k, v in cfg.flatten(t)]
-            found.append((variant, seed,
-                          [*tree, *words, f"seed={seed}", f"name={campaign['name']}-{variant}-{seed}"]))
-    return found
+            words = as_words(campaign["settings"]) + as_words(settings or {}) + overrides
+            words += [f"seed={seed}", f"name={campaign['name']}-{variant}-{seed}"]
+            planned.append((variant, seed, words))
+    return planned
 
 
-def run(campaign: dict, words: list[str]) -> None:
-    todo = runs(campaign, words)
-    for _, _, line in todo:
-        cfg.load(campaign["preset"], line)  # a wrong key is said before anything is computed
-    for n, (variant, seed, line) in enumerate(todo, 1):
-        print(f"[{campaign['name']}] run {n} of {len(todo)}: {variant}, seed {seed}", flush=True)
+def as_words(settings: dict) -> list[str]:
+    """A tree of settings as the words of a command line: {"lamp": {"k": 2}} gives ["lamp.k=2"]."""
+    words = []
+    for key, value in cfg.flatten(settings):
+        text = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+        # YAML ends a document that is a single number or word with a line of three dots.
+        words.append(f"{key}={text.removesuffix(END_OF_DOCUMENT).strip()}")
+    return words
+
+
+def folders(campaign: dict, overrides: list[str]) -> list[Path]:
+    """The folder of every run, in the order of `runs`."""
+    return [cfg.load(campaign["preset"], words).folder for _, _, words in runs(campaign, overrides)]
+
+
+# ---------------------------------------------------------------- running
+
+def run(campaign: dict, overrides: list[str]) -> None:
+    """The campaign's steps of one run after another, each in a process of its own, until one fails."""
+    planned = runs(campaign, overrides)
+    run_folders = folders(campaign, overrides)  # a wrong key is an error before anything is computed
+    first_of_seed: dict[int, Path] = {}
+    for number, ((variant, seed, words), folder) in enumerate(zip(planned, run_folders), 1):
+        print(f"[{campaign['name']}] run {number} of {len(planned)}: {variant}, seed {seed}", flush=True)
+        first_folder = first_of_seed.setdefault(seed, folder)
         if campaign["share"]:
-            begin_with(*(cfg.load(campaign["preset"], words).folder
-                         for words in (first_of(todo, seed), line)))
+            begin_with(first_folder, folder)
         for step in campaign["steps"]:
-            script = STEPS[step].module
-            code = subprocess.run([sys.executable, "-m", script, "--preset", campaign["preset"], *line],
-                                  env={**os.environ, "PYTHONWARNINGS": "ignore"}).returncode
-            if code:
-                raise SystemExit(code)
+            run_step_script(step, campaign["preset"], words)
 
 
-def first_of(todo: list, seed: int) -> list[str]:
-    """The command line of the seed's first run."""
-    return next(line for _, s, line in todo if s == seed)
+def run_step_script(step: str, preset: str, words: list[str]) -> None:
+    """Runs a step's script; its exit code ends the campaign where it is not 0."""
+    command = [sys.executable, "-m", STEPS[step].module, "--preset", preset, *words]
+    finished = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False)
+    if finished.returncode:
+        raise SystemExit(finished.returncode)
 
 
 def begin_with(first: Path, folder: Path) -> None:
@@ -90,49 +115,69 @@ def begin_with(first: Path, folder: Path) -> None:
             shutil.copytree(first, beside, dirs_exist_ok=True)
 
 
-def table(campaign: dict, words: list[str]) -> str:
+# ---------------------------------------------------------------- the table
+
+def table(campaign: dict, overrides: list[str]) -> str:
     """Markdown: every variant's main metric of each task and system, the mean over its finished seeds and
     their range."""
-    cells: dict[tuple, list[float]] = {}
-    for variant, _, line in runs(campaign, words):
-        for row in tables.collect(cfg.load(campaign["preset"], line).folder):
+    # {(variant, system): {(task, metric): [a value for each finished seed]}}
+    values: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
+    for (variant, _, _), folder in zip(runs(campaign, overrides), folders(campaign, overrides)):
+        for row in tables.collect(folder):
             for key in tables.main_columns([row]):
-                if (value := row["cells"][key]["value"]) is not None:
-                    cells.setdefault((key, variant, row["system"]), []).append(value)
-    tasks = sorted({key for key, _, _ in cells})
-    rows = list(dict.fromkeys((v, s) for _, v, s in cells))
-    lines = ["| variant | system | seeds | "
-             + " | ".join(f"{t} {tables.METRICS[m]} {tables.arrow(m)}" for t, m in tasks) + " |",
-             "|---" * (3 + len(tasks)) + "|"]
-    for variant, system in rows:
-        have = [cells.get((key, variant, system), []) for key in tasks]
-        said = [f"{mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" if v else "-" for v in have]
-        lines.append(f"| {variant} | {system} | {max(map(len, have))} | " + " | ".join(said) + " |")
+                value = row["cells"][key]["value"]
+                if value is not None:
+                    of_system = values.setdefault((variant, row["system"]), {})
+                    of_system.setdefault(key, []).append(value)
+
+    columns = sorted({key for of_system in values.values() for key in of_system})
+    heads = [f"{task} {tables.METRICS[metric]} {tables.arrow(metric)}" for task, metric in columns]
+    lines = ["| variant | system | seeds | " + " | ".join(heads) + " |",
+             "|---" * (3 + len(columns)) + "|"]
+    for (variant, system), of_system in values.items():
+        seeds = max(len(of_seeds) for of_seeds in of_system.values())
+        cells = [mean_and_range(of_system.get(key, [])) for key in columns]
+        lines.append(f"| {variant} | {system} | {seeds} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
+
+def mean_and_range(values: list[float]) -> str:
+    """"0.600 (0.500 to 0.700)"."""
+    if not values:
+        return "-"
+    return f"{mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+# ---------------------------------------------------------------- the command
 
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign")
-    parser.add_argument("--name",
-                        help="of its folders, so that two runs of one campaign on different data stand side by side")
+    parser.add_argument("--name", help="of its folders, so that two runs of one campaign on different data "
+                                       "stand side by side")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_intermixed_args(words)  # key=value may stand after an option
-    guard(lambda: everything(args))
+    guard(lambda: run_and_report(args))
 
 
-def everything(args: argparse.Namespace) -> None:
-    campaign = read(args.campaign) | ({"name": args.name} if args.name else {})
+def run_and_report(args: argparse.Namespace) -> None:
+    """Runs the campaign, prints its table, and writes it to results/<campaign>.md; the learning curves to
+    <campaign>.svg once every run has its second GRPO stage."""
+    campaign = read(args.campaign)
+    if args.name:
+        campaign["name"] = args.name
     if not args.table:
         run(campaign, args.overrides)
-    made = [cfg.load(campaign["preset"], line).folder for _, _, line in runs(campaign, args.overrides)]
-    text, home = table(campaign, args.overrides), made[0].parent / campaign["name"]
+    run_folders = folders(campaign, args.overrides)
+    report = run_folders[0].parent / campaign["name"]
+    text = table(campaign, args.overrides)
     print(text)
-    write_text(home.with_suffix(".md"), text)
-    if "explore" in campaign["steps"] and all((f / "explore").is_dir() for f in made):
-        write_text(home.with_suffix(".svg"), figures.alone(figures.learning(made)))
+    write_text(report.with_suffix(".md"), text)
+    explored = "explore" in campaign["steps"] and all((folder / "explore").is_dir() for folder in run_folders)
+    if explored:
+        write_text(report.with_suffix(".svg"), figures.alone(figures.learning(run_folders)))
 
 
 if __name__ == "__main__":

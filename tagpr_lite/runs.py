@@ -42,7 +42,8 @@ def keep_memory() -> None:
 
 def seed_of(*parts: Any) -> int:
     """A 63-bit seed that is a function of its parts: (run seed, step, question id, sample index), say."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+    first_bytes = hashlib.sha256(repr(parts).encode()).digest()[:8]
+    return int.from_bytes(first_bytes, "big") >> 1
 
 
 # ---------------------------------------------------------------- files
@@ -67,9 +68,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder: an old one is replaced in one rename after the new one is complete."""
+    """Yields a folder to write to; renames it to `path` when the block ends well, removes it when it does
+    not. An old folder at `path` stays until the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    beside = path.with_name(f".{path.name}.part")
+    old = path.with_name(f".{path.name}.old")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
@@ -84,8 +87,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole_file(path) as p:
-        p.write_text(text, encoding="utf-8")
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -97,31 +100,37 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise UserError(f"{path} is not a JSON file: {' '.join(str(e).split())}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not a JSON file: {' '.join(str(error).split())}") from None
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    with whole_file(path) as p, open(p, "w", encoding="utf-8") as f:
+    with whole_file(path) as beside, open(beside, "w", encoding="utf-8") as stream:
         for row in rows:
-            f.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as f:
-        f.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write("".join(lines))
 
 
 def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
-    """The rows of a JSONL file. `partial` drops a last line that was cut while it was appended."""
-    rows = []
+    """The rows of a JSONL file.
+
+    partial: the file is one that lines are appended to. It may be missing, and a last line that was cut by a
+    kill is dropped.
+    """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 is not a line end here
-    except (OSError, UnicodeDecodeError) as e:
-        if partial and isinstance(e, FileNotFoundError):
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        if partial and isinstance(error, FileNotFoundError):
             return []
-        raise UserError(f"{path} cannot be read: {e}") from None
+        raise UserError(f"{path} cannot be read: {error}") from None
+    rows = []
+    lines = text.split("\n")  # not splitlines, which would cut at U+2028 inside a string too
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -130,10 +139,10 @@ def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
             if not isinstance(row, dict):
                 raise ValueError("not a JSON object")
             rows.append(row)
-        except ValueError as e:
+        except ValueError as error:
             if partial and number == len(lines):
                 break
-            raise UserError(f"{path} line {number}: {e}") from None
+            raise UserError(f"{path} line {number}: {error}") from None
     return rows
 
 
@@ -141,14 +150,14 @@ def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
 
 def digest(path: Path) -> str:
     """sha256 of a file, or of a folder's names and files."""
-    h = hashlib.sha256()
-    for p in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if p.is_file():
-            h.update(p.name.encode())
-            with open(p, "rb") as f:
-                while block := f.read(1 << 20):
-                    h.update(block)
-    return h.hexdigest()[:16]
+    sha = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            sha.update(file.name.encode())
+            with open(file, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    sha.update(block)
+    return sha.hexdigest()[:16]
 
 
 def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str], outputs: list[str],
@@ -157,69 +166,117 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
 
     inputs, outputs: paths within the run folder; a leading `?` marks one that may be absent.
     settings: the names in Config that the result depends on. outside: files of the user's that it reads.
+
+    The manifest holds the key of the last time (hashes of inputs, values of settings) and whether the step
+    was done:
+
+        key of last time     done   outputs      what happens
+        the same             yes    all there    nothing, the step is up to date
+        the same             yes    one missing  started; what is there stays
+        the same             no     any          resumed; `work` finds the parts that it finished
+        another, or none     any    any          started; old outputs are put aside, and come back when `work`
+                                                 ends with a UserError
     """
-    folder, started = config.folder, time.time()
-    tree = cfg.to_dict(config)
-    needed = [folder / i.lstrip("?") for i in inputs]
-    for i, p in zip(inputs, needed):
-        if not i.startswith("?") and not p.exists():
-            raise UserError(f"{name}: {p} is missing; run the steps before it first (bash run_all.sh {config.preset})")
-    key = {"inputs": {str(p.relative_to(folder)): digest(p) for p in needed if p.exists()},
-           "outside": {str(p): digest(p) for p in outside},
-           "settings": {s: tree[s] for s in settings}}
+    started = time.time()
+    folder = config.folder
+    key = step_key(config, name, inputs, settings, outside)
     manifest = folder / "manifests" / f"{name}.json"
-    made = lambda: all(o.startswith("?") or (folder / o).exists() for o in outputs)
     last = read_json(manifest) if manifest.exists() else None
-    same = last is not None and last.get("key") == json.loads(json.dumps(key))
-    if same and last.get("done") and made():
+    same_key = last is not None and last.get("key") == json.loads(json.dumps(key))
+    done = same_key and last.get("done")
+    if done and all_written(folder, outputs):
         print(f"[{name}] up to date, skipped", flush=True)
         return
-    fresh = not same
-    aside = _Aside(folder, name, outputs) if fresh else None  # what lies there was made from something else
-    print(f"[{name}] {'resumed' if same and not last.get('done') else 'started'}", flush=True)
+
+    # What lies there under another key was made from something else: out of the way, but not yet deleted.
+    aside = None if same_key else _Aside(folder, name, outputs)
+    print(f"[{name}] {'resumed' if same_key and not done else 'started'}", flush=True)
     write_json(manifest, {"key": key, "done": False})
     try:
         work(config, folder)
     except UserError:
-        if fresh:  # bad input must not cost the results of an earlier, good one
+        if aside:  # bad input must not cost the results of an earlier, good one
             aside.put_back()
-            write_json(manifest, last) if last is not None else manifest.unlink()
+            restore_manifest(manifest, last)
         raise
-    if not made():
+    if not all_written(folder, outputs):
         raise RuntimeError(f"{name} ended without writing {outputs}")
     shutil.rmtree(folder / ".aside" / name, ignore_errors=True)
     write_json(manifest, {"key": key, "done": True, "seconds": round(time.time() - started, 1)})
     print(f"[{name}] done in {time.time() - started:.0f} s", flush=True)
 
 
+def step_key(config: Config, name: str, inputs: list[str], settings: list[str], outside: Iterable[Path]
+             ) -> dict:
+    """What the step's result depends on: {inputs: {path: hash}, outside: {path: hash}, settings: {name:
+    value}}. A UserError where an input is missing that may not be absent."""
+    folder = config.folder
+    input_hashes = {}
+    for marked in inputs:
+        path = folder / marked.lstrip("?")
+        if path.exists():
+            input_hashes[str(path.relative_to(folder))] = digest(path)
+        elif not marked.startswith("?"):
+            raise UserError(f"{name}: {path} is missing; run the steps before it first "
+                            f"(bash run_all.sh {config.preset})")
+    values = cfg.to_dict(config)
+    return {"inputs": input_hashes, "outside": {str(path): digest(path) for path in outside},
+            "settings": {setting: values[setting] for setting in settings}}
+
+
+def all_written(folder: Path, outputs: list[str]) -> bool:
+    """Whether every output exists that may not be absent."""
+    return all((folder / output).exists() for output in outputs if not output.startswith("?"))
+
+
+def restore_manifest(manifest: Path, last: dict | None) -> None:
+    """Writes the manifest as it was the last time; removes it where there was none."""
+    if last is None:
+        manifest.unlink()
+    else:
+        write_json(manifest, last)
+
+
 class _Aside:
-    """Keeps a step's old outputs, and its metrics lines, out of the way while it makes new ones."""
+    """Keeps a step's old outputs, and the metrics lines, out of the way while it makes new ones.
+
+    They lie in <run folder>/.aside/<step>: metrics.jsonl is a copy, files/ has the outputs under their paths.
+    """
 
     def __init__(self, folder: Path, name: str, outputs: list[str]):
-        self.folder, self.at = folder, folder / ".aside" / name
-        self.outputs = [o.lstrip("?") for o in outputs]
+        self.folder = folder
+        self.outputs = [output.lstrip("?") for output in outputs]
         self.metrics = folder / "metrics.jsonl"
-        shutil.rmtree(self.at, ignore_errors=True)
-        self.at.mkdir(parents=True)
+        self.place = folder / ".aside" / name
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir(parents=True)
         if self.metrics.exists():
-            shutil.copy(self.metrics, self.at / "metrics.jsonl")
+            shutil.copy(self.metrics, self.place / "metrics.jsonl")
             drop_metrics(folder, name)
-        for o in self.outputs:
-            if (folder / o).exists():
-                (self.at / "files" / o).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(folder / o, self.at / "files" / o)
+        for output in self.outputs:
+            if (folder / output).exists():
+                kept = self.place / "files" / output
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(folder / output, kept)
 
     def put_back(self) -> None:
-        for o in self.outputs:
-            p = self.folder / o
-            shutil.rmtree(p) if p.is_dir() else p.unlink(missing_ok=True)
-            if (self.at / "files" / o).exists():
-                p.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(self.at / "files" / o, p)
-        if (self.at / "metrics.jsonl").exists():
-            os.replace(self.at / "metrics.jsonl", self.metrics)
-        shutil.rmtree(self.at)
+        """Removes what the step wrote and moves its old outputs and metrics back."""
+        for output in self.outputs:
+            path = self.folder / output
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            kept = self.place / "files" / output
+            if kept.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(kept, path)
+        if (self.place / "metrics.jsonl").exists():
+            os.replace(self.place / "metrics.jsonl", self.metrics)
+        shutil.rmtree(self.place)
 
+
+# ---------------------------------------------------------------- metrics and settings
 
 def log_metrics(folder: Path, step: str, **values: Any) -> None:
     """Appends one line to metrics.jsonl: the step's name, then the values."""
@@ -227,22 +284,26 @@ def log_metrics(folder: Path, step: str, **values: Any) -> None:
 
 
 def read_metrics(folder: Path, step: str) -> list[dict]:
+    """A step's lines of metrics.jsonl, in the order in which they were logged."""
     rows = read_jsonl(folder / "metrics.jsonl", partial=True)
-    return [r for r in rows if r.get("step") == step]
+    return [row for row in rows if row.get("step") == step]
 
 
 def drop_metrics(folder: Path, step: str, from_index: int = 0) -> None:
-    """Forgets a step's lines from `index` on: a resumed loop writes them again, once."""
+    """Removes a step's lines from `from_index` on: a resumed loop writes them again, once."""
     path = folder / "metrics.jsonl"
     if path.exists():
         rows = read_jsonl(path, partial=True)
-        write_jsonl(path, [r for r in rows if r.get("step") != step or r.get("index", 0) < from_index])
+        write_jsonl(path, [row for row in rows
+                           if row.get("step") != step or row.get("index", 0) < from_index])
 
 
 def save_config(config: Config) -> None:
     write_text(config.folder / "config.yaml",
                yaml.safe_dump(cfg.to_dict(config), sort_keys=False, allow_unicode=True))
 
+
+# ---------------------------------------------------------------- commands
 
 def cli(main: Callable[[Config], None], about: str) -> None:
     """The front of every step: `python -m tagpr_lite.steps.step3_sft [--preset cpu] [key=value ...]`."""
@@ -259,10 +320,10 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
     warnings.simplefilter("ignore", FutureWarning)  # what libraries tell their own developers
     try:
         work()
-    except UserError as e:
+    except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,18 +19,31 @@ from .lamp.tasks import TASKS, find_task
 from .runs import guard
 
 
-def main(golds: str, preds: str, task: str | None, own: str | None) -> None:
-    tasks = TASKS | ({task.name: task for task, _ in declarations(Path(own))} if own else {})
-    said, gold = read_outputs(golds)
-    claimed, pred = read_outputs(preds)
-    if not (task or said):
-        raise UserError(f"{golds} has no `task` field; give --task LaMP_3, say")
-    task = find_task(task or said, tasks)
-    if claimed and find_task(claimed, tasks) != task:
-        raise UserError(f"{preds} is of {find_task(claimed, tasks).name}, the golds are of {task.name}")
-    if wrong := [i for i, g in gold.items() if task.labels and g.strip() not in task.labels]:
-        raise UserError(f"{golds}: golds that are no answer to {task.name}: {', '.join(sorted(wrong)[:3])}")
-    print(json.dumps({"task": task.name, **score(task, gold, pred)}, indent=1))
+def main(golds_file: str, predictions_file: str, task_name: str | None, own_file: str | None) -> None:
+    """Prints the scores of a prediction file.
+
+    task_name: the task where the golds file does not name it. own_file: the YAML file that declares a task of
+    the user's own.
+    """
+    # The task: as it is given, or as the golds file says. A prediction file may name its task too.
+    tasks = dict(TASKS)
+    if own_file:
+        tasks |= {task.name: task for task, _ in declarations(Path(own_file))}
+    golds_task, golds = read_outputs(golds_file)
+    predictions_task, predictions = read_outputs(predictions_file)
+    if not (task_name or golds_task):
+        raise UserError(f"{golds_file} has no `task` field; give --task LaMP_3, say")
+    task = find_task(task_name or golds_task, tasks)
+    if predictions_task:
+        predicted = find_task(predictions_task, tasks)
+        if predicted != task:
+            raise UserError(f"{predictions_file} is of {predicted.name}, the golds are of {task.name}")
+
+    wrong = [item_id for item_id, gold in golds.items() if task.labels and gold.strip() not in task.labels]
+    if wrong:
+        raise UserError(f"{golds_file}: golds that are no answer to {task.name}: "
+                        f"{', '.join(sorted(wrong)[:3])}")
+    print(json.dumps({"task": task.name, **score(task, golds, predictions)}, indent=1))
 
 
 if __name__ == "__main__":

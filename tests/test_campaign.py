@@ -13,7 +13,9 @@ def small(tmp_path):
 preset: smoke
 seeds: [0, 1]
 steps: [prepare]
-settings: {{results: {tmp_path / 'results'}, lamp: {{tasks: [LaMP_3], train_limit: {{LaMP_3: 4}}, from_profile: {{}}}}}}
+settings:
+  results: {tmp_path / 'results'}
+  lamp: {{tasks: [LaMP_3], train_limit: {{LaMP_3: 4}}, from_profile: {{}}}}
 variants:
   short: {{}}
   long: {{lamp: {{train_limit: 6}}, tag: {{words: 40}}}}
@@ -23,22 +25,22 @@ variants:
 
 def test_every_campaign_that_is_shipped_has_right_settings():
     for path in campaign.FOLDER.glob("*.yaml"):
-        found = campaign.read(path.stem)
-        for variant, seed, line in campaign.runs(found, []):
-            conf = config.load(found["preset"], line)
+        shipped = campaign.read(path.stem)
+        for variant, seed, words in campaign.runs(shipped, []):
+            conf = config.load(shipped["preset"], words)
             assert conf.seed == seed and conf.folder.name == f"{path.stem}-{variant}-{seed}"
 
 
 def test_it_runs_seed_by_seed_and_goes_on(small, tmp_path, capfd):
-    found = campaign.read(small)
-    assert [(v, seed) for v, seed, _ in campaign.runs(found, [])] == [("short", 0), ("long", 0), ("short", 1),
-                                                                      ("long", 1)]
-    campaign.run(found | {"seeds": [0]}, [])
+    campaign_settings = campaign.read(small)
+    planned = [(variant, seed) for variant, seed, _ in campaign.runs(campaign_settings, [])]
+    assert planned == [("short", 0), ("long", 0), ("short", 1), ("long", 1)]
+    campaign.run(campaign_settings | {"seeds": [0]}, [])
     assert "run 2 of 2: long, seed 0" in capfd.readouterr().out
     for name, questions in (("short-0", 4), ("long-0", 6)):
         lines = (tmp_path / "results" / f"small-{name}" / "data" / "train.jsonl").read_text().splitlines()
         assert len(lines) == questions
-    campaign.run(found | {"seeds": [0]}, [])
+    campaign.run(campaign_settings | {"seeds": [0]}, [])
     assert capfd.readouterr().out.count("up to date, skipped") == 2
 
 
@@ -47,9 +49,10 @@ def test_the_table_has_means_and_ranges_of_finished_seeds(small, tmp_path, capsy
         write_json(tmp_path / "results" / f"small-{name}" / "eval" / "sft" / "LaMP_3.json",
                    {"scores": {"n": 9, "lenient": {"mae": mae, "rmse": 1.0}}})
     campaign.main([small, "--table"])
-    said = capsys.readouterr().out
-    assert "| short | sft | 2 | 0.600 (0.500 to 0.700) |" in said and "| long | sft | 1 | 0.400 (0.400 to 0.400) |" in said
-    assert (tmp_path / "results" / "small.md").read_text().strip() in said
+    printed = capsys.readouterr().out
+    assert "| short | sft | 2 | 0.600 (0.500 to 0.700) |" in printed
+    assert "| long | sft | 1 | 0.400 (0.400 to 0.400) |" in printed
+    assert (tmp_path / "results" / "small.md").read_text().strip() in printed
     campaign.main([small, "--table", "--name", "other"])  # the same campaign on other data, beside it
     assert "short" not in capsys.readouterr().out and (tmp_path / "results" / "other.md").is_file()
 
@@ -73,11 +76,12 @@ def test_a_wrong_setting_is_said_before_anything_runs(small, tmp_path, capsys):
 
 
 def test_variants_share_what_their_settings_do_not_touch(small, tmp_path, capfd):
-    found = campaign.read(small) | {"seeds": [0], "share": True}
-    found["steps"] = ["prepare", "tag"]
-    found["variants"] = {"short": {}, "long": {"tag": {"words": 299}}}
-    campaign.run(found, [])
-    said = capfd.readouterr().out.partition("run 2 of 2")[2]
-    assert "[prepare] up to date, skipped" in said and "[tag] done" in said
-    (tmp_path / "results" / "small-long-0" / "data" / "train.jsonl").write_text("")  # its own folder: not the first one's
+    campaign_settings = campaign.read(small) | {"seeds": [0], "share": True}
+    campaign_settings["steps"] = ["prepare", "tag"]
+    campaign_settings["variants"] = {"short": {}, "long": {"tag": {"words": 299}}}
+    campaign.run(campaign_settings, [])
+    second_run = capfd.readouterr().out.partition("run 2 of 2")[2]
+    assert "[prepare] up to date, skipped" in second_run and "[tag] done" in second_run
+    # The second run has a copy of its own: to change it does not change the first one.
+    (tmp_path / "results" / "small-long-0" / "data" / "train.jsonl").write_text("")
     assert (tmp_path / "results" / "small-short-0" / "data" / "train.jsonl").stat().st_size

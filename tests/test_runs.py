@@ -88,22 +88,22 @@ def test_a_killed_writer_leaves_the_old_file_whole(tmp_path):
             "for i in range(10**9): runs.write_jsonl(Path(sys.argv[1]), [{'i': i}] * 5000)\n")
     path = tmp_path / "f.jsonl"
     for pause in (0.2, 0.31, 0.43):
-        p = subprocess.Popen([sys.executable, "-c", code, str(path)])
+        writer = subprocess.Popen([sys.executable, "-c", code, str(path)])
         while not path.exists():
             time.sleep(0.01)
         time.sleep(pause)
-        p.send_signal(signal.SIGKILL)
-        p.wait()
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
         rows = runs.read_jsonl(path)
         assert len(rows) == 5000 and len({r["i"] for r in rows}) == 1
 
 
 def test_whole_folder_replaces_at_once_and_cleans_up(tmp_path):
-    with runs.whole_folder(tmp_path / "d") as p:
-        (p / "a").write_text("1")
+    with runs.whole_folder(tmp_path / "d") as beside:
+        (beside / "a").write_text("1")
     with pytest.raises(KeyError):
-        with runs.whole_folder(tmp_path / "d") as p:
-            (p / "a").write_text("2")
+        with runs.whole_folder(tmp_path / "d") as beside:
+            (beside / "a").write_text("2")
             raise KeyError
     assert (tmp_path / "d" / "a").read_text() == "1" and os.listdir(tmp_path) == ["d"]
 
@@ -143,20 +143,25 @@ def test_digest_sees_names_and_contents(tmp_path):
 
 
 def test_an_error_is_one_line_and_exit_code_2(tmp_path):
-    run = lambda *a: subprocess.run([sys.executable, "-m", "tagpr_lite.steps.step2_tag", "--preset", "smoke",
-                                     *a], capture_output=True, text=True)
-    got = run(f"results={tmp_path}")
-    assert got.returncode == 2 and got.stderr.count("\n") == 1 and got.stderr.startswith("error: ")
+    def run(*words):
+        command = [sys.executable, "-m", "tagpr_lite.steps.step2_tag", "--preset", "smoke", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    ended = run(f"results={tmp_path}")
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and ended.stderr.startswith("error: ")
     assert "Traceback" in run(f"results={tmp_path}", "--debug").stderr
     assert json.dumps(os.listdir(tmp_path)) == "[]"
 
 
 def test_a_command_run_by_hand_has_the_memory_settings_of_run_all(tmp_path):
-    said = next(line for line in (ROOT / "run_all.sh").read_text().splitlines() if "GLIBC_TUNABLES=" in line)
-    assert said == f"export GLIBC_TUNABLES={runs.MALLOC}"
-    code = "from tagpr_lite import runs; runs.keep_memory(); import os; print(os.environ.get('GLIBC_TUNABLES'))"
-    bare = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    script = (ROOT / "run_all.sh").read_text().splitlines()
+    setting = next(line for line in script if "GLIBC_TUNABLES=" in line)
+    assert setting == f"export GLIBC_TUNABLES={runs.MALLOC}"
+    code = ("from tagpr_lite import runs; runs.keep_memory(); import os; "
+            "print(os.environ.get('GLIBC_TUNABLES'))")
+    bare = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     for env, want in ((bare, runs.MALLOC if sys.platform == "linux" else "None"),
                       (bare | {"GLIBC_TUNABLES": "x=1"}, "x=1")):
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True,
+                              check=False)
         assert done.stdout.strip() == want

@@ -1,8 +1,9 @@
 """One dataclass tree holds every setting; each field's docstring is its help text (python -m
 tagpr_lite.config).
 
-How they are set is config.py's: presets and `key=value`. Unless a line says otherwise, the defaults are our
-choices.
+The listing prints every key with its own text alone, so each text stands without its neighbours. How settings
+are read, from presets and `key=value` words, is loading.py's. Unless a text says otherwise, the defaults are
+our choices.
 """
 from __future__ import annotations
 
@@ -22,64 +23,69 @@ class Lamp:
     tasks: list[str] = field(default_factory=list)
     """Tasks to use, such as [LaMP_1, LaMP_3]; empty means every task found in the source."""
     train_limit: dict[str, int] = field(default_factory=dict)
-    """Most training questions a task, {default: 60, LaMP_3: 220}; a task that is not named and no default:
-    all."""
+    """Most training questions of each task, such as {default: 60, LaMP_3: 220}. Without a default, a task
+    that is not named keeps all."""
     dev_limit: dict[str, int] = field(default_factory=dict)
-    """Most dev questions a task, in the same form. The sample is seeded, and its size is printed."""
+    """Most dev questions of each task, such as {default: 60, LaMP_3: 220}. The sample is seeded, and its size
+    is printed."""
     from_profile: dict[str, int] = field(default_factory=dict)
-    """Most further training questions a task made of training users' own profile items; none unless said."""
+    """Most further training questions of each task, made of the profile items of training users, such as
+    {LaMP_3: 100}. A task that is not named gets none."""
     retriever: str = "bm25"
-    """How profile items are chosen: bm25, dense, recency or random."""
+    """How the profile items of a prompt are chosen: bm25, dense, recency or random."""
     encoder: str = ""
-    """Folder or hub id of the sentence encoder of `dense`; empty: the mean states of the base model
-    itself."""
+    """Folder or hub id of the sentence encoder of the retriever `dense`; empty: the mean hidden states of the
+    base model."""
     k: int = 4
-    """Profile items shown in the prompt: 0 for none; more than a profile has shows all of it, budget
-    permitting."""
+    """Profile items shown in the prompt; 0: none. Where a profile has fewer, all of it is shown, as far as
+    `prompt.max_tokens` allows."""
     profile_max: int = 64
     """Most profile items kept for a question (the newest, and the retrieved ones)."""
     exclude: list[str] = field(default_factory=list)
-    """Leaks to leave out and not only count: gold, asked, future, shared (see lamp/leaks.py)."""
+    """Leaks whose profile items are left out instead of only counted: gold, asked, future, shared (see
+    lamp/leaks.py)."""
     mini_users: int = 60
     """Users of the built-in benchmark, per task and split; each has a hidden rule of its own."""
     mini_language: str = "en"
     """Language of the built-in benchmark: en, or zh (Chinese, our extension)."""
     mini_people: str = "new"
-    """Who its dev users are: new (none of them trained on) or same (the same users, later)."""
+    """Dev users of the built-in benchmark: new (none of them trained on) or same (the training users,
+    later)."""
 
 
 @dataclass
 class Prompt:
     style: str = "chat"
-    """`chat` (ours, for reasoning models) or `official` (profile items folded into the input as the benchmark
-    does)."""
+    """Form of the prompt: `chat` (ours, for reasoning models) or `official` (profile items folded into the
+    input as the LaMP benchmark does)."""
     max_tokens: int = 1024
-    """Budget of the prompt. Profile items are cut to fit it, the question never is."""
+    """Most tokens of a prompt. Profile items are cut to fit it, the question never is."""
     item_tokens: int = 64
-    """Most tokens of one profile item."""
+    """Most tokens of one profile item in a prompt."""
 
 
 @dataclass
 class Model:
     name: str = "smollm2"
-    """`smollm2` (from the PyPI wheel), `tiny` (random, built locally), a folder, a hub id, or `auto`: Qwen3
-    by `vram`."""
+    """The base model: `smollm2` (from the PyPI wheel), `tiny` (random, built locally), a folder, a hub id, or
+    `auto` (the Qwen3 that fits into `model.vram`)."""
     vram: float = 0.0
-    """GPU memory budget in GiB; 0 means what is free (a CPU run has no budget)."""
+    """GPU memory budget in GiB; 0: what is free. A CPU run has no budget."""
     bits: int = 4
-    """4: NF4 with double quantisation. 32: the base in the compute type (for comparisons)."""
+    """Bits of a weight of the base model. 4: NF4 with double quantisation. 32: not quantised, in the type
+    that is computed with (for comparisons)."""
     unpack: bool = False
-    """Keep the NF4 weights' values as a dense copy too: the same numbers without unpacking them in every
-    forward. For CPUs, where memory is not the limit: a decoded token costs less than half, and 4 bytes a
-    parameter are held."""
+    """Keep a dense copy of the NF4 weights' values too: the same numbers without unpacking them in every
+    forward. For CPUs, where memory is not the limit: sampling a token takes less than half of the time, for 4
+    bytes a parameter."""
     lora_r: int = 16
     """LoRA rank."""
     lora_alpha: int = 32
-    """LoRA scale is lora_alpha / lora_r."""
+    """Numerator of the LoRA scale, which is lora_alpha / lora_r."""
     lora_targets: str = "all-linear"
-    """Module names separated by commas, or all-linear."""
+    """Modules that get a LoRA adapter: names separated by commas, or all-linear."""
     checkpointing: bool = True
-    """Activation checkpointing: about a third more compute for far less memory."""
+    """Activation checkpointing in training: about a third more compute for far less memory."""
     threads: int = 0
     """CPU threads; 0 leaves torch's choice."""
 
@@ -90,71 +96,76 @@ class Tag:
     """Who writes the chains: `template` (rules, offline), `openai` (any OpenAI-compatible endpoint), `local`
     (a model loaded here in 4 bits)."""
     model: str = ""
-    """The teacher's model: its name at the endpoint, or a folder or hub id."""
+    """The teacher's model: its name at the endpoint (teacher `openai`), or a folder or hub id (teacher
+    `local`)."""
     url: str = ""
-    """The endpoint, such as http://localhost:8000/v1. The key is read from TAGPR_API_KEY or
-    OPENAI_API_KEY."""
+    """The teacher's endpoint, such as http://localhost:8000/v1. Its key is read from the environment variable
+    TAGPR_API_KEY or OPENAI_API_KEY."""
     label_model: str = ""
-    """Another model that names the steps; empty: the teacher."""
+    """The model that names the steps of a chain; empty: the teacher's model."""
     label_url: str = ""
-    """Its endpoint; empty: the teacher's."""
+    """Endpoint of the model that names the steps of a chain; empty: the teacher's endpoint."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Further fields of every request, {chat_template_kwargs: {enable_thinking: true}}; null removes one. A
-    local model's go to its chat template."""
+    """Further fields of every request to the teacher, such as {chat_template_kwargs: {enable_thinking:
+    true}}; a value of null removes a field. Of a local teacher they go to its chat template."""
     example: bool = True
     """Show the teacher one worked example before each question; small models need it."""
     room: int = 1024
     """Most tokens of a teacher's answer, its thinking included."""
     temperature: float = 0.8
-    """Of the teacher's samples."""
+    """Sampling temperature of the teacher."""
     at_once: int = 8
-    """Questions on their way to the teacher at a time."""
+    """Requests to the teacher that run at the same time."""
     per_minute: int = 0
-    """Most requests started in a minute; 0: no bound."""
+    """Most requests to the teacher that are started in a minute; 0: no bound."""
     timeout: float = 300.0
-    """Seconds to wait for an answer."""
+    """Seconds to wait for one answer of the teacher."""
     retries: int = 6
-    """How often a failed request is tried again, with growing pauses."""
+    """How often a failed request to the teacher is tried again, with growing pauses."""
     price_in: float = 0.0
-    """Price of a million tokens sent."""
+    """Price of a million tokens sent to the teacher, in any currency."""
     price_out: float = 0.0
-    """Price of a million tokens received."""
+    """Price of a million tokens received from the teacher, in the currency of `tag.price_in`."""
     max_cost: float = 0.0
-    """Ceiling of what all answers of a run may cost, kept even in the worst case of the next one; 0: none."""
+    """Most that all answers of the teacher may cost in a run; 0: no bound. A request is not sent if its
+    longest answer could exceed it."""
     max_tokens: int = 0
-    """The same in tokens, sent and received."""
+    """Most tokens that may be sent to the teacher and received from it in a run; 0: no bound. A request is
+    not sent if its longest answer could exceed it."""
     chains: str = ""
     """Ready-made chains instead of a teacher: a JSONL file of {id, text}."""
     tags_file: str = ""
-    """Nine tag names, one a line, instead of finding them (or instead of the template's list, which is
-    ours)."""
+    """File of nine tag names, one a line, in the place of the names that the steps would give (or of the
+    template teacher's list, which is ours)."""
     synonyms: str = ""
-    """A map of names, {"look_at_history": "examine_examples"}: an edited chains/synonyms.json of an earlier
-    run."""
+    """JSON file that maps names of steps to the names to use, {"look_at_history": "examine_examples"}: the
+    chains/synonyms.json of an earlier run, edited by hand."""
     near: float = 0.75
-    """Names of steps become one when their distance (1 - cosine) is below this; average linkage."""
+    """Names of steps are merged while the mean distance (1 - cosine) between two groups of names is below
+    this (average linkage)."""
     mend: float = 0.3
-    """A name outside the nine becomes the nearest of them from this nearness (cosine) on; else its chain is
-    dropped."""
+    """A name that is none of the nine tags becomes the nearest tag if their similarity (cosine) is at least
+    this; otherwise its chain is dropped."""
     encoder: str = ""
-    """Sentence encoder that says which names are near: a folder or hub id; empty: tf-idf of their words and
-    steps."""
+    """Folder or hub id of the sentence encoder that compares names of steps; empty: tf-idf of the words of
+    names and steps."""
     samples: int = 4
     """Chains the teacher tries for a question before it gives up."""
     per_question: int = 1
     """Most chains kept for a question."""
     most: int = 0
-    """Most chains kept in all, taken in turns from tasks and, within a task, from users; 0: no bound."""
+    """Most chains kept of all questions, taken in turns from tasks and, within a task, from users; 0: no
+    bound."""
     words: int = 300
     """Most words of a chain's steps."""
     percentile: float = 50.0
-    """Free texts: a chain is kept when its ROUGE reaches this percentile of all the teacher's texts for the
-    task."""
+    """For tasks of free text: a chain is kept if the ROUGE of its answer reaches this percentile of all the
+    teacher's answers to the task."""
     within: int = 0
-    """Ratings: a chain is kept when its answer is at most this far from the user's."""
+    """For tasks of ratings: a chain is kept if its answer is at most this far from the user's rating."""
     rationalised: float = 1.0
-    """Largest share of kept chains whose teacher was told the answer, since it never found it; 0: none. The
-    template cannot write titles otherwise; with a real teacher 0.25 is a good bound."""
+    """Largest share of kept chains for which the teacher was told the answer, because it never found it; 0:
+    none. The template teacher cannot write titles otherwise. With a real teacher 0.25 is a good bound."""
 
 
 @dataclass
@@ -162,51 +173,56 @@ class SFT:
     form: str = "tagged"
     """What is trained on: tagged chains; for ablations the same chains untagged, or the answer alone."""
     epochs: float = 1.0
-    """Passes over the chains."""
+    """Passes of SFT over the chains."""
     lr: float = 4e-4
-    """Peak learning rate of the adapter; cosine to zero after 5% warm-up."""
+    """Peak learning rate of SFT; after 5% warm-up it falls to zero along a cosine."""
     batch: int = 4
-    """Sequences in an optimiser step."""
+    """Chains in an optimiser step of SFT."""
 
 
 @dataclass
 class Reward:
     pairs: int = 400
-    """Most preference pairs used for training."""
+    """Most preference pairs that PRMU is trained on."""
     epochs: int = 1
-    """Passes over the pairs."""
+    """Passes of PRMU over its preference pairs."""
     lr: float = 1e-4
-    """Learning rate of the PRMU adapter, head and history encoder. The match knows most from the start:
-    larger steps spoil it."""
+    """Learning rate of PRMU's adapter, head and history encoder. Larger steps spoil the match of user and
+    chain, which is right to a large part before any training."""
     batch: int = 8
-    """Pairs in an optimiser step."""
+    """Preference pairs in an optimiser step of PRMU."""
     tokens: int = 4
-    """Soft user tokens."""
+    """Soft tokens that carry a user's embedding into PRMU's prompt."""
     heldout: float = 0.15
-    """Share of training users that PRMU is not trained on, to stop and to calibrate on. The report is on dev
-    users."""
+    """Share of training users that PRMU is not trained on: they decide when it stops, and calibrate it. The
+    report is on dev users."""
     reported: int = 200
-    """Most pairs of users that nothing was trained on, to report on."""
+    """Most preference pairs of PRMU's report; their users were in no training."""
     history: int = 8
-    """Most profile items the history encoder reads."""
+    """Most profile items that PRMU's history encoder reads."""
     strangers: int = 2
-    """Other users whose chains a question's good chain is compared with."""
+    """Number of other users with whose chains a question's good chain is compared, to make preference
+    pairs."""
     rollouts: int = 0
-    """Questions for which the SFT policy writes chains, with the profile, without one and with another
-    user's; more kinds of pairs come from them."""
+    """Questions for which the SFT policy writes chains with the profile, without one and with another user's;
+    they give PRMU more kinds of preference pairs. 0: none."""
     margin: float = 0.5
-    """A pair has to be apart by this much times its difference in task score, on top."""
+    """Bradley-Terry margin of PRMU: this times (task score of the chosen chain - that of the rejected
+    one)."""
     generic: float = 0.15
-    """Share of the cases that are scored under e_0, the user nobody knows, in the place of their own."""
+    """Share of PRMU's training pairs that are scored under e_0, the generic user, in the place of their own
+    user."""
     table: bool = False
-    """Give every training user a learned row on top of what the history says. Others have none."""
+    """Give every training user a learned vector that is added to the embedding from the history. Other users
+    have none."""
     checks: int = 5
-    """How often held-out users are looked at; the parameters that did best are kept."""
+    """How often PRMU is checked on held-out users during training; the best parameters are kept."""
     patience: int = 2
-    """Training stops after so many checks in a row without a better one; 0: it never stops early."""
+    """PRMU's training stops after so many checks in a row without a better result; 0: it never stops
+    early."""
     blind: bool = False
-    """Train and ask without user embeddings, under e_0 alone: a reward model that knows nobody, for
-    comparison."""
+    """Train and ask PRMU without user embeddings, under the generic user e_0 alone: a reward model that knows
+    no user, for comparison."""
 
 
 @dataclass
@@ -214,86 +230,91 @@ class GRPO:
     group: int = 8
     """Completions sampled for a prompt (G)."""
     prompts: int = 4
-    """Prompts in an optimiser step."""
+    """Prompts in an optimiser step of GRPO."""
     guided_steps: int = 20
-    """Optimiser steps of stage 1 (task + tag + PRMU)."""
+    """Optimiser steps of GRPO's stage 1, whose reward is task + tag + PRMU."""
     explore_steps: int = 20
-    """Optimiser steps of stage 2 (task alone)."""
+    """Optimiser steps of GRPO's stage 2, whose reward is the task term alone."""
     lr: float = 5e-5
-    """Learning rate, constant after a short warm-up."""
+    """Learning rate of GRPO, constant after a short warm-up."""
     explore_lr: float = 0.0
-    """Stage 2's own; 0: `lr`. Nothing but the format gate holds its chains together, so it wants smaller
-    steps."""
+    """Learning rate of GRPO's stage 2; 0: `grpo.lr`. Smaller is better there: only the format gate holds the
+    chains together."""
     temperature: float = 1.0
-    """Sampling temperature; log-probs are of exactly this distribution."""
+    """Sampling temperature of GRPO's completions; log-probs are of exactly this distribution."""
     completion: int = 128
-    """Most tokens of a completion (R)."""
+    """Most tokens of a completion in GRPO (R)."""
     loss: str = "dapo"
-    """The objective: dapo (token mean), grpo (mean of sequence means), dr_grpo (constant divisor), gspo,
-    cispo. The default is dapo: a chain's length should not decide how much its tokens count, and with one
-    update a batch the rest agree."""
+    """Objective of GRPO: dapo (token mean), grpo (mean of sequence means), dr_grpo (constant divisor), gspo
+    or cispo. The default is dapo: a chain's length should not decide how much its tokens count. In the rest
+    the objectives agree, because each batch is used for one update."""
     clip_low: float = 0.2
-    """Lower clip of the probability ratio."""
+    """Lower clip of the probability ratio: it may fall to 1 - clip_low."""
     clip_high: float = 0.28
-    """Upper clip; larger than the lower one (DAPO's clip-higher)."""
+    """Upper clip of the probability ratio: it may rise to 1 + clip_high. Larger than the lower clip, as in
+    DAPO (clip-higher)."""
     beta: float = 0.0
     """Weight of the KL term to the frozen SFT adapter `ref`; at 0 the reference pass is skipped."""
     std_floor: float = 0.05
-    """Group rewards are divided by max(std, this): a tiny spread is noise, not signal."""
+    """Advantages of a group are divided by max(standard deviation of its rewards, this): a tiny spread is
+    noise, not signal."""
     alpha_task: float = 1.0
-    """Weight of the task term (gated by format)."""
+    """Weight of the task term in the reward; a completion that is no chain gets none of it."""
     alpha_tag: float = 0.2
-    """Weight of the tag term; stage 2 sets it to 0."""
+    """Weight of the tag term in the reward; GRPO's stage 2 sets it to 0."""
     alpha_prmu: float = 0.2
-    """Weight of the PRMU term; stage 2 sets it to 0."""
+    """Weight of the PRMU term in the reward; GRPO's stage 2 sets it to 0."""
     prmu_scale: str = "sigmoid"
     """How PRMU's score becomes a reward in [0, 1]: sigmoid (calibrated) or group (standardised within the
     group)."""
     prmu_users: str = "own"
-    """Whose embedding PRMU is asked with: the user's `own`, or another user's (`shuffled`), for
-    comparison."""
+    """Whose embedding PRMU is asked with in GRPO: the user's `own`, or another user's (`shuffled`, for
+    comparison)."""
     guard_accuracy: float = 0.55
-    """The PRMU term is dropped where its accuracy on held-out users is below this, and lowered up to 0.1
-    above it."""
+    """The PRMU term is dropped if PRMU's accuracy on held-out users is below this, and lowered if it is less
+    than 0.1 above."""
     guard_agreement: float = -0.1
-    """The same for its correlation with the task term within groups, over the last eight steps."""
+    """The PRMU term is dropped if its mean correlation with the task term within groups, over the last eight
+    steps, is below this, and lowered if it is less than 0.1 above."""
     overlong: int = 0
-    """Tokens before the limit over which the reward falls by up to 1 (DAPO's soft over-long punishment); 0:
-    off."""
+    """Tokens before `grpo.completion` over which the reward falls by up to 1 (DAPO's soft over-long
+    punishment); 0: off."""
     resample: int = 0
-    """Rounds in which groups without signal are replaced by other questions; 0: they are skipped and
-    counted."""
+    """Rounds in which groups whose rewards are all equal are replaced by other questions; 0: they are skipped
+    and counted."""
     min_tags: int = 3
     """Distinct tags a chain needs for the full tag reward."""
     layout: str = "two_phase"
-    """How prompt and completions meet in training: two_phase, kept, recompute, packed or classic
-    (engine/prefix.py). All are exact; two_phase is the fastest, kept spends checkpointing on the prompt
-    alone, recompute and packed need less memory, classic is for comparison."""
+    """How a prompt and its completions meet in GRPO's training: two_phase, kept, recompute, packed or classic
+    (engine/prefix.py). All give the same gradient. two_phase is the fastest, kept spends checkpointing on the
+    prompt alone, recompute and packed need less memory, classic is for comparison."""
     once: bool = False
-    """Forward a prompt once for sampling and training together: a prompt forward less, for what its backward
-    needs being held from one to the other, for all of a step's prompts. A memory budget switches it off."""
+    """Forward a prompt once for sampling and training together. It saves one forward of each prompt. What the
+    backward needs is held meanwhile, for all prompts of a step. A memory budget switches it off."""
     micro: int = 8
-    """Completions in one training forward; the gradient does not depend on it. Halved when memory runs out.
-    Where there is a memory budget, the plan decides this, `layout`, `once`, `logp_chunk`, `decode_rows` and
-    `checkpointing`."""
+    """Completions in one training forward of GRPO; the gradient does not depend on it. Halved when memory
+    runs out. Where there is a memory budget, the plan decides `grpo.micro`, `layout`, `once`, `logp_chunk`,
+    `decode_rows` and `checkpointing`."""
     checkpointing: bool = True
     """Activation checkpointing in GRPO's updates, where `model.checkpointing` is on too."""
     decode_rows: int = 64
-    """Completions decoded together; with more, the rows' own keys and values outgrow the prompts'."""
+    """Completions sampled together in GRPO; with more, their own keys and values need more memory than those
+    of the prompts."""
     self_check: bool = True
-    """Compare the layout with the classic one on a real group before training, and stop when they differ."""
+    """Compare GRPO's layout with the classic one on a real group before training, and stop if they differ."""
     logp_chunk: int = 256
-    """Tokens whose logits exist at one time."""
+    """Tokens whose logits are in memory at one time in GRPO."""
     save_every: int = 5
-    """Steps between saved states of the loop."""
+    """Optimiser steps between two saved states of GRPO, from which a cut run goes on."""
 
 
 @dataclass
 class Evaluate:
     systems: list[str] = field(default_factory=lambda: ["base", "base_profile", "sft", "guided", "explore"])
-    """What is scored on dev. `base` sees no profile; `base_profile` is the same model with it."""
+    """Systems that are scored on dev. `base` is the base model without the profile, `base_profile` with
+    it."""
     batch: int = 32
-    """Questions decoded together."""
+    """Questions answered together in the evaluation."""
     answer_tokens: int = 40
     """Most new tokens of a system that answers without reasoning."""
 
@@ -303,9 +324,9 @@ class Config:
     name: str = ""
     """Name of the run: the folder results/<name>. Empty: the preset's name."""
     preset: str = "cpu"
-    """The preset this was made from."""
+    """Name of the preset that the settings were read from."""
     seed: int = 0
-    """Every random choice is a function of this."""
+    """Seed of the run; every random choice is a function of it."""
     results: str = "results"
     """Folder that holds the runs."""
     lamp: Lamp = field(default_factory=Lamp)

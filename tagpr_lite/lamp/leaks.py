@@ -40,12 +40,15 @@ def check(train: list[Question], dev: list[Question], exclude: list[str]
     kept: dict[str, list[Question]] = {"train": [], "dev": []}
     for split, questions in (("train", train), ("dev", dev)):
         for question in questions:
+            # What leaks is counted first: by item, and for the user.
             leaks_of_items = item_leaks(question, asked_in_dev if split == "train" else set())
             kinds = set().union(*leaks_of_items)
             if question.user in in_both:
                 kinds.add("shared")
             for kind in kinds:
                 counts[kind][split] += 1
+
+            # Then what is to be excluded is left out: the question of a shared user, or items of the profile.
             if split == "train" and "shared" in kinds and "shared" in exclude:
                 continue
             items = tuple(item for item, leaks in zip(question.profile, leaks_of_items)
@@ -59,10 +62,12 @@ def check(train: list[Question], dev: list[Question], exclude: list[str]
 def item_leaks(question: Question, asked_in_dev: set[str]) -> list[set[str]]:
     """For every profile item, the kinds of leak that it is. asked_in_dev: texts of dev questions,
     normalised."""
-    task, asked = question.task, normalised(question.task.payload(question.input))
+    task = question.task
+    asked = normalised(task.payload(question.input))
     leaks_of_items = []
     for item in question.profile:
-        text, leaks = normalised(item.text), set()
+        text = normalised(item.text)
+        leaks: set[str] = set()
         if gives_gold_away(item, question):
             leaks.add("gold")
         if task.asks_what_items_hold and text == asked:
@@ -77,7 +82,9 @@ def item_leaks(question: Question, asked_in_dev: set[str]) -> list[set[str]]:
 
 def gives_gold_away(item: Item, question: Question) -> bool:
     """Whether the item holds the answer. Labels of choices and ratings recur by design, so they never do."""
-    gold, text, label = normalised(question.gold_text), normalised(item.text), normalised(item.label)
+    gold = normalised(question.gold_text)
+    text = normalised(item.text)
+    label = normalised(item.label)
     if question.task.form == "citation":
         return label == gold
     if question.task.form == "text" and gold:
@@ -99,5 +106,6 @@ def lines(counts: Counts, exclude: list[str]) -> list[str]:
     for kind, questions in counts.items():
         if sum(questions.values()):
             left_out = " (left out)" if kind in exclude else ""
-            sentences.append(f"{questions['train']} train and {questions['dev']} dev questions {SENTENCES[kind]}{left_out}")
+            sentences.append(f"{questions['train']} train and {questions['dev']} dev questions "
+                             f"{SENTENCES[kind]}{left_out}")
     return sentences

@@ -31,13 +31,15 @@ def from_row(row: dict, tasks: Mapping[str, Task] = TASKS) -> Question:
         question = Question(**{**row, "task": tasks[row["task"]], "profile": items, "retrieved": retrieved})
         texts = [question.id, question.user, question.input]
         texts += [text for item in items for text in (item.id, item.text, item.label, item.date)]
-        good = all(isinstance(text, str) for text in texts) and isinstance(question.gold, str | None)
-        good = good and all(type(place) is int and 0 <= place < len(items) for place in retrieved)
+        good_texts = all(isinstance(text, str) for text in texts) and isinstance(question.gold, str | None)
+        good_places = all(type(place) is int and 0 <= place < len(items) for place in retrieved)
+        good = good_texts and good_places
     except (KeyError, TypeError, AttributeError):
         good = False
     if not good:
         name = row.get("id", "?") if isinstance(row, dict) else "?"
-        raise UserError(f"question row {str(name)[:40]!r} has not the shape that step 1 writes; run step 1 again")
+        raise UserError(f"question row {str(name)[:40]!r} has not the shape that step 1 writes; run step 1 "
+                        "again")
     return question
 
 
@@ -62,7 +64,8 @@ def write_tasks(folder: Path, questions: Iterable[Question]) -> None:
 
 def read_tasks(folder: Path) -> dict[str, Task]:
     """{name: Task} of the built-in tasks and of those declared for this run."""
-    path, tasks = folder / DECLARED, dict(TASKS)
+    path = folder / DECLARED
+    tasks = dict(TASKS)
     for row in read_json(path) if path.exists() else ():
         try:
             task = Task(**{**row, "labels": tuple(row["labels"])})

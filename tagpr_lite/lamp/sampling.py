@@ -40,7 +40,7 @@ def sample(questions: Sequence[Question], limit: int | None, seed: int) -> list[
     if limit < 1:
         raise UserError(f"a limit of {limit} questions leaves nothing to work on")
     in_memory = isinstance(questions, list)
-    users = [q.user for q in questions] if in_memory else questions.users
+    users = [question.user for question in questions] if in_memory else questions.users
     rng = random.Random(seed_of("sample", seed))
     shuffled = rng.sample(range(len(users)), len(users))
     # round_of[position]: 0 for the first question drawn of its user, 1 for the second, ...

@@ -6,11 +6,13 @@ states them (tags/teachers/template.py), and a chain that states them wrongly is
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from .tasks import Question
 from .words import length_units
 
 HABIT = 0.5  # a habit is what more than this share of a user's texts shows
+LONGEST_SMALL_WORD = 3  # letters of a word that keeps its small letter in Title Case
 LENGTH = re.compile(r"\babout (\d+) (?:words|characters)\b", re.IGNORECASE)
 CASE = re.compile(r"\b(title case|plain case)\b", re.IGNORECASE)
 END_MARK = re.compile(r"\b(an|no) end mark\b", re.IGNORECASE)
@@ -27,22 +29,31 @@ def style_stats(texts: list[str], language: str = "en") -> dict[str, float]:
 
     Example of two titles, "A Study of Rivers" and "On rain": {"words": 3.0, "Title Case": 0.5, ...}.
     """
-    words = [length_units(text, language) for text in texts]
-    long_words = [[w for w in ws if len(w) > 3 and w[0].isalpha()] for ws in words]
+    words_of_texts = [length_units(text, language) for text in texts]
 
-    def share(hits) -> float:
+    def share(hits: Iterable[bool]) -> float:
         return sum(map(bool, hits)) / max(len(texts), 1)
 
     return {
-        "words": sum(map(len, words)) / max(len(texts), 1),
-        "Title Case": share(len(ws) > 1 and all(w[0].isupper() for w in ws) for ws in long_words),
+        "words": sum(map(len, words_of_texts)) / max(len(texts), 1),
+        "Title Case": share(map(_is_title_case, words_of_texts)),
         "lower case": share(text.islower() for text in texts),
-        "CAPS word": share(any(len(w) > 3 and w.isupper() for w in ws) for ws in words),
+        "CAPS word": share(map(_has_caps_word, words_of_texts)),
         "colon": share(":" in text or "：" in text for text in texts),
         "question": share(text.rstrip().endswith(tuple("?？")) for text in texts),
         "exclamation": share(text.rstrip().endswith(tuple("!！")) for text in texts),
         "end mark": share(text.rstrip().endswith(tuple(".!?。！？")) for text in texts),
     }
+
+
+def _is_title_case(words: list[str]) -> bool:
+    """Two words of four letters or more, or more of them, all with a capital; "of" and "the" do not count."""
+    long_words = [word for word in words if len(word) > LONGEST_SMALL_WORD and word[0].isalpha()]
+    return len(long_words) > 1 and all(word[0].isupper() for word in long_words)
+
+
+def _has_caps_word(words: list[str]) -> bool:
+    return any(len(word) > LONGEST_SMALL_WORD and word.isupper() for word in words)
 
 
 def style_of(question: Question) -> dict[str, float]:

@@ -90,7 +90,9 @@ class Task:
     @property
     def prefix(self) -> str:
         """What tells the task of an input. LaMP_2 stops before its tag list, which a subset may shorten."""
-        return re.split(r" tags:|标签：", self.instruction)[0] if self.lamp_name == "LaMP_2" else self.instruction
+        if self.lamp_name == "LaMP_2":
+            return re.split(r" tags:|标签：", self.instruction)[0]
+        return self.instruction
 
     def ask(self, payload: str) -> str:
         """The input string for a payload (a review, an article ...)."""
@@ -168,38 +170,51 @@ MOVIE_TAGS_ZH = ("科幻", "改编自书籍", "喜剧", "动作", "反转结局"
                  "心理", "奇幻", "爱情", "发人深省", "社会评论", "暴力", "真实故事")
 STARS = ("1", "2", "3", "4", "5")
 
-LAMP = (Task("LaMP_1", "citation identification", "choice",
-             "For an author who has written the paper with the title", "abstract", labels=("[1]", "[2]"),
-             noun="papers", ranked_with_label=True),
-        Task("LaMP_2", "movie tagging", "choice", "Which tag does this movie relate to among the following tags? Just "
-             "answer with the tag name without further explanation. tags: [" + ", ".join(MOVIE_TAGS)
-             + "] description:", "description", "tag", labels=MOVIE_TAGS, noun="tags"),
-        Task("LaMP_3", "product rating", "rating",
-             "What is the score of the following review on a scale of 1 to 5? just "
-             "answer with 1, 2, 3, 4, or 5 without further explanation. review:", "text", "score", STARS,
-             "scores"),
-        Task("LaMP_4", "news headline", "text", "Generate a headline for the following article:",
-             noun="headlines", ranked_with_label=True),
-        Task("LaMP_5", "paper title", "text", "Generate a title for the following abstract of a paper:",
-             "abstract", noun="titles", ranked_with_label=True),
-        Task("LaMP_6", "e-mail subject", "text", "Generate a subject for the following email:",
-             noun="subjects"),
-        Task("LaMP_7", "tweet paraphrase", "text", "Paraphrase the following tweet without any explanation before or after "
-             "it:", label_key=None, noun="tweets"),
-        Task("shop_reviews", "shop review (ours)", "text", "Write the review that this user would write for a product, "
-             "given its rating and the user's impressions.", label_key="review", noun="reviews"),)
+LAMP = (
+    Task("LaMP_1", "citation identification", "choice",
+         "For an author who has written the paper with the title",
+         text_key="abstract", labels=("[1]", "[2]"), noun="papers", ranked_with_label=True),
+    Task("LaMP_2", "movie tagging", "choice",
+         "Which tag does this movie relate to among the following tags? Just answer with the tag name "
+         f"without further explanation. tags: [{', '.join(MOVIE_TAGS)}] description:",
+         text_key="description", label_key="tag", labels=MOVIE_TAGS, noun="tags"),
+    Task("LaMP_3", "product rating", "rating",
+         "What is the score of the following review on a scale of 1 to 5? just answer with 1, 2, 3, 4, or 5 "
+         "without further explanation. review:",
+         label_key="score", labels=STARS, noun="scores"),
+    Task("LaMP_4", "news headline", "text",
+         "Generate a headline for the following article:",
+         noun="headlines", ranked_with_label=True),
+    Task("LaMP_5", "paper title", "text",
+         "Generate a title for the following abstract of a paper:",
+         text_key="abstract", noun="titles", ranked_with_label=True),
+    Task("LaMP_6", "e-mail subject", "text",
+         "Generate a subject for the following email:",
+         noun="subjects"),
+    Task("LaMP_7", "tweet paraphrase", "text",
+         "Paraphrase the following tweet without any explanation before or after it:",
+         label_key=None, noun="tweets"),
+    Task("shop_reviews", "shop review (ours)", "text",
+         "Write the review that this user would write for a product, given its rating and the user's "
+         "impressions.",
+         label_key="review", noun="reviews"),
+)
 CHINESE = {  # our extension, for the built-in benchmark alone
     "LaMP_1": "对于撰写了这篇论文的作者，下面哪篇文献与之相关？只回答[1]或[2]，不要解释。论文：",
-    "LaMP_2": "下列标签中哪一个与这部电影相关？只回答标签名称，不要解释。标签：[" + ", ".join(MOVIE_TAGS_ZH) + "] 简介：",
+    "LaMP_2": ("下列标签中哪一个与这部电影相关？只回答标签名称，不要解释。"
+               f"标签：[{', '.join(MOVIE_TAGS_ZH)}] 简介："),
     "LaMP_3": "下面这条评论打几分（1到5分）？只回答1、2、3、4或5，不要解释。评论：",
-    "LaMP_4": "为下面的文章拟一个标题：", "LaMP_5": "为下面的论文摘要拟一个题目：",
-    "LaMP_6": "为下面的邮件拟一个主题：", "LaMP_7": "改写下面这条推文，前后不要加任何解释：",
+    "LaMP_4": "为下面的文章拟一个标题：",
+    "LaMP_5": "为下面的论文摘要拟一个题目：",
+    "LaMP_6": "为下面的邮件拟一个主题：",
+    "LaMP_7": "改写下面这条推文，前后不要加任何解释：",
     "shop_reviews": "根据评分和印象，写出这位用户会为该商品写的评论。",
 }
 CITATION = {
     "en": re.compile(re.escape(LAMP[0].instruction) + r' "(.*?)", which reference is related\?.*?'
                      r'\[1\]: "(.*)" \[2\]: "(.*)"\s*$', re.DOTALL),
-    "zh": re.compile(re.escape(CHINESE["LaMP_1"]) + r"《(.*?)》 \[1\]：《(.*)》 \[2\]：《(.*)》\s*$", re.DOTALL),
+    "zh": re.compile(re.escape(CHINESE["LaMP_1"]) + r"《(.*?)》 \[1\]：《(.*)》 \[2\]：《(.*)》\s*$",
+                     re.DOTALL),
 }
 
 
@@ -237,9 +252,11 @@ def detect(input: str, task_field: str | None = None) -> Task:
     detected = next((task for task in TASKS.values() if task.prefix and input.startswith(task.prefix)), None)
     start = repr(input[:50])
     if detected is None and input.startswith("Which category does this article relate to"):
-        raise UserError("this is the old LaMP-2 (news categories); fetch movie tagging from LaMP_2/new instead")
+        raise UserError("this is the old LaMP-2 (news categories); fetch movie tagging from LaMP_2/new "
+                        "instead")
     if detected is None:
         raise UserError(f"no LaMP task has an input that begins {start}")
     if named and named != detected:
-        raise UserError(f"the outputs file says {named.name} but an input begins {start}, which is {detected.name}")
+        raise UserError(f"the outputs file says {named.name} but an input begins {start}, which is "
+                        f"{detected.name}")
     return detected

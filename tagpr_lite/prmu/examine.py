@@ -1,171 +1,242 @@
-"""What PRMU has learned, on users it has never seen: does the user matter, is it calibrated, what else does
-it like?
+"""What PRMU has learned, measured on users it has never seen.
 
-    accuracy     pairs told apart under the user's own embedding, under another user's (shuffled), and under e_0 (generic)
-    calibration  the temperature T that fits P(chosen better) = sigmoid(difference / T) on the tuning users, and the expected
-                 calibration error before and after, on the held-out ones
+    accuracy     share of pairs told apart under the user's own embedding, under another user's (shuffled),
+                 and under e_0 (generic)
+    calibration  the temperature T that fits P(chosen better) = sigmoid(margin / T) on the tuning users, and
+                 the expected calibration error on the held-out users with T and with T = 1
     bias         whether longer chains score higher, and whether tags and a closed think block do
     agreement    Kendall's tau-b with the order in which a known hidden rule puts several users' answers
+
+A pair's margin is r(chosen) - r(rejected). The pair is told apart where its margin is above 0.
 """
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from statistics import mean, stdev
 
 import numpy as np
 from torch import Tensor
 
+from ..lamp.sampling import group_by
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
 from ..runs import seed_of
 from ..tags.schema import in_form, render
 from ..tags.teachers.cues import Cues
 from .model import PRMU
-from .pairs import Pair, Rules, asked_by, cases, chain_of, written_for
-from .train import encoded
+from .pairs import Pair, Rules, asked_by, cases, chain_of, template_chain
+from .train import encode_case
 
-WAYS = ("accuracy", "shuffled", "generic")
+CONDITIONS = ("accuracy", "shuffled", "generic")  # whose embedding: the user's own, another user's, e_0
 BINS = 10  # of confidence
-ASKED = 4  # other users whose answers a question's are ranked with
+OTHER_USERS = 4  # whose chains are ranked with a question's own one
+Margins = dict[str, list[float]]
+"""{condition: [pairs] margins}, such as {"accuracy": [1.2, -0.1], "shuffled": [0.3, 0.2], ...}."""
 
 
-def examine(prmu: PRMU, held: list[Pair], tune: list[Pair], seed: int,
+def examine(prmu: PRMU, held_out_pairs: list[Pair], tune_pairs: list[Pair], seed: int,
             tick: Callable[[], None] = lambda: None) -> dict:
-    """The report on held-out users; everything but the agreement with rules."""
-    apart = margins(prmu, held, seed, tick)
-    tuned = margins(prmu, tune, seed, tick, ways=("accuracy",))["accuracy"]
-    temperature = fit_temperature(tuned)
-    only = [n for n, p in enumerate(held) if p.kind == "other_user"]
-    report = shares(apart, range(len(held))) | {"heldout_pairs": len(held), "user_only": shares(apart, only)
-                                                | {"n": len(only)}}
-    for key, of in (("by_kind", lambda p: p.kind), ("by_task", lambda p: p.question.task.name)):
-        report[key] = {name: {"n": len(rows)} | shares(apart, rows) for name in sorted({of(p) for p in held})
-                       if (rows := [n for n, p in enumerate(held) if of(p) == name])}
-    own = apart["accuracy"]
-    report["calibration"] = {"temperature": temperature, "ece": ece(own, temperature),
-                             "ece_before": ece(own, 1.0)}
-    report["bias"] = length_bias(held, own) | format_bias(prmu, held)
+    """The report on held-out users: everything but the agreement with rules."""
+    margins = score_margins(prmu, held_out_pairs, seed, tick)
+    tune_margins = score_margins(prmu, tune_pairs, seed, tick, conditions=("accuracy",))["accuracy"]
+    temperature = fit_temperature(tune_margins)
+
+    # Accuracies over all pairs, and over those whose chains differ by nothing but the user.
+    by_kind = _positions(held_out_pairs, attrgetter("kind"))
+    by_task = _positions(held_out_pairs, attrgetter("question.task.name"))
+    user_only = by_kind.get("other_user", [])
+    report = accuracies(margins, range(len(held_out_pairs)))
+    report["heldout_pairs"] = len(held_out_pairs)
+    report["user_only"] = accuracies(margins, user_only) | {"n": len(user_only)}
+    for key, groups in (("by_kind", by_kind), ("by_task", by_task)):
+        report[key] = {name: {"n": len(groups[name])} | accuracies(margins, groups[name])
+                       for name in sorted(groups)}
+
+    own_margins = margins["accuracy"]
+    report["calibration"] = {"temperature": temperature, "ece": ece(own_margins, temperature),
+                             "ece_before": ece(own_margins, 1.0)}
+    report["bias"] = length_bias(held_out_pairs, own_margins) | format_bias(prmu, held_out_pairs)
     return report
 
 
-def margins(prmu: PRMU, pairs: list[Pair], seed: int, tick: Callable[[], None], ways: tuple[str, ...] = WAYS
-            ) -> dict[str, list[float]]:
-    """{way: [pairs] r(chosen) - r(rejected)}: with the own embedding, with that of another held-out user of
-    the same task, and with the generic one."""
+def _positions(pairs: list[Pair], key: Callable[[Pair], str]) -> dict[str, list[int]]:
+    """{key: positions of its pairs}, such as {"other_user": [0, 2], "contradiction": [1]}."""
+    return group_by(range(len(pairs)), lambda position: key(pairs[position]))
+
+
+# ---------------------------------------------------------------- accuracy
+
+def score_margins(prmu: PRMU, pairs: list[Pair], seed: int, tick: Callable[[], None],
+                  conditions: tuple[str, ...] = CONDITIONS) -> Margins:
+    """The margin of every pair under every condition. The other user of "shuffled" is drawn among the pairs
+    of the same task."""
     rng = random.Random(seed_of(seed, "shuffle"))
-    place = {id(pair): n for n, pair in enumerate(pairs)}
-    margins_of = {way: [0.0] * len(pairs) for way in ways}
+    position_of = {id(pair): position for position, pair in enumerate(pairs)}
+    margins: Margins = {condition: [0.0] * len(pairs) for condition in conditions}
     for case in cases(pairs):
         question = case[0].question
-        others = [pair.question for pair in pairs
-                  if pair.question.task == question.task and pair.question.user != question.user]
-        other = rng.choice(others) if others else None
-        completions = encoded(prmu, case)
-        for way in ways:
-            user = _user_for(way, prmu, question, other)
+        other_questions = [pair.question for pair in pairs if pair.question.task == question.task
+                           and pair.question.user != question.user]
+        other_question = rng.choice(other_questions) if other_questions else None
+        completions = encode_case(prmu, case)  # the chosen chain, then the rejected ones
+        for condition in conditions:
+            user = _user_under(condition, prmu, question, other_question)
             chosen, *rejected = prmu.rate(question, completions, user).tolist()
             for pair, score in zip(case, rejected, strict=True):
-                margins_of[way][place[id(pair)]] = chosen - score
+                margins[condition][position_of[id(pair)]] = chosen - score
         tick()
-    return margins_of
+    return margins
 
 
-def _user_for(way: str, prmu: PRMU, question: Question, other: Question | None) -> Tensor:
-    """The soft tokens [t, H] that a question is asked with; without another user the generic one stands for
-    them."""
-    if way == "accuracy":
+def _user_under(condition: str, prmu: PRMU, question: Question, other_question: Question | None) -> Tensor:
+    """The soft tokens [t, H] that a question is scored with. Where there is no other user, "shuffled" takes
+    the generic one."""
+    if condition == "accuracy":
         return prmu.user(question)
-    if way == "shuffled" and other is not None:
-        return prmu.user(other)
+    if condition == "shuffled" and other_question is not None:
+        return prmu.user(other_question)
     return prmu.generic_user()
 
 
-def shares(apart: dict[str, list[float]], rows) -> dict[str, float]:
-    """Of some pairs, the share told apart each way; a draw is half."""
-    right = lambda d: 0.5 if d == 0 else float(d > 0)
-    return {way: round(mean(right(values[n]) for n in rows), 4) for way,
-            values in apart.items()} if len(rows) else {}
+def accuracies(margins: Margins, positions: Iterable[int]) -> dict[str, float]:
+    """{condition: share of the pairs at these positions that are told apart}; {} without pairs."""
+    positions = list(positions)
+    if not positions:
+        return {}
+    return {condition: round(mean(_correctness(values[position]) for position in positions), 4)
+            for condition, values in margins.items()}
+
+
+def _correctness(margin: float) -> float:
+    """1 for a pair told apart, 0 for a wrong one, 0.5 for a draw."""
+    if margin == 0:
+        return 0.5
+    return float(margin > 0)
 
 
 # ---------------------------------------------------------------- calibration
 
-def fit_temperature(apart: list[float]) -> float:
-    """T of the least mean -log sigmoid(d / T) over differences d, on a grid from 0.05 to 20 in steps of 5%.
-    One wrong pair of the median distance is added: a few pairs that are all right would otherwise make every
-    score a certainty."""
-    if not apart:
+def fit_temperature(margins: list[float]) -> float:
+    """The T that minimises mean -log sigmoid(margin / T), on a grid from 0.05 to 20 in steps of 5%.
+
+    One wrong pair with the median distance is added. Without it, a few pairs that are all right would give
+    the smallest T, and every probability would be near 1.
+    """
+    if not margins:
         return 1.0
-    apart = [*apart, -float(np.median(np.abs(apart)))]
-    grid = 0.05 * 1.05 ** np.arange(124)
-    cost = np.logaddexp(0, -np.asarray(apart)[None] / grid[:, None]).mean(1)
-    return round(float(grid[cost.argmin()]), 4)
+    wrong_pair = -float(np.median(np.abs(margins)))
+    smoothed = np.asarray([*margins, wrong_pair])  # [N]
+    grid = 0.05 * 1.05 ** np.arange(124)  # [124] temperatures
+    losses = np.logaddexp(0, -smoothed[None] / grid[:, None]).mean(1)  # [124, N] -> [124]
+    return round(float(grid[losses.argmin()]), 4)
 
 
-def ece(apart: list[float], temperature: float) -> float:
-    """Expected calibration error: |confidence - share right| by bins of confidence, sigmoid(|d| / T) in [0.5,
-    1]."""
-    if not apart:
+def ece(margins: list[float], temperature: float) -> float:
+    """Expected calibration error: sum over bins of (share of pairs in it) * |mean confidence - accuracy|.
+
+    The confidence of a pair is sigmoid(|margin| / T), in [0.5, 1]; the bins divide this range evenly.
+    """
+    if not margins:
         return 0.0
-    d = np.asarray(apart) / temperature
-    sure, right = 1 / (1 + np.exp(-np.abs(d))), (np.asarray(apart) > 0).astype(float)
-    bins = np.minimum(((sure - 0.5) * 2 * BINS).astype(int), BINS - 1)
-    return round(float(sum(abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
-                           for b in set(bins))), 4)
+    scaled = np.asarray(margins) / temperature  # [N]
+    confidence = 1 / (1 + np.exp(-np.abs(scaled)))  # [N]
+    correct = (np.asarray(margins) > 0).astype(float)  # [N]
+    bin_of = np.minimum(((confidence - 0.5) * 2 * BINS).astype(int), BINS - 1)  # [N], 0 to 9
+    error = 0.0
+    for index in set(bin_of):
+        inside = bin_of == index
+        error += abs(confidence[inside].mean() - correct[inside].mean()) * inside.mean()
+    return round(float(error), 4)
 
 
 # ---------------------------------------------------------------- bias
 
-def length_bias(pairs: list[Pair], apart: list[float]) -> dict[str, float]:
-    """Spearman's rho of the difference in score with that in length, and the accuracy where the better chain
-    is the longer or the shorter one. Pairs are balanced, so a model that looks away from length has rho 0 and
-    equal accuracies."""
+def length_bias(pairs: list[Pair], margins: list[float]) -> dict[str, float]:
+    """Spearman's rho of the margin with the difference in length, and the accuracy where the chosen chain is
+    the longer or the shorter one.
+
+    Pairs are balanced by length: a model that ignores length has rho 0 and equal accuracies.
+    """
     from scipy.stats import spearmanr
-    longer = np.array([len(p.chosen) - len(p.rejected) for p in pairs])
-    right = np.asarray(apart) > 0
-    rho = float(spearmanr(longer, apart).statistic) if len(set(longer)) > 1 and len(set(apart)) > 1 else 0.0
-    return {"length_rho": round(rho, 4)} | {f"accuracy_{name}": round(float(right[rows].mean()), 4) for name,
-                                            rows in (("longer", longer > 0), ("shorter", longer < 0))
-                                            if rows.any()}
+    length_difference = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs])  # characters
+    is_right = np.asarray(margins) > 0
+    rho = 0.0  # of constants, where it is not defined
+    if len(set(length_difference)) > 1 and len(set(margins)) > 1:
+        rho = float(spearmanr(length_difference, margins).statistic)
+    bias = {"length_rho": round(rho, 4)}
+    for name, selected in (("longer", length_difference > 0), ("shorter", length_difference < 0)):
+        if selected.any():
+            bias[f"accuracy_{name}"] = round(float(is_right[selected].mean()), 4)
+    return bias
 
 
-def format_bias(prmu: PRMU, pairs: list[Pair], most: int = 32) -> dict[str, float]:
-    """Share of good chains that score higher than themselves without tags, and than themselves without an end
-    of thinking."""
-    hits: dict[str, list[float]] = {"over_untagged": [], "over_unclosed": []}
-    for case in cases(pairs)[:most]:
+def format_bias(prmu: PRMU, pairs: list[Pair], limit: int = 32) -> dict[str, float]:
+    """Share of good chains that score higher than the same chain without tags ("over_untagged"), and than the
+    same chain without </think> ("over_unclosed")."""
+    wins: dict[str, list[float]] = {"over_untagged": [], "over_unclosed": []}
+    for case in cases(pairs)[:limit]:
         text = case[0].chosen
         forms = [text, in_form(text, "untagged"), text.replace("</think>", "")]
-        whole, *others = prmu.rate(case[0].question, [prmu.encode(f) for f in forms]).tolist()
-        for name, other in zip(hits, others):
-            hits[name].append(float(whole > other))
-    return {name: round(mean(h), 4) for name, h in hits.items() if h}
+        completions = [prmu.encode(form) for form in forms]
+        whole_score, *other_scores = prmu.rate(case[0].question, completions).tolist()
+        for name, other_score in zip(wins, other_scores, strict=True):
+            wins[name].append(float(whole_score > other_score))
+    return {name: round(mean(values), 4) for name, values in wins.items() if values}
 
 
 # ---------------------------------------------------------------- agreement with a known rule
 
 def agreement(prmu: PRMU, questions: list[Question], kept: dict[str, str], rules: Rules, cues: Cues,
-              seed: int, most: int = 12) -> dict[str, dict]:
-    """{task: {"tau", "error", "n"}}: Kendall's tau-b between PRMU's order of several users' chains for a
-    question and the task reward of their answers under the asking user's hidden rule; mean and standard error
-    over at most `most` questions."""
-    from scipy.stats import kendalltau
-    taus: dict[str, list[float]] = {}
-    for q in questions:
-        if q.id not in rules or q.id not in kept or len(taus.get(q.task.name, ())) >= most:
-            continue
-        answers = {chain_of(kept[q.id]).answer: kept[q.id]}
-        others = [o for o in questions if o.task == q.task and o.user != q.user]
-        for by in random.Random(seed_of(seed, "tau", q.id)).sample(others, min(ASKED, len(others))):
-            other = asked_by(q, by, rules)
-            if chain := written_for(other, cues):
-                answers.setdefault(chain.answer, render(chain))
-        true = [item_reward(q.task, a, q.gold) for a in answers]
-        if len(set(true)) > 1:
-            scores = prmu.rate(q, [prmu.encode(t) for t in answers.values()]).tolist()
-            if not math.isnan(tau := float(kendalltau(scores, true).statistic)):
-                taus.setdefault(q.task.name, []).append(tau)
-    return {task: {"tau": round(mean(t), 4), "error": round(stdev(t) / len(t)**0.5, 4) if len(t) > 1 else 0.0,
-                   "n": len(t)} for task, t in sorted(taus.items())}
+              seed: int, limit: int = 12) -> dict[str, dict]:
+    """{task: {"tau", "error", "n"}}: mean and standard error of Kendall's tau-b over n <= `limit` questions.
 
+    tau-b compares two orders of several users' chains for one question: by PRMU's score, and by the task
+    reward of their answers under the asking user's hidden rule. Questions whose answers all have the same
+    reward are left out.
+    """
+    taus_of_task: dict[str, list[float]] = {}
+    for question in questions:
+        is_full = len(taus_of_task.get(question.task.name, ())) >= limit
+        if question.id not in rules or question.id not in kept or is_full:
+            continue
+        texts = _texts_by_answer(question, questions, kept, rules, cues, seed)
+        tau = _kendall_tau(prmu, question, texts)
+        if tau is not None:
+            taus_of_task.setdefault(question.task.name, []).append(tau)
+    return {task: {"tau": round(mean(taus), 4), "error": _standard_error(taus), "n": len(taus)}
+            for task, taus in sorted(taus_of_task.items())}
+
+
+def _texts_by_answer(question: Question, questions: list[Question], kept: dict[str, str], rules: Rules,
+                     cues: Cues, seed: int) -> dict[str, str]:
+    """{answer: chain that gives it}: the question's own chain, then those of OTHER_USERS users, one chain for
+    every different answer."""
+    own_text = kept[question.id]
+    texts = {chain_of(own_text).answer: own_text}
+    other_questions = [other for other in questions
+                       if other.task == question.task and other.user != question.user]
+    rng = random.Random(seed_of(seed, "tau", question.id))
+    for other_question in rng.sample(other_questions, min(OTHER_USERS, len(other_questions))):
+        chain = template_chain(asked_by(question, other_question, rules), cues)
+        if chain is not None:
+            texts.setdefault(chain.answer, render(chain))
+    return texts
+
+
+def _kendall_tau(prmu: PRMU, question: Question, texts: dict[str, str]) -> float | None:
+    """tau-b of PRMU's scores with the task rewards of {answer: text}; None where either has no order."""
+    from scipy.stats import kendalltau
+    rewards = [item_reward(question.task, answer, question.gold) for answer in texts]
+    if len(set(rewards)) == 1:
+        return None
+    scores = prmu.rate(question, [prmu.encode(text) for text in texts.values()]).tolist()
+    tau = float(kendalltau(scores, rewards).statistic)
+    return None if math.isnan(tau) else tau
+
+
+def _standard_error(values: list[float]) -> float:
+    """Of the mean; 0 for a single value."""
+    return round(stdev(values) / len(values)**0.5, 4) if len(values) > 1 else 0.0

@@ -111,11 +111,11 @@ class PRMU:
         """The soft tokens [t, H] of the question's user; e_0 of a model that was trained blind."""
         if self.settings.blind:
             return self.parts.users.generic_user()
-        about_question, items = self.texts.of(question, self.settings.history)
-        return self.parts.users(about_question, items, question.user)
+        topic, items = self.texts.lookup(question, self.settings.history)  # [H], [n, 3, H]
+        return self.parts.users(topic, items, question.user)
 
     def generic_user(self) -> Tensor:
-        """e_0, the soft tokens [t, H] of nobody in particular."""
+        """e_0, the soft tokens [t, H] of the generic user."""
         return self.parts.users.generic_user()
 
     def shared_prompt(self, question: Question, user: Tensor, grad: bool = False) -> SharedPrefix:
@@ -146,7 +146,7 @@ class PRMU:
     def fit(self, questions: list[Question], texts: list[str]) -> None:
         """Takes from training questions and chains what users and chains say on average. Calling it again
         starts anew."""
-        items = [self.texts.of(question, self.settings.history)[1] for question in questions]
+        items = [self.texts.lookup(question, self.settings.history)[1] for question in questions]
         self.parts.users.fit(torch.cat(items))
         table, spoken = base_of(self.model).get_input_embeddings(), self.parts.spoken
         means = [table(torch.tensor(self.encode(text), device=spoken.device)).float().mean(0)

@@ -1,23 +1,25 @@
 """Preference pairs for PRMU, each with the reason why one chain is better for this user.
 
-    other_user      the same question answered from another user's profile. Where it can be done, the same two chains come
-                    a second time, asked by that other user and the other way round: no reader of the chains
-                    alone can be right on both
+    other_user      the chain that another user would get for the same question. Where possible the pair is
+                    mirrored: the same two chains, asked by that other user, with the preference reversed. A
+                    model that reads the chains alone is then right on half of these pairs.
     no_profile      the policy's answer without a profile
-    worse_answer    an answer from the right profile that scores worse
-    others_answer   the user's chain with another user's true answer put at its end
-    contradiction   the user's chain and answer, but its steps about the history are another user's
+    worse_answer    an answer from the right profile with a lower task reward
+    others_answer   the user's own chain, with another user's true answer at its end
+    contradiction   the user's own chain and answer, with the steps about the history taken from another user
 
-Chains come from the teacher (kept and dropped), from the template for other users, and from rollouts of the
-policy (rollouts.py). Where hidden rules are known (the built-in benchmark), they say what another user's true
-answer is. Users are divided first and strangers are of the same side, so no pair crosses the split. Within a
-kind, as many chosen chains are longer than their rejected ones as are shorter: length says nothing.
+The chains have three sources: the teacher, the template (for other users) and the policy (rollouts.py). The
+built-in benchmark knows every user's hidden rule, so there another user's true answer is known. Users are
+divided into sides first, and the other user of a pair is of the same side: no pair crosses the split. Within
+a kind, as many chosen chains are longer than their rejected ones as are shorter, so that length predicts
+nothing.
 """
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from ..lamp.retrieve import retrieve
 from ..lamp.sampling import group_by, round_robin
@@ -31,16 +33,21 @@ from ..tags.teachers import template
 from ..tags.teachers.cues import Cues
 
 KINDS = ("other_user", "no_profile", "worse_answer", "others_answer", "contradiction")
-VIEWS = {"own": "worse_answer", "none": "no_profile", "other": "other_user"}  # of a rollout, and what its pairs are
-TRIED = 8  # strangers looked at for one whose answer differs
-ATTEMPTS = 4  # readings of the template
-Rules = dict[str, tuple[int, tuple[str, ...]]]  # question id -> (its user's rule, the answer of each rule)
+KIND_OF_VIEW = {"own": "worse_answer", "none": "no_profile", "other": "other_user"}
+USERS_TRIED = 8  # other users looked at for one whose answer differs
+TEMPLATE_READINGS = 4  # chains that the template is asked for
+MAX_WRONG_READINGS = 2  # pairs of one question with a wrong reading of the template
+Rules = dict[str, tuple[int, tuple[str, ...]]]
+"""{question id: (the rule of its user, the answer of every rule)}, such as {"q1": (0, ("5", "2"))}."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """The policy's text for a question, from the question's own profile ("own"), another user's ("other") or
-    none ("none")."""
+class PolicyText:
+    """The policy's text for a question.
+
+    view: the profile it was written from, the question's own ("own"), another user's ("other") or none
+    ("none").
+    """
     question: Question
     text: str
     view: str
@@ -48,7 +55,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Pair:
-    """For question.user, `chosen` is better than `rejected`; gap: by how much in task score, [0, 1]."""
+    """For question.user, `chosen` is better than `rejected`. gap: by how much in task reward, in [0, 1]."""
     question: Question
     chosen: str
     rejected: str
@@ -59,184 +66,281 @@ class Pair:
 
 
 def tune_users(questions: list[Question], share: float, seed: int) -> set[str]:
-    """The users to stop and to calibrate on: of every task this share, at least two where there are four (a
-    stranger must be among them), by the hash of the user alone. Whoever is drawn for one task is left out of
-    the training of all."""
-    users: dict[str, set[str]] = {}
-    for q in questions:
-        users.setdefault(q.task.name, set()).add(q.user)
+    """The users kept out of training, for early stopping and for calibration.
+
+    Of every task this share of its users, ordered by a hash of seed and user. At least two of each task,
+    since a pair needs another user of the same side; none of a task with fewer than four users. A user drawn
+    for one task is kept out of the training of all tasks.
+    """
+    users_of_task: dict[str, set[str]] = {}
+    for question in questions:
+        users_of_task.setdefault(question.task.name, set()).add(question.user)
+
     drawn: set[str] = set()
-    for of_task in users.values():
-        order = sorted(of_task, key=lambda user: seed_of(seed, "heldout", user))
-        drawn.update(order[:max(2, round(share * len(order)))] if len(order) >= 4 else ())
+    for users in users_of_task.values():
+        if len(users) >= 4:
+            order = sorted(users, key=lambda user: seed_of(seed, "heldout", user))
+            drawn.update(order[:max(2, round(share * len(order)))])
     return drawn
 
 
-def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[Written], rules: Rules,
-               cues: Cues, seed: int, strangers: int = 2) -> list[Pair]:
-    """All pairs of one side's questions, shuffled, balanced by length. kept: {question id: its good
-    chain}."""
-    rng = random.Random(seed_of(seed, "pairs"))
-    by_task: dict[str, list[Question]] = {}
-    for q in questions:
-        by_task.setdefault(q.task.name, []).append(q)
-    rolled: dict[str, list[Written]] = {}
-    for w in rollouts:
-        rolled.setdefault(w.question.id, []).append(w)
-    found: dict[Pair, None] = {}  # a dict: each once, in order
-    for q in questions:
-        own = chain_of(kept[q.id]) if q.id in kept else None
-        if own is not None:
-            found.update(dict.fromkeys(_against_strangers(q, own, by_task[q.task.name], strangers, rules,
-                                                          cues, rng)))
-            found.update(dict.fromkeys(_worse(q, own, cues)))
-        found.update(dict.fromkeys(_of_rollouts(q, own, rolled.get(q.id, []))))
-    return balanced(list(found), rng)
+def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[PolicyText], rules: Rules,
+               cues: Cues, seed: int, other_users: int = 2) -> list[Pair]:
+    """All pairs of one side's questions, shuffled, balanced by length.
 
+    kept: {question id: its good chain as text}. other_users: how many a question is compared with.
+    """
+    rng = random.Random(seed_of(seed, "pairs"))
+    by_task = group_by(questions, attrgetter("task.name"))
+    rollouts_of = group_by(rollouts, attrgetter("question.id"))
+
+    pairs: list[Pair] = []
+    for question in questions:
+        own_chain = chain_of(kept[question.id]) if question.id in kept else None
+        if own_chain is not None:
+            same_task = by_task[question.task.name]
+            pairs += _other_user_pairs(question, own_chain, same_task, other_users, rules, cues, rng)
+            pairs += _wrong_reading_pairs(question, own_chain, cues)
+        pairs += _rollout_pairs(question, own_chain, rollouts_of.get(question.id, []))
+    distinct = list(dict.fromkeys(pairs))  # each pair once, in the order in which they come
+    return balanced(distinct, rng)
+
+
+# ---------------------------------------------------------------- chains of other users
 
 def chain_of(text: str) -> Chain | None:
-    found = parse(text, allowed=None)
-    return None if isinstance(found, Fault) else found
+    """The chain that a text is, with tags of any name; None for a malformed text."""
+    parsed = parse(text, allowed=None)
+    return None if isinstance(parsed, Fault) else parsed
 
 
-def asked_by(q: Question, by: Question, rules: Rules) -> Question:
-    """The question as that other user would ask it: their profile, and their gold where the rules know it (""
-    elsewhere)."""
-    gold = rules[q.id][1][rules[by.id][0]] if q.id in rules and by.id in rules else ""
-    other = replace(q, id=f"{q.id}@{by.user}", user=by.user, profile=by.profile, gold=gold, retrieved=())
-    return replace(other, retrieved=retrieve(other, "bm25", max(3, len(q.retrieved)), 0))
+def asked_by(question: Question, other_question: Question, rules: Rules) -> Question:
+    """The question as the user of `other_question` would ask it.
+
+    It has that user's profile, and retrieval is done anew. Its gold is that user's answer where the rules
+    know it, "" elsewhere.
+    """
+    gold = ""
+    if question.id in rules and other_question.id in rules:
+        rule_of_other_user = rules[other_question.id][0]
+        answer_of_rule = rules[question.id][1]
+        gold = answer_of_rule[rule_of_other_user]
+    user = other_question.user
+    asked = replace(question, id=f"{question.id}@{user}", user=user, profile=other_question.profile,
+                    gold=gold, retrieved=())
+    return replace(asked, retrieved=retrieve(asked, "bm25", max(3, len(question.retrieved)), 0))
 
 
-def _against_strangers(q: Question, own: Chain, others: list[Question], most: int, rules: Rules, cues: Cues,
-                       rng: random.Random) -> list[Pair]:
-    """Of the first strangers drawn who would answer otherwise, `most`; and what else can be made of their
-    chains."""
-    drawn = {o.user: o for o in rng.sample(others, len(others)) if o.user != q.user}
-    mine, pairs, used = render(own), [], set()
-    for by in list(drawn.values())[:TRIED]:
-        if len(used) == most:
+def _other_user_pairs(question: Question, own_chain: Chain, same_task: list[Question], wanted: int,
+                      rules: Rules, cues: Cues, rng: random.Random) -> list[Pair]:
+    """Pairs of the user's own chain with what another user would get, until `wanted` users answer otherwise.
+
+    For each of at most USERS_TRIED other users, drawn at random, up to four pairs: other_user and its mirror,
+    others_answer, contradiction.
+    """
+    # One question of every other user of the task, in random order.
+    question_of_user: dict[str, Question] = {}
+    for drawn in rng.sample(same_task, len(same_task)):
+        if drawn.user != question.user:
+            question_of_user[drawn.user] = drawn
+
+    own_text = render(own_chain)
+    pairs: list[Pair] = []
+    chains_used: set[Chain] = set()
+    for other_question in list(question_of_user.values())[:USERS_TRIED]:
+        if len(chains_used) == wanted:
             break
-        other = asked_by(q, by, rules)
-        theirs = written_for(other, cues)
-        if theirs and theirs not in used and _differ(own.answer, theirs.answer):
-            used.add(theirs)
-            pairs += [Pair(q, mine, render(theirs), "other_user", _gap(q, own.answer, theirs.answer),
-                           "template"),
-                      Pair(other, render(theirs), mine, "other_user",
-                           _gap(replace(other, gold=theirs.answer), theirs.answer, own.answer), "template",
-                           mirrored=True)]
-        true = other.gold or by.gold  # to this question where the rules know it, else to one of their own
-        if _differ(own.answer, true):
-            pairs.append(Pair(q, mine, render(replace(own, answer=true)), "others_answer",
-                              _gap(q, own.answer, true), "template"))
-        mixed = contradicting(own, theirs or template.write(replace(other, gold=own.answer), 0, cues), q)
-        if mixed is not None:
-            pairs.append(Pair(q, mine, render(mixed), "contradiction", 0.0, "template"))
+        asked = asked_by(question, other_question, rules)
+
+        # 1. The other user's chain for this question is worse for this user, and better for the other one.
+        other_chain = template_chain(asked, cues)
+        is_new = other_chain is not None and other_chain not in chains_used
+        if is_new and _answers_differ(own_chain.answer, other_chain.answer):
+            chains_used.add(other_chain)
+            pairs += _mirrored_pairs(question, own_chain, asked, other_chain)
+
+        # 2. The user's own chain with the other user's true answer: to this question where the rules know it,
+        # to the other user's own question elsewhere.
+        other_gold = asked.gold or other_question.gold
+        if _answers_differ(own_chain.answer, other_gold):
+            gap = _reward_gap(question, own_chain.answer, other_gold)
+            with_other_gold = render(replace(own_chain, answer=other_gold))
+            pairs.append(Pair(question, own_text, with_other_gold, "others_answer", gap, "template"))
+
+        # 3. The user's own chain with steps about the other user's history. Where the template cannot know
+        # that user's answer, it writes a chain towards this user's.
+        source_chain = other_chain
+        if source_chain is None:
+            source_chain = template.write(replace(asked, gold=own_chain.answer), 0, cues)
+        mixed_chain = contradicting_chain(own_chain, source_chain, question)
+        if mixed_chain is not None:
+            pairs.append(Pair(question, own_text, render(mixed_chain), "contradiction", 0.0, "template"))
     return pairs
 
 
-def written_for(other: Question, cues: Cues) -> Chain | None:
-    """What the template writes for a question that another user asks: of its readings the one that is right
-    for them, where that is known; else its first. A free text cannot be written without their answer."""
-    if other.task.kind == "text":
-        return template.write(other, 0, cues)
-    tried = readings(other, cues)
-    if other.gold:
-        tried = [c for c in tried if not rejection_reason(c, other)]
-    return tried[0] if tried else None
+def _mirrored_pairs(question: Question, own_chain: Chain, asked: Question, other_chain: Chain) -> list[Pair]:
+    """The same two chains twice: as asked by the user, and as asked by the other user with the preference
+    reversed."""
+    own_text, other_text = render(own_chain), render(other_chain)
+    gap = _reward_gap(question, own_chain.answer, other_chain.answer)
+    mirrored_gap = _reward_gap(replace(asked, gold=other_chain.answer), other_chain.answer, own_chain.answer)
+    return [Pair(question, own_text, other_text, "other_user", gap, "template"),
+            Pair(asked, other_text, own_text, "other_user", mirrored_gap, "template", mirrored=True)]
 
 
-def readings(q: Question, cues: Cues) -> list[Chain]:
+def template_chain(asked: Question, cues: Cues) -> Chain | None:
+    """What the template writes for a question that another user asks.
+
+    Where that user's answer is known, the first reading that is right for them; elsewhere the first reading.
+    A free text cannot be written without their answer.
+    """
+    if asked.task.kind == "text":
+        return template.write(asked, 0, cues)
+    chains = template_readings(asked, cues)
+    if asked.gold:
+        chains = [chain for chain in chains if not rejection_reason(chain, asked)]
+    return chains[0] if chains else None
+
+
+def template_readings(question: Question, cues: Cues) -> list[Chain]:
     """The template's chains for a question, most plausible first."""
-    return [c for n in range(ATTEMPTS) if (c := template.write(q, n, cues))]
+    chains = [template.write(question, attempt, cues) for attempt in range(TEMPLATE_READINGS)]
+    return [chain for chain in chains if chain is not None]
 
 
-def contradicting(own: Chain, theirs: Chain | None, q: Question) -> Chain | None:
-    """`own` with the steps that look at the history taken from `theirs`, if that is false of the user's
-    profile."""
-    if theirs is None:
+def contradicting_chain(own_chain: Chain, other_chain: Chain | None, question: Question) -> Chain | None:
+    """`own_chain` with the steps about the history taken from `other_chain`.
+
+    None where there are no such steps, or where they happen to be true of the user's profile.
+    """
+    if other_chain is None:
         return None
-    about = [s for s in theirs.steps if LOOKS.search(s.tag)]
-    rest = [s for s in own.steps if not LOOKS.search(s.tag)]
-    mixed = Chain((*about, *rest), own.answer)
-    return mixed if about and rest and groundedness(mixed, q) < 1.0 else None
+    other_history_steps = [step for step in other_chain.steps if LOOKS.search(step.tag)]
+    own_remaining_steps = [step for step in own_chain.steps if not LOOKS.search(step.tag)]
+    if not other_history_steps or not own_remaining_steps:
+        return None
+    mixed_chain = Chain((*other_history_steps, *own_remaining_steps), own_chain.answer)
+    return mixed_chain if groundedness(mixed_chain, question) < 1.0 else None
 
 
-def _worse(q: Question, own: Chain, cues: Cues) -> list[Pair]:
-    """The template's wrong readings from the right profile."""
-    if q.task.kind == "text":
+# ---------------------------------------------------------------- worse chains of the same user
+
+def _wrong_reading_pairs(question: Question, own_chain: Chain, cues: Cues) -> list[Pair]:
+    """The template's first wrong readings of the right profile."""
+    if question.task.kind == "text":
         return []
-    return [Pair(q, render(own), render(c), "worse_answer", _gap(q, own.answer, c.answer), "template")
-            for c in readings(q, cues) if _differ(own.answer, c.answer)][:2]
-
-
-def _of_rollouts(q: Question, own: Chain | None, rows: list[Written]) -> list[Pair]:
-    """The best chain that is known for the user's own profile (the kept one, or the policy's best) against
-    the policy's texts of every view that score worse, or, without a profile or from another's, no better."""
-    worth = lambda text: score(q, text)
-    views = {kind: [w.text for w in rows if w.view == view] for view, kind in VIEWS.items()}
-    mine = views["worse_answer"] = sorted(views["worse_answer"], key=worth)
-    best = render(own) if own is not None else mine.pop() if mine else ""
-    if not best or not worth(best):
-        return []
-    pairs = []
-    for kind, texts in views.items():
-        for text in texts:
-            gap, chain = worth(best) - worth(text), chain_of(text)
-            if gap > 0 or gap == 0 and kind != "worse_answer" and _differ(chain_of(best).answer, chain.answer
-                                                                          if chain else ""):
-                pairs.append(Pair(q, best, text, kind, gap, "policy"))
+    own_text = render(own_chain)
+    pairs: list[Pair] = []
+    for chain in template_readings(question, cues):
+        if len(pairs) < MAX_WRONG_READINGS and _answers_differ(own_chain.answer, chain.answer):
+            gap = _reward_gap(question, own_chain.answer, chain.answer)
+            pairs.append(Pair(question, own_text, render(chain), "worse_answer", gap, "template"))
     return pairs
 
 
-def score(q: Question, text: str) -> float:
-    """The task reward of a text; one that is no chain has none."""
+def _rollout_pairs(question: Question, own_chain: Chain | None, rollouts: list[PolicyText]) -> list[Pair]:
+    """The best known chain for the user's own profile against the policy's texts.
+
+    The best chain is the kept one, or else the policy's best from the own profile. Texts from the own profile
+    are rejected where they score lower. Texts without a profile or from another's are rejected where they
+    score lower, or the same with another answer.
+    """
+    def reward(text: str) -> float:
+        return text_reward(question, text)
+
+    # {kind of pair: texts}, such as {"worse_answer": [...], "no_profile": [...], "other_user": [...]}
+    texts_of_kind = {kind: [rollout.text for rollout in rollouts if rollout.view == view]
+                     for view, kind in KIND_OF_VIEW.items()}
+    own_texts = texts_of_kind["worse_answer"]
+    own_texts.sort(key=reward)
+    if own_chain is not None:
+        best = render(own_chain)
+    elif own_texts:
+        best = own_texts.pop()
+    else:
+        return []
+    best_reward = reward(best)
+    if best_reward == 0:
+        return []
+
+    best_answer = chain_of(best).answer
+    pairs: list[Pair] = []
+    for kind, texts in texts_of_kind.items():
+        for text in texts:
+            gap = best_reward - reward(text)
+            chain = chain_of(text)
+            answer = chain.answer if chain is not None else ""
+            is_tie_elsewhere = gap == 0 and kind != "worse_answer" and _answers_differ(best_answer, answer)
+            if gap > 0 or is_tie_elsewhere:
+                pairs.append(Pair(question, best, text, kind, gap, "policy"))
+    return pairs
+
+
+# ---------------------------------------------------------------- rewards of answers
+
+def text_reward(question: Question, text: str) -> float:
+    """The task reward of a chain as text, in [0, 1]; 0 for a malformed one or where no gold is known."""
     chain = chain_of(text)
-    return item_reward(q.task, q.task.parse_answer(chain.answer), q.gold) if chain and q.gold else 0.0
+    if chain is None or not question.gold:
+        return 0.0
+    return item_reward(question.task, question.task.parse_answer(chain.answer), question.gold)
 
 
-def _gap(q: Question, better: str, worse: str) -> float:
-    """Difference in task reward, not below 0: what a pair claims is more than a score."""
-    return max(0.0,
-               item_reward(q.task, better, q.gold) - item_reward(q.task, worse, q.gold)) if q.gold else 0.0
+def _reward_gap(question: Question, better: str, worse: str) -> float:
+    """max(0, reward(better) - reward(worse)) of two answers; 0 where no gold is known.
+
+    Not below 0, because a pair claims more than a task reward: the better chain may be the truer one.
+    """
+    if not question.gold:
+        return 0.0
+    better_reward = item_reward(question.task, better, question.gold)
+    worse_reward = item_reward(question.task, worse, question.gold)
+    return max(0.0, better_reward - worse_reward)
 
 
-def _differ(a: str, b: str) -> bool:
-    return " ".join(a.split()).lower() != " ".join(b.split()).lower()
+def _answers_differ(first: str, second: str) -> bool:
+    """Whether two answers differ in more than case and white space."""
+    return " ".join(first.split()).lower() != " ".join(second.split()).lower()
 
 
-# ---------------------------------------------------------------- balance
+# ---------------------------------------------------------------- balance and order
 
 def balanced(pairs: list[Pair], rng: random.Random) -> list[Pair]:
-    """Shuffled; within a kind as many pairs whose chosen chain is the longer one as pairs whose chosen chain
-    is the shorter one, so that length predicts nothing."""
+    """Shuffled, and of every kind as many pairs with a longer chosen chain as with a shorter one.
+
+    Pairs too many on one side are dropped; pairs of equal length all stay.
+    """
     kept = []
     for kind in KINDS:
         of_kind = [pair for pair in pairs if pair.kind == kind]
-        longer = shuffled([pair for pair in of_kind if len(pair.chosen) > len(pair.rejected)], rng)
-        shorter = shuffled([pair for pair in of_kind if len(pair.chosen) < len(pair.rejected)], rng)
-        same = shuffled([pair for pair in of_kind if len(pair.chosen) == len(pair.rejected)], rng)
-        count = min(len(longer), len(shorter))  # what one side has too many is dropped
-        kept += longer[:count] + shorter[:count] + same
+        longer = [pair for pair in of_kind if len(pair.chosen) > len(pair.rejected)]
+        shorter = [pair for pair in of_kind if len(pair.chosen) < len(pair.rejected)]
+        same = [pair for pair in of_kind if len(pair.chosen) == len(pair.rejected)]
+        count = min(len(longer), len(shorter))
+        kept += shuffled(longer, rng)[:count]
+        kept += shuffled(shorter, rng)[:count]
+        kept += shuffled(same, rng)
     return shuffled(kept, rng)
 
 
 def shuffled(rows: list, rng: random.Random) -> list:
+    """The rows in a random order, as a new list."""
     return rng.sample(rows, len(rows))
 
 
-def cases(pairs: list[Pair], most: int = 4) -> list[list[Pair]]:
-    """Pairs that share question, user and chosen chain, at most `most` together: they share one forward of
-    both."""
-    by: dict[tuple, list[list[Pair]]] = {}
-    for p in pairs:
-        rows = by.setdefault((p.question.id, p.chosen), [[]])
-        if len(rows[-1]) == most:
-            rows.append([])
-        rows[-1].append(p)
-    return [part for rows in by.values() for part in rows]
+def cases(pairs: list[Pair], limit: int = 4) -> list[list[Pair]]:
+    """Pairs that share question, user and chosen chain, at most `limit` together.
+
+    A case is scored with one forward of the prompt and one of the chosen chain. Five pairs of one chosen
+    chain become a case of 4 and a case of 1.
+    """
+    all_cases = []
+    for same_chosen in group_by(pairs, attrgetter("question.id", "chosen")).values():
+        for first in range(0, len(same_chosen), limit):
+            all_cases.append(same_chosen[first:first + limit])
+    return all_cases
 
 
-def take_turns(rows: list, most: int, key: Callable) -> list:
-    """At most `most` of the rows; those of different keys take turns, in the order in which they come."""
-    return round_robin(group_by(rows, key).values())[:most]
+def take_turns(rows: list, limit: int, key: Callable[..., Hashable]) -> list:
+    """At most `limit` of the rows; those of different keys take turns, in the order in which they come."""
+    return round_robin(group_by(rows, key).values())[:limit]

@@ -1,9 +1,9 @@
-"""Chains that the SFT policy itself writes, for PRMU's pairs: with the user's profile, without one, with
-another user's.
+"""Chains that the SFT policy itself writes, for PRMU's pairs.
 
-A reward model that has seen the teacher's chains alone judges the policy's badly: those are what it will be
-asked about. Rollouts are written to a file a few questions at a time, so a run that is cut off goes on where
-it was.
+A reward model trained on the teacher's chains alone judges the policy's chains badly, and those are what it
+scores in GRPO. A question is asked in up to three views: with the user's own profile ("own"), without a
+profile ("none") and with another user's ("other"). Rollouts are written to a file a few questions at a time,
+so that a run that is cut off goes on where it was.
 """
 from __future__ import annotations
 
@@ -16,45 +16,70 @@ from ..engine.sample import end_tokens, sample
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
-from .pairs import Written, asked_by
+from .pairs import PolicyText, asked_by
 
 SAMPLES = 2  # of each view
-AT_ONCE = 4  # questions
+QUESTIONS_TOGETHER = 4  # decoded together, and written to the file together
 
 
-def roll(config: Config, path: Path, model, tokenizer, questions: list[Question],
-         tick: Callable[[int], None] = lambda n: None) -> list[Written]:
-    """Written texts for these questions, SAMPLES of each view, under the active adapter; other users are
-    among `questions`."""
-    done = {row["id"]: row for row in read_jsonl(path, partial=True)}
-    write_jsonl(path, done.values())  # without a line that was cut
-    todo, ends = [q for q in questions if q.id not in done], end_tokens(model, tokenizer)
-    tick(len(questions) - len(todo))
-    for i in range(0, len(todo), AT_ONCE):
-        part = todo[i:i + AT_ONCE]
-        asked = [view for q in part for view in views(q, other_user_question(q, questions, config.seed))]
-        prompts = [build(x, tokenizer, config.prompt, with_profile=name != "none", reason=True)[0] for name,
-                   _, x in asked]
-        seeds = [[seed_of(config.seed, "prmu", q.id, name, n) for n in range(SAMPLES)] for name, q,
-                 _ in asked]
-        found = sample(model, prompts, SAMPLES, config.grpo.completion, ends,
-                       temperature=config.grpo.temperature, seeds=seeds)
-        rows = {q.id: {"id": q.id, "texts": []} for q in part}
-        for (name, q, _), samples in zip(asked, found):
-            rows[q.id]["texts"] += [[name, tokenizer.decode(s.ids, skip_special_tokens=True).strip()]
-                                    for s in samples if s.ended]
-        append_jsonl(path, rows.values())
-        done |= rows
-        tick(len(part))
-    return [Written(q, text, view) for q in questions for view, text in done[q.id]["texts"]]
+def sample_rollouts(config: Config, path: Path, model, tokenizer, questions: list[Question],
+                    tick: Callable[[int], None] = lambda n: None) -> list[PolicyText]:
+    """The policy's texts for these questions, SAMPLES of each view, under the active adapter.
+
+    Other users are drawn among `questions`. Texts that do not end in time are left out. A row of the file is
+    {"id": question id, "texts": [[view, text], ...]}.
+    """
+    rows = {row["id"]: row for row in read_jsonl(path, partial=True)}
+    write_jsonl(path, rows.values())  # without the line at which a run was cut off
+    missing = [question for question in questions if question.id not in rows]
+    ends = end_tokens(model, tokenizer)
+    tick(len(questions) - len(missing))
+    for first in range(0, len(missing), QUESTIONS_TOGETHER):
+        batch = missing[first:first + QUESTIONS_TOGETHER]
+        views = []
+        for question in batch:
+            views += views_of(question, other_user_question(question, questions, config.seed))
+        new_rows = {question.id: {"id": question.id, "texts": []} for question in batch}
+        texts_of_views = _sample_views(config, model, tokenizer, views, ends)
+        for (view, question, _), texts in zip(views, texts_of_views, strict=True):
+            new_rows[question.id]["texts"] += [[view, text] for text in texts]
+        append_jsonl(path, new_rows.values())
+        rows |= new_rows
+        tick(len(batch))
+    return [PolicyText(question, text, view)
+            for question in questions for view, text in rows[question.id]["texts"]]
 
 
-def views(q: Question, by: Question | None) -> list[tuple[str, Question, Question]]:
-    """(view, the question, as it is asked) of every view."""
-    return [("own", q, q), ("none", q, q), *([("other", q, asked_by(q, by, {}))] if by else [])]
+def _sample_views(config: Config, model, tokenizer, views: list[tuple[str, Question, Question]],
+                  ends: set[int]) -> list[list[str]]:
+    """[views][at most SAMPLES] texts that have ended. Seeds depend on question, view and sample alone, so
+    that a text does not change with the batch it is sampled in."""
+    prompts = []  # [views][P]
+    seeds = []  # [views][SAMPLES]
+    for view, question, asked in views:
+        prompt_ids, _ = build(asked, tokenizer, config.prompt, with_profile=view != "none", reason=True)
+        prompts.append(prompt_ids)
+        seeds.append([seed_of(config.seed, "prmu", question.id, view, n) for n in range(SAMPLES)])
+    groups = sample(model, prompts, SAMPLES, config.grpo.completion, ends,
+                    temperature=config.grpo.temperature, seeds=seeds)  # [views][SAMPLES]
+    texts = []
+    for completions in groups:
+        ended = [completion.ids for completion in completions if completion.ended]
+        texts.append([tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in ended])
+    return texts
 
 
-def other_user_question(q: Question, questions: list[Question], seed: int) -> Question | None:
-    """Another user's question of the same task."""
-    others = [o for o in questions if o.task == q.task and o.user != q.user]
-    return random.Random(seed_of(seed, "stranger", q.id)).choice(others) if others else None
+def views_of(question: Question, other_question: Question | None) -> list[tuple[str, Question, Question]]:
+    """[(view, the question, the question as it is asked)]; without another user only the first two views."""
+    views = [("own", question, question), ("none", question, question)]
+    if other_question is not None:
+        views.append(("other", question, asked_by(question, other_question, {})))
+    return views
+
+
+def other_user_question(question: Question, questions: list[Question], seed: int) -> Question | None:
+    """A random question of another user of the same task; None where there is no other user."""
+    others = [other for other in questions if other.task == question.task and other.user != question.user]
+    if not others:
+        return None
+    return random.Random(seed_of(seed, "stranger", question.id)).choice(others)

@@ -1,13 +1,13 @@
-"""PRMU's training: Bradley-Terry with a margin, generic-user mixing, centring, early stopping on users not
-trained on.
+"""PRMU's training: Bradley-Terry with a margin, generic-user mixing, centring, and early stopping on users
+that are not trained on.
 
-    loss = -log sigmoid(r(u, x, y+) - r(u, x, y-) - margin * gap)  +  pull * mean r^2
+    loss = -log sigmoid(r(u, x, y+) - r(u, x, y-) - margin * gap)  +  CENTRING * mean r^2
 
-gap is the pair's difference in task score: a pair that is further apart has to be told apart by more. With
-probability `generic` a case is scored under e_0 in the place of its user, which in expectation is P-RLHF's
-weighted sum of the two losses at half its cost; it teaches e_0 what holds for everyone, and mirrored pairs
-teach it to say nothing about taste. Pairs that share a question, a user and the better chain share their
-forwards (engine/prefix.py).
+gap is the pair's difference in task reward: the further apart two answers are, the further apart their scores
+must be. With probability `generic` a case is scored under e_0 in the place of its user. In expectation this
+is P-RLHF's weighted sum of the two losses, at half its cost. It teaches e_0 what holds for every user;
+mirrored pairs teach e_0 to have no taste of its own. Pairs that share a question, a user and the chosen chain
+share their forwards (engine/prefix.py).
 """
 from __future__ import annotations
 
@@ -25,56 +25,89 @@ from ..runs import drop_metrics, log_metrics, progress, read_json, seed_of, whol
 from .model import PRMU
 from .pairs import Pair, cases, shuffled
 
-PULL = 0.01  # Bradley-Terry fixes differences only; the pull keeps r centred, and sigmoid(r) away from its flat ends
-WARMUP = 0.1  # of all steps; then cosine to a tenth
+CENTRING = 0.01  # Bradley-Terry fixes differences only: this keeps r near 0, where sigmoid(r) is not flat
+WARM_UP = 0.1  # share of all steps; then cosine to a tenth
 
 
-def train(prmu: PRMU, pairs: list[Pair], tune: list[Pair], seed: int, folder: Path) -> dict:
-    """Trains to the end, or until `patience` checks brought nothing, and leaves the best parameters in. A run
-    that was cut off goes on from its last check. {"steps": of all, "stopped_at", "untrained_loss",
-    "tune_loss"}."""
-    settings, params, home = prmu.settings, prmu.trainable(), folder / "prmu"
+def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, folder: Path) -> dict:
+    """Trains to the end, or until `patience` checks in a row brought nothing; leaves the best parameters in.
+
+    A run that was cut off goes on from its last check. Returns {"steps": planned, "stopped_at": steps done,
+    "untrained_loss", "tune_loss": the best}.
+    """
+    settings = prmu.settings
+    params = prmu.trainable()
+    home = folder / "prmu"
     optimizer = torch.optim.AdamW(params.values(), lr=settings.lr, weight_decay=0.01)
+    batches = planned_batches(pairs, settings.epochs, settings.batch, seed)
+    check_steps = {max(1, round(len(batches) * check / settings.checks))
+                   for check in range(1, settings.checks + 1)}  # 12 steps and 3 checks: {4, 8, 12}
 
-    # Every epoch's order is laid out beforehand, so that a resumed run only has to count.
-    order: list[list[Pair]] = []
-    for epoch in range(settings.epochs):
-        order += shuffled(cases(pairs), random.Random(seed_of(seed, "epoch", epoch)))
-    batches = batched(order, settings.batch)
-    checked_after = {max(1, round(len(batches) * n / settings.checks)) for n in range(1, settings.checks + 1)}
-
-    # Where a cut run goes on. A cut may lie between the two files, so the losses count as far as the steps
-    # do.
-    state = home / "state.safetensors"
-    done, _ = load_training_state(state, params, optimizer)
-    checks_done = 1 + sum(step <= done for step in checked_after)
+    # Where a cut run goes on. A cut may lie between the writing of the two files: the losses count as far as
+    # the steps do, one before training and one a check.
+    state_file = home / "state.safetensors"
+    done, _ = load_training_state(state_file, params, optimizer)
+    checks_done = 1 + sum(step <= done for step in check_steps)
     tune_losses = read_json(home / "tried.json")[:checks_done] if done else []
-    if not tune_losses:  # what the match says before any training is the first to beat
-        check(prmu, tune, tune_losses, params, home)
+    if not tune_losses:  # the untrained model, whose match is right about most users, is the first to beat
+        check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
     drop_metrics(folder, "reward", from_index=done)
 
     bar = progress(len(batches), "reward", "step")
     bar.update(done)
     prmu.train()
     while done < len(batches) and not is_stalled(tune_losses, settings.patience):
-        set_rate(optimizer, settings.lr, (done + 1) / len(batches))
-        stats = step(prmu, batches[done], optimizer, params, random.Random(seed_of(seed, "generic", done)))
+        set_learning_rate(optimizer, settings.lr, (done + 1) / len(batches))
+        rng = random.Random(seed_of(seed, "generic", done))
+        stats = optimizer_step(prmu, batches[done], optimizer, params, rng)
         done += 1
-        if done in checked_after:
-            stats["tune_loss"] = check(prmu, tune, tune_losses, params, home)
-            save_training_state(state, done, params, optimizer)
+        if done in check_steps:
+            stats["tune_loss"] = check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
+            save_training_state(state_file, done, params, optimizer)
         log_metrics(folder, "reward", index=done - 1, **stats)
         bar.set_postfix(accuracy=f"{stats['accuracy']:.2f}", refresh=False)
         bar.update()
     bar.close()
     prmu.eval()
-    best = load_file(home / "best.safetensors")
-    with torch.no_grad():
-        for name, p in params.items():
-            p.copy_(best[name])
+    restore_best(params, home)
     return {"steps": len(batches), "stopped_at": done, "untrained_loss": tune_losses[0],
             "tune_loss": min(tune_losses)}
 
+
+# ---------------------------------------------------------------- schedule
+
+def planned_batches(pairs: list[Pair], epochs: int, size: int, seed: int) -> list[list[list[Pair]]]:
+    """The cases of every optimiser step of all epochs. They are laid out before training, so that a resumed
+    run only has to count."""
+    order: list[list[Pair]] = []
+    for epoch in range(epochs):
+        order += shuffled(cases(pairs), random.Random(seed_of(seed, "epoch", epoch)))
+    return batched(order, size)
+
+
+def batched(order: list[list[Pair]], size: int) -> list[list[list[Pair]]]:
+    """Cases in batches of at least `size` pairs; the last one may have fewer.
+
+    A case is never divided: cases of 3, 1, 4 and 2 pairs in batches of 4 are [3, 1], [4], [2].
+    """
+    batches: list[list[list[Pair]]] = []
+    missing = 0  # pairs until the last batch is full
+    for case in order:
+        if missing <= 0:
+            batches.append([])
+            missing = size
+        batches[-1].append(case)
+        missing -= len(case)
+    return batches
+
+
+def set_learning_rate(optimizer, lr: float, share: float) -> None:
+    """lr * min(share / WARM_UP, 0.55 + 0.45 cos(pi share)), at this share of all steps, in (0, 1]."""
+    for param_group in optimizer.param_groups:
+        param_group["lr"] = lr * min(share / WARM_UP, 0.55 + 0.45 * math.cos(math.pi * share))
+
+
+# ---------------------------------------------------------------- early stopping
 
 def is_stalled(losses: list[float], patience: int) -> bool:
     """Whether the last `patience` losses are all worse than the best one before them; patience 0: never."""
@@ -83,59 +116,67 @@ def is_stalled(losses: list[float], patience: int) -> bool:
     return min(losses[-patience:]) > min(losses)
 
 
-def check(prmu: PRMU, tune: list[Pair], tune_losses: list[float], params: dict, home: Path) -> float:
-    """The loss on users that are not trained on, appended to `tune_losses`; the parameters are saved when
-    none was lower."""
+def check_tune_loss(prmu: PRMU, tune_pairs: list[Pair], tune_losses: list[float], params: dict[str, Tensor],
+                    home: Path) -> float:
+    """The loss on the tuning users, appended to `tune_losses`; the parameters are saved if none was lower."""
     prmu.eval()
-    tune_losses.append(tune_loss(prmu, tune))
+    tune_losses.append(tune_loss(prmu, tune_pairs))
     prmu.train()
     if tune_losses[-1] == min(tune_losses):
+        tensors = {name: param.detach().cpu().contiguous() for name, param in params.items()}
         with whole_file(home / "best.safetensors") as beside:
-            save_file({name: p.detach().cpu().contiguous() for name, p in params.items()}, beside)
+            save_file(tensors, beside)
     write_json(home / "tried.json", tune_losses)
     return tune_losses[-1]
 
 
-def set_rate(optimizer, lr: float, share: float) -> None:
-    """Warm-up, then cosine to a tenth, at this share of all steps."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * min(share / WARMUP, 0.55 + 0.45 * math.cos(math.pi * share))
+@torch.no_grad()
+def restore_best(params: dict[str, Tensor], home: Path) -> None:
+    """Copies the parameters of the best check into the model."""
+    best = load_file(home / "best.safetensors")
+    for name, param in params.items():
+        param.copy_(best[name])
 
 
-def batched(order: list[list[Pair]], size: int) -> list[list[list[Pair]]]:
-    """Cases in optimiser steps of about `size` pairs."""
-    found: list[list[list[Pair]]] = []
-    room = 0
-    for case in order:
-        if room <= 0:
-            found.append([])
-            room = size
-        found[-1].append(case)
-        room -= len(case)
-    return found
+@torch.no_grad()
+def tune_loss(prmu: PRMU, pairs: list[Pair]) -> float:
+    """Mean Bradley-Terry loss, without margin, on pairs of users who are not trained on."""
+    total = 0.0
+    for case in cases(pairs):
+        scores = prmu.rate(case[0].question, encode_case(prmu, case))  # [1 + rejected chains]
+        total += float(pair_loss(scores, case, 0.0))
+    return round(total / len(pairs), 5)
 
 
-def step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict, rng: random.Random) -> dict:
-    """One optimiser step on the mean loss of the batch's pairs."""
-    pairs = sum(len(case) for case in batch)
+# ---------------------------------------------------------------- one optimiser step
+
+def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[str, Tensor],
+                   rng: random.Random) -> dict[str, float]:
+    """One optimiser step on the mean loss of the batch's pairs. Returns the means over these pairs:
+    {"loss", "accuracy", "margin"}."""
+    pair_count = sum(len(case) for case in batch)
     sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
     for case in batch:
         question = case[0].question
-        as_themselves = rng.random() >= prmu.settings.generic
-        user = prmu.user(question) if as_themselves else prmu.generic_user()  # [t, H]
+        under_own_user = rng.random() >= prmu.settings.generic
+        user = prmu.user(question) if under_own_user else prmu.generic_user()  # [t, H]
+
         # The user enters twice, in the prompt and in the match: the gradients of both meet in one leaf.
         user_leaf = user.detach().requires_grad_()
         shared_prompt = prmu.shared_prompt(question, user_leaf, grad=True)
-        scores = prmu.scores(shared_prompt, encoded(prmu, case), user_leaf)  # [1 + rejected chains]
-        pull = PULL * len(case) * (scores**2).mean()
-        loss = pair_loss(scores, case, prmu.settings.margin) + pull
-        (loss / pairs).backward()
+        scores = prmu.scores(shared_prompt, encode_case(prmu, case), user_leaf)  # [1 + rejected chains]
+        centring = CENTRING * len(case) * (scores**2).mean()
+        loss = pair_loss(scores, case, prmu.settings.margin) + centring
+
+        # Backward in three parts: the chains, then their prompt, then the user encoder.
+        (loss / pair_count).backward()
         shared_prompt.backward()
         user.backward(user_leaf.grad)
-        margins = (scores[0] - scores[1:]).detach()  # above 0: told apart
-        sums["loss"] += loss.item() / pairs
-        sums["accuracy"] += float((margins > 0).sum()) / pairs
-        sums["margin"] += float(margins.sum()) / pairs
+
+        margins = (scores[0] - scores[1:]).detach()  # [rejected chains]; above 0: told apart
+        sums["loss"] += loss.item() / pair_count
+        sums["accuracy"] += float((margins > 0).sum()) / pair_count
+        sums["margin"] += float(margins.sum()) / pair_count
     torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -143,19 +184,16 @@ def step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict, rng: rand
 
 
 def pair_loss(scores: Tensor, case: list[Pair], margin: float) -> Tensor:
-    """Sum over a case's pairs; scores [1 + n]: the chosen chain's, then the rejected ones'."""
-    gaps = torch.tensor([p.gap for p in case], device=scores.device)
+    """Sum over the n pairs of a case of -log sigmoid(r+ - r- - margin * gap).
+
+    scores [1 + n]: r+ of the chosen chain, then r- of every rejected one.
+    """
+    gaps = torch.tensor([pair.gap for pair in case], device=scores.device)  # [n]
     return -F.logsigmoid(scores[0] - scores[1:] - margin * gaps).sum()
 
 
-@torch.no_grad()
-def tune_loss(prmu: PRMU, pairs: list[Pair]) -> float:
-    """Mean Bradley-Terry loss, without margin, on pairs of users who are not trained on."""
-    total = sum(float(pair_loss(prmu.rate(case[0].question, encoded(prmu, case)), case, 0.0))
-                for case in cases(pairs))
-    return round(total / len(pairs), 5)
-
-
-def encoded(prmu: PRMU, case: list[Pair]) -> list[list[int]]:
-    """The texts of a case as tokens: the chosen one, then the rejected ones."""
-    return [prmu.encode(t) for t in (case[0].chosen, *(p.rejected for p in case))]
+def encode_case(prmu: PRMU, case: list[Pair]) -> list[list[int]]:
+    """The texts of a case as tokens [1 + n][R]: the chosen chain, then the rejected ones."""
+    texts = [case[0].chosen]
+    texts += [pair.rejected for pair in case]
+    return [prmu.encode(text) for text in texts]

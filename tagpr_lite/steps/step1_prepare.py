@@ -38,8 +38,8 @@ def source_files(source: str) -> list[Path]:
         return sorted(p for p in path.parent.glob("*") if p.suffix in (*YAML, ".jsonl"))
     if not path.is_dir():
         raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files "
-                        "(the official ones: python -m tagpr_lite.lamp.official --task all), or the YAML of a "
-                        "task of your own")
+                        "(the official ones: python -m tagpr_lite.lamp.official --task all), or the YAML "
+                        "of a task of your own")
     return sorted(p for p in path.rglob("*") if p.suffix in (".json", ".db"))
 
 
@@ -107,8 +107,8 @@ class PreparedTask:
         shown, cut, dropped = (sum(getattr(report, key) for report in self.prompts)
                                for key in ("items_shown", "items_cut", "items_dropped"))
         return (f"  {self.task.name} ({self.task.title}): {len(self.train)} train questions "
-                f"(of {self.offered['train']}, and {self.extra} from profiles at most; {self.too_long} left out "
-                f"as longer than the prompt budget), {len(self.dev)} dev (of {self.offered['dev']})\n"
+                f"(of {self.offered['train']}, and {self.extra} from profiles at most; {self.too_long} left "
+                f"out as longer than the prompt budget), {len(self.dev)} dev (of {self.offered['dev']})\n"
                 f"    prompts show {shown} profile items, {cut} of them cut to {config.prompt.item_tokens} "
                 f"tokens; {dropped} more did not fit")
 

@@ -49,7 +49,8 @@ def work(config: Config, folder: Path) -> None:
     if found.tag_map.canonical:
         write_json(folder / "chains" / "synonyms.json", found.tag_map.canonical)
     solved = len({row["id"] for row in kept})
-    print(f"  {len(kept)} chains kept for {solved} of {len(questions)} questions; dropped: {reasons(dropped)}")
+    print(f"  {len(kept)} chains kept for {solved} of {len(questions)} questions; "
+          f"dropped: {reasons(dropped)}")
     print(f"  primary tags: {', '.join(table['primary'])}")
     if ledger.replies:
         print(f"  {ledger.summary()}")
@@ -64,8 +65,8 @@ def written_chains(config: Config, questions: dict[str, Question], allowed: tupl
         return kept, dropped, f"given chains, {Path(t.chains).name}"
     writer = teacher(config, ledger, list(questions.values()))
     if t.teacher == "template" and (foreign := set(allowed) - set(PRIMARY)):
-        raise UserError(f"{t.tags_file}: unknown tag '{sorted(foreign)[0]}'; the template teacher writes only "
-                        f"{', '.join(PRIMARY)}")
+        raise UserError(f"{t.tags_file}: unknown tag '{sorted(foreign)[0]}'; the template teacher writes "
+                        f"only {', '.join(PRIMARY)}")
     with progress(len(questions) * t.samples, "tag", "attempt") as bar:
         kept, dropped = chains.generate(list(questions.values()), writer, t, bar.update)
     return kept, dropped, writer.source

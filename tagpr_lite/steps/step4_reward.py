@@ -1,5 +1,8 @@
 """Step 4, reward: PRMU is trained on preference pairs, and must show on users it has not seen that the user
 matters to it."""
+from __future__ import annotations
+
+from operator import attrgetter
 from pathlib import Path
 
 from ..config import Config, UserError
@@ -7,7 +10,7 @@ from ..lamp import mini
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, read_plan
-from ..prmu.pairs import Pair, Rules, Written, cases, make_pairs, take_turns, tune_users
+from ..prmu.pairs import Pair, PolicyText, Rules, cases, make_pairs, take_turns, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
 from ..tags.teachers.cues import Cues, learn
@@ -22,115 +25,175 @@ def main(config: Config) -> None:
 
 
 def work(config: Config, folder: Path) -> None:
-    import torch
-
     from ..engine import model as engine
     from ..prmu.examine import agreement, examine
-    from ..prmu.model import ADAPTER, PRMU
+    from ..prmu.model import ADAPTER
     from ..prmu.train import train
-    from ..prmu.users import TextEmbeddings, texts_file
     config = follow(config, read_plan(folder))
-    r, questions = config.reward, read_questions(folder, "train")
-    rules, cues, sides = known_rules(config), learn(questions), divided(config, questions,
-                                                                        read_questions(folder, "dev"))
-    kept = {row["id"]: row["text"] for row in reversed(read_jsonl(folder / "chains" / "kept.jsonl"))}
-    kept |= good_chains([q for q in sides["held"] if q.id not in kept], config, cues)
+
+    # 1. Who is trained on, and the good chains of all: the teacher's, or the template's for held-out users.
+    questions = read_questions(folder, "train")
+    rules = known_rules(config)
+    cues = learn(questions)
+    sides = divide_users(config, questions, read_questions(folder, "dev"))
+    kept = first_kept_chains(folder)
+    kept |= template_chains([question for question in sides["held"] if question.id not in kept], config, cues)
+
+    # 2. Pairs; the adapter, which still is SFT's, writes some of the chains.
     model, tokenizer = engine.load(config.model)
     model = engine.load_adapter(model, folder / "sft" / "adapter", ADAPTER, trainable=True)
-    rollouts = own_chains(config, folder, model, tokenizer, sides) if r.rollouts else []
-    pairs = chosen(config, {side: make_pairs(qs, kept, rollouts, rules, cues, config.seed, r.strangers)
-                            for side, qs in sides.items()})
+    rollouts = policy_texts(config, folder, model, tokenizer, sides) if config.reward.rollouts else []
+    all_pairs = {side: make_pairs(of_side, kept, rollouts, rules, cues, config.seed, config.reward.strangers)
+                 for side, of_side in sides.items()}
+    pairs = select_pairs(config, all_pairs)
     write_jsonl(folder / "chains" / "pairs.jsonl",
-                (row(side, p) for side, found in pairs.items() for p in found))
+                (pair_row(side, pair) for side, of_side in pairs.items() for pair in of_side))
 
+    # 3. Training, then the report on held-out users.
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
-    texts = TextEmbeddings(model, tokenizer, texts_file(folder))
-    with progress(0, "embedding profiles", "text") as bar:
-        texts.add([p.question for found in pairs.values() for p in found] + (sides["held"] if rules else []),
-                  r.history, bar.update)
-    torch.manual_seed(config.seed)
-    known = tuple(sorted({p.question.user for p in pairs["train"]})) if r.table else ()
-    prmu = PRMU(model, tokenizer, r, config.prompt, texts, known)
-    prmu.fit([p.question for p in pairs["train"]],
-             [t for p in pairs["train"] for t in (p.chosen, p.rejected)])
+    also_embedded = sides["held"] if rules else []  # agreement with the rules asks all held-out questions
+    prmu = untrained_prmu(config, folder, model, tokenizer, pairs, also_embedded)
     trained = train(prmu, pairs["train"], pairs["tune"], config.seed, folder)
-    with progress(sum(len(cases(pairs[side])) for side in ("held", "tune")), "held-out users", "case") as bar:
+    case_count = len(cases(pairs["held"])) + len(cases(pairs["tune"]))
+    with progress(case_count, "held-out users", "case") as bar:
         report = examine(prmu, pairs["held"], pairs["tune"], config.seed, bar.update)
-    report |= {"pairs": len(pairs["train"]), "trained": trained,
-               "agreement": agreement(prmu, sides["held"], kept, rules, cues, config.seed)}
+    report["pairs"] = len(pairs["train"])
+    report["trained"] = trained
+    report["agreement"] = agreement(prmu, sides["held"], kept, rules, cues, config.seed)
     prmu.save(folder / "prmu", report)
-    say(report)
+    print_report(report)
 
+
+# ---------------------------------------------------------------- users and their chains
 
 def known_rules(config: Config) -> Rules:
-    """The hidden rules of the built-in benchmark; other data have none."""
+    """The hidden rules of the built-in benchmark; {} for other data."""
     lamp = config.lamp
-    return mini.rules_of(config.seed, lamp.mini_users, lamp.tasks, lamp.mini_language, lamp.mini_people) \
-        if lamp.source == "mini" else {}
+    if lamp.source != "mini":
+        return {}
+    return mini.rules_of(config.seed, lamp.mini_users, lamp.tasks, lamp.mini_language, lamp.mini_people)
 
 
-def divided(config: Config, train: list[Question], dev: list[Question]) -> dict[str, list[Question]]:
-    """train and tune (to stop and to calibrate on) are training users. held, to report on, are the dev users
-    that nothing has been trained on, SFT included; where every dev user is a training user, those of
-    `tune`."""
-    tune = tune_users(train, config.reward.heldout, config.seed)
-    sides = {side: [q for q in train if (q.user in tune) == (side == "tune")] for side in ("train", "tune")}
-    seen = {q.user for q in train}
-    unseen = [q for q in dev if q.user not in seen and q.task.lamp_name in {t.task.lamp_name for t in train}]
+def divide_users(config: Config, train: list[Question], dev: list[Question]) -> dict[str, list[Question]]:
+    """{"train", "tune", "held": questions}.
+
+    train and tune (for early stopping and calibration) are training users. held, for the report, are the dev
+    users that nothing has been trained on, SFT included. Where every dev user is a training user, held is
+    tune.
+    """
+    drawn = tune_users(train, config.reward.heldout, config.seed)
+    train_side = [question for question in train if question.user not in drawn]
+    tune_side = [question for question in train if question.user in drawn]
+
+    train_users = {question.user for question in train}
+    train_tasks = {question.task.lamp_name for question in train}
+    unseen = [question for question in dev
+              if question.user not in train_users and question.task.lamp_name in train_tasks]
     if not unseen:
         print("  every dev user is a training user: the report is on those that PRMU alone is not trained on")
-    return sides | {"held": unseen or sides["tune"]}
+    return {"train": train_side, "tune": tune_side, "held": unseen or tune_side}
 
 
-def good_chains(questions: list[Question], config: Config, cues: Cues) -> dict[str, str]:
-    """{question id: the template's chain, if it has a right one}: for users whom the teacher was not asked
-    about."""
-    found, _ = chains.generate(questions, Template(cues), config.tag)
-    return {row["id"]: discover.tagged(row, row["tags"])["text"] for row in found}
+def first_kept_chains(folder: Path) -> dict[str, str]:
+    """{question id: its first kept chain as text} of step 2."""
+    kept: dict[str, str] = {}
+    for row in read_jsonl(folder / "chains" / "kept.jsonl"):
+        kept.setdefault(row["id"], row["text"])
+    return kept
 
 
-def own_chains(config: Config, folder: Path, model, tokenizer,
-               sides: dict[str, list[Question]]) -> list[Written]:
-    """The SFT policy's chains, which PRMU's adapter still is, for `reward.rollouts` questions, in turns from
-    sides and tasks."""
-    from ..prmu.rollouts import roll
-    found: list[Written] = []
-    for side, qs in sides.items():
-        some = take_turns(qs, round(config.reward.rollouts * len(qs) / sum(map(len, sides.values()))),
-                          lambda q: q.task.name)
-        with progress(len(some), f"rollouts, {side}", "question") as bar:
-            found += roll(config, folder / "chains" / "rollouts.jsonl", model, tokenizer, some, bar.update)
-    return found
+def template_chains(questions: list[Question], config: Config, cues: Cues) -> dict[str, str]:
+    """{question id: the template's chain as text, where it has a right one}, for users whom the teacher was
+    not asked about."""
+    kept, _ = chains.generate(questions, Template(cues), config.tag)
+    return {row["id"]: discover.tagged(row, row["tags"])["text"] for row in kept}
 
 
-def chosen(config: Config, pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
-    """As many of a side's pairs as the settings ask for, kinds and tasks in turns."""
-    most = {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 4),
-            "held": config.reward.reported}
-    pairs = {side: take_turns(found, most[side], lambda p: (p.question.task.name, p.kind)) for side,
-             found in pairs.items()}
-    if not all(pairs.values()):
-        raise UserError(f"too few preference pairs ({', '.join(f'{len(p)} {side}' for side, p in pairs.items())}): use more "
-                        "questions and users, or another reward.heldout")
-    return pairs
+def policy_texts(config: Config, folder: Path, model, tokenizer,
+                 sides: dict[str, list[Question]]) -> list[PolicyText]:
+    """What the SFT policy writes for `reward.rollouts` questions: every side by its size, tasks in turns."""
+    from ..prmu.rollouts import sample_rollouts
+    question_count = sum(len(of_side) for of_side in sides.values())
+    texts: list[PolicyText] = []
+    for side, of_side in sides.items():
+        share = round(config.reward.rollouts * len(of_side) / question_count)
+        asked = take_turns(of_side, share, attrgetter("task.name"))
+        with progress(len(asked), f"rollouts, {side}", "question") as bar:
+            texts += sample_rollouts(config, folder / "chains" / "rollouts.jsonl", model, tokenizer, asked,
+                                     bar.update)
+    return texts
 
 
-def row(side: str, p: Pair) -> dict:
-    return {"side": side, "id": p.question.id, "user": p.question.user, "kind": p.kind,
-            "gap": round(p.gap, 4), "source": p.source, "mirrored": p.mirrored, "chosen": p.chosen,
-            "rejected": p.rejected}
+# ---------------------------------------------------------------- pairs
+
+def select_pairs(config: Config, pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
+    """As many of each side's pairs as the settings ask for; kinds and tasks take turns.
+
+    UserError: a side has none.
+    """
+    limits = {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 4),
+              "held": config.reward.reported}
+    by_task_and_kind = attrgetter("question.task.name", "kind")
+    selected = {side: take_turns(of_side, limits[side], by_task_and_kind) for side, of_side in pairs.items()}
+    if not all(selected.values()):
+        counts = ", ".join(f"{len(of_side)} {side}" for side, of_side in selected.items())
+        raise UserError(f"too few preference pairs ({counts}): use more questions and users, or another "
+                        "reward.heldout")
+    return selected
 
 
-def say(report: dict) -> None:
-    three = lambda of: "own {accuracy:.3f}, another's {shuffled:.3f}, none {generic:.3f}".format(**of)
-    print(f"  pairs of held-out users told apart ({report['heldout_pairs']}), by whose embedding: {three(report)}")
-    if report["user_only"]["n"]:
-        print(f"  where only the user differs ({report['user_only']['n']}): {three(report['user_only'])}")
-    c, b = report["calibration"], report["bias"]
-    print(f"  calibration error {c['ece']:.3f} (before the temperature {c['ece_before']:.3f}); length: rho {b['length_rho']:.2f}")
-    for task, found in report["agreement"].items():
-        print(f"  {task}: Kendall's tau with the hidden rule {found['tau']:.2f} +- {found['error']:.2f} ({found['n']} questions)")
+def pair_row(side: str, pair: Pair) -> dict:
+    """A line of chains/pairs.jsonl."""
+    return {"side": side, "id": pair.question.id, "user": pair.question.user, "kind": pair.kind,
+            "gap": round(pair.gap, 4), "source": pair.source, "mirrored": pair.mirrored,
+            "chosen": pair.chosen, "rejected": pair.rejected}
+
+
+# ---------------------------------------------------------------- the model and its report
+
+def untrained_prmu(config: Config, folder: Path, model, tokenizer, pairs: dict[str, list[Pair]],
+                   also_embedded: list[Question]):
+    """PRMU before training: texts embedded, parts made from the run's seed, averages fitted to the training
+    pairs."""
+    import torch
+
+    from ..prmu.model import PRMU
+    from ..prmu.users import TextEmbeddings, texts_file
+    texts = TextEmbeddings(model, tokenizer, texts_file(folder))
+    pair_questions = [pair.question for of_side in pairs.values() for pair in of_side]
+    with progress(0, "embedding profiles", "text") as bar:
+        texts.add(pair_questions + also_embedded, config.reward.history, bar.update)
+
+    torch.manual_seed(config.seed)
+    users_with_rows: tuple[str, ...] = ()
+    if config.reward.table:
+        users_with_rows = tuple(sorted({pair.question.user for pair in pairs["train"]}))
+    prmu = PRMU(model, tokenizer, config.reward, config.prompt, texts, users_with_rows)
+    train_texts = []
+    for pair in pairs["train"]:
+        train_texts += [pair.chosen, pair.rejected]
+    prmu.fit([pair.question for pair in pairs["train"]], train_texts)
+    return prmu
+
+
+def print_report(report: dict) -> None:
+    """The report in a few lines."""
+    user_only, calibration, bias = report["user_only"], report["calibration"], report["bias"]
+    print(f"  pairs of held-out users told apart ({report['heldout_pairs']}), by whose embedding: "
+          f"{accuracy_words(report)}")
+    if user_only["n"]:
+        print(f"  where only the user differs ({user_only['n']}): {accuracy_words(user_only)}")
+    print(f"  calibration error {calibration['ece']:.3f} (before the temperature "
+          f"{calibration['ece_before']:.3f}); length: rho {bias['length_rho']:.2f}")
+    for task, result in report["agreement"].items():
+        print(f"  {task}: Kendall's tau with the hidden rule {result['tau']:.2f} +- {result['error']:.2f} "
+              f"({result['n']} questions)")
+
+
+def accuracy_words(accuracies: dict) -> str:
+    """Such as "own 0.812, another's 0.530, none 0.500"."""
+    return "own {accuracy:.3f}, another's {shuffled:.3f}, none {generic:.3f}".format(**accuracies)
 
 
 if __name__ == "__main__":

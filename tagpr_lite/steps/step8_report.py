@@ -1,6 +1,6 @@
 """Step 8: one HTML page and one Markdown table of everything that the run folder holds.
 
-Decision: the report reads files and computes nothing new, so it can be made again at any time, after any step
+Decision: the report reads files and computes nothing new. It can be made again at any time, after any step
 and from a run that was cut off; a part that was not run says so.
 """
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import Config
+from ..report.markdown import markdown
 from ..report.page import render
-from ..report.tables import markdown
 from ..runs import cli, run_step, write_text
 from . import STEPS
 
@@ -22,11 +22,13 @@ def main(config: Config) -> None:
 
 
 def work(config: Config, folder: Path) -> None:
+    about_steps = {name: step.about for name, step in STEPS.items()}
+    page = folder / "report.html"
     table = markdown(folder)
-    write_text(folder / "report.html", render(folder, {name: step.about for name, step in STEPS.items()}))
+    write_text(page, render(folder, about_steps))
     write_text(folder / "report.md", table)
     print(table)
-    print(f"[report] {folder / 'report.html'}", flush=True)
+    print(f"[report] {page}", flush=True)
 
 
 if __name__ == "__main__":

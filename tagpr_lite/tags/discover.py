@@ -1,11 +1,15 @@
 """From open names to nine primary tags: near-synonyms are merged, names counted, every chain relabelled.
 
-A labeller that names steps freely says examine_examples, review_past_items and look_at_history for one thing.
-Two names are near when their words are alike, or when the steps that bear them are: a name is the words of
-its own and of its steps, weighed by tf-idf or seen by a sentence encoder. Names nearer than a bound are one
-cluster (average linkage), whose most frequent name stands for it. The map is a file that a person may edit
-and hand back (`tag.synonyms`): what it says comes first. A name outside the nine is mended to the nearest of
-them when that is near enough, else its chain is dropped.
+A labeller that names steps freely uses examine_examples, review_past_items and look_at_history for one thing.
+Two names are near when their own words are alike, and when the steps with these names are alike; both are
+compared by tf-idf or by a sentence encoder:
+
+    nearness(a, b) = 0.3 cos(words of a, words of b) + 0.7 cos(steps named a, steps named b)
+
+Names within a distance are one cluster (average linkage), and its most frequent name is the canonical name.
+This map is a file that a person may edit and give back (`tag.synonyms`); what it says comes first. A
+canonical name outside the nine is replaced by the nearest of them if that is near enough. Otherwise its chain
+is dropped.
 """
 from __future__ import annotations
 
@@ -20,10 +24,12 @@ from ..config import Model, Tag, UserError
 from ..runs import read_json
 from .schema import Chain, Step, render, valid_name
 
-COUNT = 9  # of primary tags: the one number about the tags that is the paper's
-KNOWN = ("examine_examples", "identify_patterns")  # the two of the paper's nine that are known by name (second-hand)
-SHOWN = 60  # steps a name is judged by
-NAME_SHARE = 0.3  # how much the names' own words count against their steps'
+COUNT = 9  # primary tags, as in the paper
+KNOWN = ("examine_examples", "identify_patterns")
+"""The two of the paper's nine that are known by name (from secondary sources)."""
+STEPS_OF_NAME = 60  # steps that a name is judged by, at most
+NAME_SHARE = 0.3  # weight of the names' own words; their steps have the rest
+FAR = 4.0  # farther than any cosine distance
 
 Labelled = list[tuple[str, str]]
 """(name, step text) of one chain."""
@@ -35,26 +41,35 @@ Embed = Callable[[list[str]], np.ndarray]
 
 def nearness(names: list[str], steps: dict[str, list[str]],
              embed: Embed | None = None) -> np.ndarray:
-    """[n, n] in [-1, 1]: the cosine of the names' words and that of their steps', mixed. embed: a sentence
-    encoder."""
+    """[n, n] in [-1, 1], the cosine of the names' words and that of their steps, mixed.
+
+    steps: {name: texts of its steps}. embed: a sentence encoder; None: tf-idf.
+    """
     words = [name.replace("_", " ") for name in names]
-    texts = ["\n".join(steps.get(name, [])[:SHOWN]) for name in names]
+    texts = ["\n".join(steps.get(name, [])[:STEPS_OF_NAME]) for name in names]
     if embed is not None:
         by_name = embed(words)
-        by_steps = np.stack([embed(t.split("\n")).mean(0) for t in texts])
+        by_steps = np.stack([embed(text.split("\n")).mean(0) for text in texts])
     else:
-        by_name, by_steps = _tfidf(words, "char_wb", (3, 5)), _tfidf(texts, "word", (1, 2))
-    unit = lambda v: v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-9)
-    by_name, by_steps = unit(by_name), unit(by_steps)
+        by_name = _tfidf(words, "char_wb", (3, 5))
+        by_steps = _tfidf(texts, "word", (1, 2))
+    by_name, by_steps = _unit_rows(by_name), _unit_rows(by_steps)
     return NAME_SHARE * by_name @ by_name.T + (1 - NAME_SHARE) * by_steps @ by_steps.T
 
 
-def _tfidf(texts: list[str], what: str, ngrams: tuple[int, int]) -> np.ndarray:
+def _unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows [n, H] of length 1; rows of zeros stay zeros."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def _tfidf(texts: list[str], analyzer: str, ngrams: tuple[int, int]) -> np.ndarray:
+    """[n, terms]; analyzer: `word`, or `char_wb` for the letters of words. One column of zeros where no text
+    has a term."""
     from sklearn.feature_extraction.text import TfidfVectorizer
+    vectorizer = TfidfVectorizer(analyzer=analyzer, ngram_range=ngrams, sublinear_tf=True)
     try:
-        return TfidfVectorizer(analyzer=what, ngram_range=ngrams,
-                               sublinear_tf=True).fit_transform(texts).toarray()
-    except ValueError:  # no word in any of them
+        return vectorizer.fit_transform(texts).toarray()
+    except ValueError:  # no term in any of them
         return np.zeros((len(texts), 1))
 
 
@@ -62,8 +77,11 @@ def _tfidf(texts: list[str], what: str, ngrams: tuple[int, int]) -> np.ndarray:
 
 def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = None, embed: Embed | None = None
           ) -> dict[str, str]:
-    """{name: the name that stands for it}. `given` comes first; other names are clustered, alone or to a
-    given target."""
+    """{name: its canonical name}.
+
+    near: names within this cosine distance become one. given: a person's map, which comes first; a name that
+    it does not have may still join one of its targets. embed: a sentence encoder; None: tf-idf.
+    """
     from sklearn.cluster import AgglomerativeClustering
     given = given or {}
     counts = Counter(name for chain in chains for name, _ in chain)
@@ -71,12 +89,12 @@ def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = No
     if len(names) < 2:
         return {name: given.get(name, name) for name in counts}
 
-    # 1. Distances [n, n] between names; two targets of a person's map are never one.
+    # 1. Distances [n, n] between names; the targets of a person's map are put far apart.
     distance = np.clip(1 - nearness(names, _steps_by_name(chains, given), embed), 0, None)
-    targets = {place for place, name in enumerate(names) if name in given.values()}
+    targets = {index for index, name in enumerate(names) if name in given.values()}
     for one in targets:
         for other in targets - {one}:
-            distance[one, other] = 4.0  # farther than any cosine distance
+            distance[one, other] = FAR
     np.fill_diagonal(distance, 0)
 
     # 2. Clusters: [0, 1, 0] puts the first and the third name together.
@@ -87,44 +105,50 @@ def merge(chains: list[Labelled], near: float, given: dict[str, str] | None = No
     total: Counter = Counter()
     for name, count in counts.items():
         total[given.get(name, name)] += count
-    best_first = sorted(range(len(names)),
-                        key=lambda place: (place not in targets, -total[names[place]], names[place]))
+
+    def precedence(index: int) -> tuple:
+        return index not in targets, -total[names[index]], names[index]
+
     name_of_cluster: dict[int, str] = {}
-    for place in best_first:
-        name_of_cluster.setdefault(clusters[place], names[place])
+    for index in sorted(range(len(names)), key=precedence):
+        name_of_cluster.setdefault(clusters[index], names[index])
     canonical = {name: name_of_cluster[cluster] for name, cluster in zip(names, clusters, strict=True)}
     return {name: canonical[given.get(name, name)] for name in sorted(counts)}
 
 
 def _steps_by_name(chains: list[Labelled], canonical: dict[str, str]) -> dict[str, list[str]]:
-    """{name, or the name that stands for it: its steps}."""
-    found: dict[str, list[str]] = {}
-    for name, text in (step for c in chains for step in c):
-        found.setdefault(canonical.get(name, name), []).append(text)
-    return found
+    """{canonical name: the texts of its steps}; a name that the map does not have is its own."""
+    steps: dict[str, list[str]] = {}
+    for chain in chains:
+        for name, text in chain:
+            steps.setdefault(canonical.get(name, name), []).append(text)
+    return steps
 
 
 def most_frequent(counts: Counter) -> tuple[str, ...]:
     """The nine most frequent, most frequent first; ties by name, so that the list depends on nothing else."""
-    return tuple(t for t, _ in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))[:COUNT])
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    return tuple(ranked[:COUNT])
 
 
 def read_synonyms(path: str) -> dict[str, str]:
-    """A person's map {name: the name that stands for it}, as chains/synonyms.json has it."""
-    found = read_json(Path(path))
-    if not isinstance(found, dict):
+    """A person's map {name: its canonical name}, as chains/synonyms.json has it. {a: b, b: c} becomes
+    {a: c, b: c}."""
+    synonyms = read_json(Path(path))
+    if not isinstance(synonyms, dict):
         raise UserError(f"{path}: expected an object of names, {{\"look_at_history\": \"examine_examples\"}}")
-    bad = [n for pair in found.items() for n in pair if not isinstance(n, str) or not valid_name(n)]
-    if bad:
-        raise UserError(f"{path}: '{str(bad[0])[:40]}' is no snake_case name")
-    return {n: found.get(to, to) for n, to in found.items()}
+    for pair in synonyms.items():
+        for name in pair:
+            if not isinstance(name, str) or not valid_name(name):
+                raise UserError(f"{path}: '{str(name)[:40]}' is no snake_case name")
+    return {name: synonyms.get(target, target) for name, target in synonyms.items()}
 
 
 # ---------------------------------------------------------------- relabelling
 
 def nearest_primary_tags(chains: list[Labelled], canonical: dict[str, str], primary: tuple[str, ...],
                          least: float, embed: Embed | None = None) -> dict[str, str]:
-    """{name outside the nine: the nearest of them}, for those at least `least` near."""
+    """{canonical name outside the nine: the nearest primary tag}, where its nearness is at least `least`."""
     steps = _steps_by_name(chains, canonical)
     others = sorted(set(steps) - set(primary))
     if not others:
@@ -136,18 +160,19 @@ def nearest_primary_tags(chains: list[Labelled], canonical: dict[str, str], prim
 
 @dataclass
 class TagMap:
-    """From the labeller's open names to the primary tags. canonical: {open name: the name that stands for
-    it}; nearest: {canonical name outside the nine: the nearest of them}."""
+    """From the labeller's open names to the primary tags."""
     primary: tuple[str, ...]
     canonical: dict[str, str] = field(default_factory=dict)
+    """{open name: its canonical name}."""
     nearest: dict[str, str] = field(default_factory=dict)
+    """{canonical name outside the nine: the nearest of them}."""
 
     def primary_tags(self, names: list[str]) -> list[str] | None:
         """The primary tags of a chain's steps, or None where a step fits none."""
         tags = []
         for name in names:
-            name = self.canonical.get(name, name)
-            tag = name if name in self.primary else self.nearest.get(name)
+            canonical = self.canonical.get(name, name)
+            tag = canonical if canonical in self.primary else self.nearest.get(canonical)
             if tag is None:
                 return None
             tags.append(tag)
@@ -156,19 +181,21 @@ class TagMap:
 
 @dataclass
 class PrimaryChains:
-    """Chains in the primary tags, and those with a step that fits none. counts: how often each canonical name
-    came up; agreement: of the tags with a second naming."""
+    """Chains in the primary tags, and those with a step that fits none."""
     kept: list[dict]
     unmapped: list[dict]
     tag_map: TagMap
     counts: dict[str, int]
+    """{canonical name: how many steps have it}."""
     agreement: dict[str, float] = field(default_factory=dict)
+    """Of the tags with a second naming of the same steps."""
 
 
 def restrict_to_primary_tags(rows: list[dict], allowed: tuple[str, ...], given: dict[str, str], settings: Tag,
                              merging: bool) -> PrimaryChains:
-    """Merges the names of all steps (the rows' `tags`), picks the nine, or takes `allowed`, and writes every
-    chain in them."""
+    """Merges the names of all steps (the rows' `tags`), takes `allowed` or the nine most frequent names as
+    the primary tags, and writes every chain in them. merging: whether names may be replaced at all."""
+    # 1. Open names to canonical names to primary tags.
     chains = [list(zip(row["tags"], row["steps"], strict=True)) for row in rows]
     embed = None
     if merging and settings.encoder:
@@ -179,6 +206,8 @@ def restrict_to_primary_tags(rows: list[dict], allowed: tuple[str, ...], given: 
     primary = allowed or most_frequent(counts)
     nearest = nearest_primary_tags(chains, canonical, primary, settings.mend, embed) if merging else {}
     tag_map = TagMap(primary, canonical, nearest)
+
+    # 2. The chains in them; one with a step that fits none is not kept.
     kept, unmapped = [], []
     for row in rows:
         tags = tag_map.primary_tags(row["tags"])
@@ -196,11 +225,11 @@ def tagged(row: dict, tags: list[str]) -> dict:
 
 
 def agreement(first: list[str], second: list[str]) -> dict[str, float]:
-    """Of two labellings of the same steps: the share that is equal, and Cohen's kappa, which takes chance
-    out."""
+    """Of two labellings of the same steps: the share that is equal, and Cohen's kappa, which corrects it for
+    chance."""
     from sklearn.metrics import cohen_kappa_score
     if not first:
         return {}
-    same = sum(a == b for a, b in zip(first, second)) / len(first)
+    equal = sum(one == other for one, other in zip(first, second)) / len(first)
     kappa = 1.0 if len(set(first) | set(second)) == 1 else float(cohen_kappa_score(first, second))
-    return {"steps": len(first), "equal": round(same, 4), "kappa": round(kappa, 4)}
+    return {"steps": len(first), "equal": round(equal, 4), "kappa": round(kappa, 4)}

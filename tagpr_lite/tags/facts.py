@@ -1,13 +1,19 @@
-"""What can be checked of a chain against the profile it claims to have looked at.
+"""What can be checked of a chain against the profile that it claims to have looked at.
 
 A chain that states wrong numbers about its profile, or quotes words that are not there, should cost reward:
-it is the cheapest proof of flawed reasoning. Claims that are found: the user's past scores, their mean (also
-rounded) and range, how often a label was used, how many items there are, anything in double quotes, which
-must stand in the profile or in the question, and what a past text with such words got.
+it is the cheapest proof of flawed reasoning. These claims are recognised:
 
-A chain may also say nothing that could be wrong. So every step must have something of what it is about: one
-that looks at the history (its tag says so) a word or number of the profile, any other one of the question or
-of the profile.
+    Past scores 5 4 5        a contiguous stretch of the user's scores, in order
+    mean 4.7, usually 5      their mean, and the mean rounded
+    scores from 4 to 5       their least and greatest
+    used comedy 3 times      how often a label was used
+    12 past reviews          how many items there are
+    "It broke"               words that must stand in the profile or in the question
+    "It broke" got 2         the score or label of a past text that has these words
+
+A chain may also say nothing that could be wrong. So every step must have some substance: a step that looks at
+the history (its tag says so) a word or number of the profile, any other step one of the profile or of the
+question.
 """
 from __future__ import annotations
 
@@ -15,30 +21,36 @@ import re
 from collections import Counter
 
 from ..lamp.prompts import facts, rating_stats
-from ..lamp.tasks import Question
+from ..lamp.tasks import Item, Question
 from ..lamp.words import content_tokens, normalised
 from .schema import Chain, Step
 
-STOP = set("this that with from have they them their there about would could should which while where were been "
-           "into over than then when what your some such very just only also more most other each will does doing "
-           "these those because being after before between through during against under again here both same".split())
-SCORES = re.compile(r"\b(?:scores?|ratings?)(?: (?:are|were|of|was))?:? (\d{1,2}(?:(?:[ ,]+|,? and )\d{1,2})+)",
-                    re.I)
+STOP = set("this that with from have they them their there about would could should which while where were "
+           "been into over than then when what your some such very just only also more most other each will "
+           "does doing these those because being after before between through during against under again "
+           "here both same".split())
+SCORES = re.compile(r"\b(?:scores?|ratings?)(?: (?:are|were|of|was))?:? "
+                    r"(\d{1,2}(?:(?:[ ,]+|,? and )\d{1,2})+)", re.I)
 MEAN = re.compile(r"\b(?:mean|average)(?: score| rating)?(?: of| is|:)? (\d+(?:\.\d+)?)", re.I)
 USUAL = re.compile(r"\busually (\d+)", re.I)
 RANGE = re.compile(r"\b(?:scores?|ratings?)[^.0-9]{0,20} (\d{1,2}) to (\d{1,2})\b", re.I)
 TIMES = re.compile(r"\bused ([^.,]+?) (\d+) times?\b", re.I)
-ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|papers|titles|articles|headlines|posts|tweets"
-                   r"|movies|e-?mails|scores)\b", re.I)
+ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|papers|titles|articles"
+                   r"|headlines|posts|tweets|movies|e-?mails|scores)\b", re.I)
 GOT = re.compile(r'((?:"[^"]+"(?:, | and )?)+) got (\w+)')
 QUOTE = re.compile(r'"([^"]*)"')
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 LOOKS = re.compile(r"example|histor|profile|past|pattern|habit|record|previous|prior")
+"""Found in the tag of a step that looks at the history."""
+MEAN_TOLERANCE = 0.051  # a mean that is stated with one decimal
+
+Claim = tuple[str, bool]
+"""(what is claimed, whether it holds)."""
 
 
 def content_words(text: str) -> set[str]:
     """Lower-case words of four letters or more that are not function words; pairs of Chinese characters."""
-    return {w for w in content_tokens(text.lower()) if w not in STOP}
+    return {word for word in content_tokens(text.lower()) if word not in STOP}
 
 
 def distinct_triples(words: list[str]) -> float:
@@ -49,76 +61,104 @@ def distinct_triples(words: list[str]) -> float:
 
 # ---------------------------------------------------------------- claims
 
-def claims(chain: Chain, question: Question) -> list[tuple[str, bool]]:
+def claims(chain: Chain, question: Question) -> list[Claim]:
     """(claim, whether it holds) for every checkable statement of the chain's steps."""
-    scores, mean, usual = rating_stats(question.profile) if question.task.kind == "rating" else ([], 0.0, 0)
-    labels = Counter(i.label.lower() for i in question.profile)
-    seen = normalised(" ".join([question.input, *(f"{i.text} {i.label}" for i in question.profile)]))
-    found = []
+    # 1. The truth about the profile: scores, counts such as {"comedy": 3}, and all words that may be quoted.
+    profile = question.profile
+    is_rating = question.task.kind == "rating"
+    scores, mean, usual = rating_stats(profile) if is_rating else ([], 0.0, 0)
+    label_counts = Counter(item.label.lower() for item in profile)
+    item_texts = [f"{item.text} {item.label}" for item in profile]
+    quotable = normalised(" ".join([question.input, *item_texts]))
+
+    # 2. The claims, step by step, each beside what it says.
+    checked: list[Claim] = []
     for step in chain.steps:
         if scores:
-            found += _of_scores(step.text, scores, mean, usual)
-        for label, times in TIMES.findall(step.text):
-            if label.lower() in labels:
-                found.append((f"{label} {times} times", labels[label.lower()] == int(times)))
-        for number in ITEMS.findall(step.text):
-            found.append((f"{number} items", int(number) == len(question.profile)))
-        for said, label in GOT.findall(step.text):
-            found.append((f"{said} got {label}",
-                          any(i.label == label
-                              and all(normalised(q) in normalised(i.text) for q in QUOTE.findall(said))
-                              for i in question.profile)))
-        for said in QUOTE.findall(step.text):
-            if normalised(said):
-                found.append((f'"{said}"', normalised(said) in seen))
-    return found
+            checked += _score_claims(step.text, scores, mean, usual)
+        for label, count in TIMES.findall(step.text):
+            if label.lower() in label_counts:
+                checked.append((f"{label} {count} times", label_counts[label.lower()] == int(count)))
+        for count in ITEMS.findall(step.text):
+            checked.append((f"{count} items", int(count) == len(profile)))
+        for quotations, label in GOT.findall(step.text):
+            holds = any(_got(item, quotations, label) for item in profile)
+            checked.append((f"{quotations} got {label}", holds))
+        for quotation in QUOTE.findall(step.text):
+            if normalised(quotation):
+                checked.append((f'"{quotation}"', normalised(quotation) in quotable))
+    return checked
 
 
-def _of_scores(text: str, scores: list[int], mean: float, usual: int) -> list[tuple[str, bool]]:
-    found = []
-    for said in SCORES.findall(text):
-        found.append((said.strip(), _is_run([int(d) for d in re.findall(r"\d+", said)], scores)))
-    for said in MEAN.findall(text):
-        found.append((f"mean {said}", abs(float(said) - mean) <= 0.051))
-    for said in USUAL.findall(text):
-        found.append((f"usually {said}", int(said) == usual))
+def _score_claims(text: str, scores: list[int], mean: float, usual: int) -> list[Claim]:
+    """The claims of a step about the user's past scores."""
+    checked: list[Claim] = []
+    for stretch in SCORES.findall(text):
+        stated = [int(digits) for digits in re.findall(r"\d+", stretch)]
+        checked.append((stretch.strip(), _is_stretch(stated, scores)))
+    for number in MEAN.findall(text):
+        checked.append((f"mean {number}", abs(float(number) - mean) <= MEAN_TOLERANCE))
+    for number in USUAL.findall(text):
+        checked.append((f"usually {number}", int(number) == usual))
     for low, high in RANGE.findall(text):
-        found.append((f"{low} to {high}", (int(low), int(high)) == (min(scores), max(scores))))
-    return found
+        checked.append((f"{low} to {high}", (int(low), int(high)) == (min(scores), max(scores))))
+    return checked
+
+
+def _is_stretch(part: list[int], whole: list[int]) -> bool:
+    """Whether `part` is a contiguous stretch of `whole`, so that the newest few may be quoted."""
+    return any(whole[start:start + len(part)] == part for start in range(len(whole) - len(part) + 1))
+
+
+def _got(item: Item, quotations: str, label: str) -> bool:
+    """Whether the item has the label, and every quotation of `"one" and "two"` stands in its text."""
+    if item.label != label:
+        return False
+    text = normalised(item.text)
+    return all(normalised(quotation) in text for quotation in QUOTE.findall(quotations))
 
 
 def groundedness(chain: Chain, question: Question) -> float:
     """Share of the chain's checkable claims that hold; 1 when it makes none."""
-    found = claims(chain, question)
-    return sum(ok for _, ok in found) / len(found) if found else 1.0
-
-
-def _is_run(part: list[int], whole: list[int]) -> bool:
-    """Whether `part` is a contiguous stretch of `whole`, so that the newest few may be quoted."""
-    return any(whole[i:i + len(part)] == part for i in range(len(whole) - len(part) + 1))
+    checked = claims(chain, question)
+    return sum(holds for _, holds in checked) / len(checked) if checked else 1.0
 
 
 # ---------------------------------------------------------------- substance
 
 def substance(chain: Chain, question: Question) -> float:
-    """Share of the steps that have a word, number, label or quotation of what they are about."""
+    """Share of the steps that name something of the profile, or, where the tag does not look at the history,
+    of the question or the answer.
+
+    A step names a content word, a number, a label of a choice, or a quotation of three characters or more.
+    """
+    # 1. What a step may name: of the profile alone, or of everything.
     task = question.task
-    past = " ".join([facts(question), *(f"{i.text} {i.label}" for i in question.profile)])
-    labels = {normalised(i.label) for i in question.profile if task.kind == "choice"}
-    profile = _content(past)
-    both = profile | _content(task.payload(question.input)) | _content(chain.answer)
+    past = " ".join([facts(question), *(f"{item.text} {item.label}" for item in question.profile)])
+    past_content = _content(past)
+    all_content = past_content | _content(task.payload(question.input)) | _content(chain.answer)
+    past_text = normalised(past)
+    all_text = normalised(f"{past} {question.input}")
+    labels = {normalised(item.label) for item in question.profile} if task.kind == "choice" else set()
+    answer = normalised(chain.answer)
 
-    def has(step: Step) -> bool:
-        text, looks = normalised(step.text), LOOKS.search(step.tag)
-        return bool(_content(step.text) & (profile if looks else both)
-                    or any(label in text for label in labels) or not looks
-                    and normalised(chain.answer) in text
-                    or any(len(normalised(q)) > 2
-                           and normalised(q) in normalised(past if looks else f"{past} {question.input}")
-                           for q in QUOTE.findall(step.text)))
+    # 2. The steps that name it.
+    def has_substance(step: Step) -> bool:
+        text = normalised(step.text)
+        looks_back = LOOKS.search(step.tag) is not None
+        if _content(step.text) & (past_content if looks_back else all_content):
+            return True
+        if any(label in text for label in labels):
+            return True
+        if not looks_back and answer in text:
+            return True
+        source = past_text if looks_back else all_text
+        quotations = [normalised(quotation) for quotation in QUOTE.findall(step.text)]
+        return any(len(quotation) > 2 and quotation in source for quotation in quotations)
 
-    return sum(map(has, chain.steps)) / len(chain.steps)
+    return sum(has_substance(step) for step in chain.steps) / len(chain.steps)
 
 
 def _content(text: str) -> set[str]:
+    """Content words and numbers."""
     return content_words(text) | set(NUMBER.findall(text))

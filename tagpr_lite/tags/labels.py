@@ -1,11 +1,12 @@
 """Naming steps: a labelling model gives each step of a chain an open verb_noun name, or one out of a closed
 set.
 
-A chain's steps are named in one question, and the answer is one line a step. What cannot be read is asked for
-once more under another seed; then the chain has no labels, and chains.py drops it with that reason.
+A chain's steps are named in one question, and the answer has one line for each step. An answer that cannot be
+read is asked for once more under another seed. If that fails too, the chain has no labels and is dropped with
+that reason.
 
-Decision: the worked example of the open question has no names that we hope for. Whether `examine_examples`
-comes up is a finding, and a prompt that mentions it would make it one of ours.
+Decision: the worked example of the open question does not use names like `examine_examples`. Whether such a
+name comes up is a result, so the prompt must not suggest it.
 """
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ OPEN = """Here are the steps of somebody's reasoning about a user.
 
 {steps}
 
-Name what each step does with a label of a verb and a noun in snake_case, such as `open_letter` or `sort_books`. Use the
+Name what each step does with a label of a verb and a noun in snake_case, such as `open_letter` or \
+`sort_books`. Use the
 same label for steps that do the same thing. Answer with one line a step and nothing else:
 1: label"""
 CLOSED = """Here are the steps of somebody's reasoning about a user.
@@ -33,46 +35,69 @@ Answer with one line a step and nothing else:
 EXAMPLE = ("1. An envelope lies on the desk, so I cut it.\n2. The shelf is a mess, I put the books in order.",
            "1: open_letter\n2: sort_books")
 LINE = re.compile(r"^\W*(?:step\s*)?(\d{1,2})\W+([A-Za-z]+(?:[_ -][A-Za-z]+){0,4})\W*$", re.I)
-TURNS = 2
+TURNS = 2  # times that a chain is asked about
+
+Labels = tuple[str, ...]
+"""The names of a chain's steps, in order."""
 
 
 def label(model: Answers, chains: list[tuple[str, ...]], seed: int, allowed: tuple[str, ...] = (),
-          tick: Callable[[], None] = lambda: None) -> list[tuple[str, ...] | None]:
-    """Labels of the steps of every chain, None where none could be read; `allowed`: out of these alone."""
-    found: list[tuple[str, ...] | None] = [None] * len(chains)
+          tick: Callable[[], None] = lambda: None) -> list[Labels | None]:
+    """The labels of every chain, None where none could be read.
+
+    chains: the steps of each. allowed: a closed set of labels; (): any name. tick: called once for each
+    chain.
+    """
+    labels: list[Labels | None] = [None] * len(chains)
     for turn in range(TURNS):
-        missing = [i for i, f in enumerate(found) if f is None]
-        replies = model.ask([_request(chains[i], seed_of(seed, "labels", chains[i], turn), allowed, turn)
-                             for i in missing], tick if not turn else lambda: None)
-        for i, reply in zip(missing, replies):
-            found[i] = read(reply.text, len(chains[i]), allowed)
-    return found
+        missing = [index for index, chain_labels in enumerate(labels) if chain_labels is None]
+        requests = [_request(chains[index], seed_of(seed, "labels", chains[index], turn), allowed, turn)
+                    for index in missing]
+        replies = model.ask(requests, tick if turn == 0 else lambda: None)
+        for index, reply in zip(missing, replies):
+            labels[index] = read(reply.text, len(chains[index]), allowed)
+    return labels
 
 
 def _request(steps: tuple[str, ...], seed: int, allowed: tuple[str, ...], turn: int) -> Request:
-    listed = "\n".join(f"{n}. {text}" for n, text in enumerate(steps, 1))
+    """The question about a chain's steps; the second turn samples at a temperature."""
+    listed = "\n".join(f"{number}. {text}" for number, text in enumerate(steps, 1))
     if allowed:
-        turns = (("user", CLOSED.format(steps=listed, labels=", ".join(allowed))),)
+        messages = (("user", CLOSED.format(steps=listed, labels=", ".join(allowed))),)
     else:
-        turns = (("user", OPEN.format(steps=EXAMPLE[0])), ("assistant", EXAMPLE[1]),
-                 ("user", OPEN.format(steps=listed)))
-    return Request(turns, seed, 24 + 16 * len(steps), 0.0 if not turn else 0.7)
+        example_steps, example_labels = EXAMPLE
+        messages = (("user", OPEN.format(steps=example_steps)), ("assistant", example_labels),
+                    ("user", OPEN.format(steps=listed)))
+    return Request(messages, seed, room=24 + 16 * len(steps), temperature=0.0 if turn == 0 else 0.7)
 
 
-def read(text: str, steps: int, allowed: tuple[str, ...] = ()) -> tuple[str, ...] | None:
-    """The labels of a labeller's answer, in the order of the steps; None unless every step has one."""
-    named = read_lines(text.rpartition("</think>")[2])
-    labels = tuple(named.get(n, "") for n in range(1, steps + 1))
+# ---------------------------------------------------------------- reading an answer
+
+def read(text: str, steps: int, allowed: tuple[str, ...] = ()) -> Labels | None:
+    """The labels of a labeller's answer, in the order of the steps; None unless every step has a valid one.
+
+    steps: how many steps the chain has.
+    """
+    label_of_step = read_lines(text.rpartition("</think>")[2])
+    labels = tuple(label_of_step.get(number, "") for number in range(1, steps + 1))
+    return labels if all(_is_valid(name, allowed) for name in labels) else None
+
+
+def _is_valid(name: str, allowed: tuple[str, ...]) -> bool:
+    """In a closed set: whether it has the name. Open: a verb and a noun that are not the worked example's."""
+    if allowed:
+        return name in allowed
     copied = read_lines(EXAMPLE[1]).values()
-    good = (lambda name: name in allowed) if allowed else (lambda name: valid_name(name) and "_" in name
-                                                           and name not in copied)
-    return labels if all(map(good, labels)) else None
+    return valid_name(name) and "_" in name and name not in copied
 
 
 def read_lines(text: str) -> dict[int, str]:
-    """{number of a step: the name beside it}, of the lines that have that form."""
-    named: dict[int, str] = {}
-    for match in map(LINE.match, text.splitlines()):
+    """{number of a step: the name beside it}. Lines such as `Step 2: Look back` count; of two lines about one
+    step the first does."""
+    label_of_step: dict[int, str] = {}
+    for line in text.splitlines():
+        match = LINE.match(line)
         if match:
-            named.setdefault(int(match[1]), re.sub(r"[ -]", "_", match[2].lower()))
-    return named
+            name = re.sub(r"[ -]", "_", match[2].lower())
+            label_of_step.setdefault(int(match[1]), name)
+    return label_of_step

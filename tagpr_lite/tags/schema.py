@@ -6,17 +6,18 @@
     </think>
     5
 
-Flat, paired, non-empty steps inside one think block, then the answer; plain text, no new vocabulary. `parse`
-never raises: any string is a Chain or a named Fault, because what a policy writes is data. The form is our
-choice.
+The steps are flat, paired and not empty. They stand inside one think block, and the answer follows it. All of
+it is plain text, without new tokens. `parse` never raises: any string is a Chain or a named Fault, because a
+policy may write anything. The form is our choice.
 """
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# Nine primary tags for the time before data exists. Ours: the paper has nine, of which only examine_examples
-# and identify_patterns are known by name (from secondary sources).
+# Nine primary tags for chains that were not named by a model. The paper has nine too, but only
+# examine_examples and identify_patterns of them are known by name (from secondary sources); the other names
+# are ours.
 PRIMARY = ("understand_task", "examine_examples", "identify_patterns", "infer_preferences", "analyze_query",
            "compare_options", "apply_preferences", "verify_consistency", "conclude")
 
@@ -33,18 +34,20 @@ FAULTS = {"no_think": "does not begin with <think>",
 
 @dataclass(frozen=True)
 class Step:
+    """One part of a reasoning."""
     tag: str
     text: str
 
 
 @dataclass(frozen=True)
 class Chain:
+    """A reasoning with its answer."""
     steps: tuple[Step, ...]
     answer: str
 
     @property
     def tags(self) -> list[str]:
-        return [s.tag for s in self.steps]
+        return [step.tag for step in self.steps]
 
 
 @dataclass(frozen=True)
@@ -59,36 +62,42 @@ class Fault:
 
 def render(chain: Chain) -> str:
     """The text of a chain. For a valid chain, `parse` of it is the chain again."""
-    steps = "".join(f"<{s.tag}>{s.text}</{s.tag}>\n" for s in chain.steps)
+    steps = "".join(f"<{step.tag}>{step.text}</{step.tag}>\n" for step in chain.steps)
     return f"<think>\n{steps}</think>\n{chain.answer}"
 
 
 def parse(text: str, allowed: tuple[str, ...] | None = PRIMARY) -> Chain | Fault:
-    """The chain that `text` is, or the first fault found. `allowed` None accepts every well-formed tag
+    """The chain that `text` is, or its first fault. allowed: the tags that it may use; None: any well-formed
     name."""
+    # 1. <think> body </think> answer, with one think block.
     text = text.strip()
     if not text.startswith("<think>"):
         return Fault("no_think")
-    body, closed, answer = text[len("<think>"):].partition("</think>")
-    if not closed or "<think>" in body or "think>" in answer:
+    body, closing_mark, answer = text[len("<think>"):].partition("</think>")
+    if not closing_mark or "<think>" in body or "think>" in answer:
         return Fault("unclosed_think")
-    steps, at = [], 0
-    while mark := MARK.search(body, at):
-        if body[at:mark.start()].strip():
-            return Fault("text_outside", body[at:mark.start()].strip()[:40])
-        slash, tag = mark.groups()
-        end = None if slash else MARK.search(body, mark.end())
-        if end is None or not end[1] or end[2] != tag:
+
+    # 2. The body: an opening mark, text, and the closing mark of the same tag, again and again.
+    steps = []
+    position = 0  # where the last step ended
+    while opening := MARK.search(body, position):
+        outside = body[position:opening.start()].strip()
+        if outside:
+            return Fault("text_outside", outside[:40])
+        slash, tag = opening.groups()
+        closing = None if slash else MARK.search(body, opening.end())
+        if closing is None or not closing[1] or closing[2] != tag:
             return Fault("bad_pair", tag)
         if allowed is not None and tag not in allowed:
             return Fault("unknown_tag", tag)
-        inner = body[mark.end():end.start()].strip()
-        if not inner:
+        step_text = body[opening.end():closing.start()].strip()
+        if not step_text:
             return Fault("empty_step", tag)
-        steps.append(Step(tag, inner))
-        at = end.end()
-    if body[at:].strip():
-        return Fault("text_outside", body[at:].strip()[:40])
+        steps.append(Step(tag, step_text))
+        position = closing.end()
+    outside = body[position:].strip()
+    if outside:
+        return Fault("text_outside", outside[:40])
     if not steps:
         return Fault("no_steps")
     answer = answer.strip()
@@ -99,19 +108,27 @@ FORMS = ("tagged", "untagged", "answer")
 
 
 def in_form(text: str, form: str) -> str:
-    """A chain's text as it is (tagged), with its tags taken off (untagged), or its answer alone: for
-    ablations."""
+    """A chain's text for the ablations: as it is (tagged), without the marks of its steps (untagged), or its
+    answer alone (answer)."""
     if form == "answer":
         return answer_of(text)
-    return text if form == "tagged" else MARK.sub(lambda m: m[0] if m[2] == "think" else "", text)
+    if form == "tagged":
+        return text
+
+    def keep_think(mark: re.Match) -> str:
+        return mark[0] if mark[2] == "think" else ""
+
+    return MARK.sub(keep_think, text)
 
 
 def answer_of(text: str) -> str:
-    """What stands after the last </think>; a text without one is all answer (a system that does not
-    reason)."""
-    return text.rpartition("</think>")[2].strip() if "</think>" in text else ("" if "<think>" in text
-                                                                              else text.strip())
+    """What stands after the last </think>. A text with no mark of thinking is all answer (a system that does
+    not reason); one whose <think> is never closed has none."""
+    if "</think>" in text:
+        return text.rpartition("</think>")[2].strip()
+    return "" if "<think>" in text else text.strip()
 
 
 def valid_name(tag: str) -> bool:
+    """Whether a tag is snake_case, and not the name of the think block."""
     return NAME.fullmatch(tag) is not None and tag != "think"

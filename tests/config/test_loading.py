@@ -20,8 +20,10 @@ def test_overrides_win_and_are_typed():
 
 @pytest.mark.parametrize("word, says", [
     ("grpo.gruop=4", "did you mean 'grpo.group'"), ("nonsense=1", "unknown key"), ("grpo=4", "unknown key"),
-    ("grpo.group=many", "should be int"), ("grpo.group=true", "should be int"), ("sft.lr=nan", "should be float"),
-    ("lamp.train_limit={a: b}", "should be"), ("grpo.group", "key=value"), ("model.checkpointing=2", "should be bool")])
+    ("grpo.group=many", "should be int"), ("grpo.group=true", "should be int"),
+    ("sft.lr=nan", "should be float"),
+    ("lamp.train_limit={a: b}", "should be"), ("grpo.group", "key=value"),
+    ("model.checkpointing=2", "should be bool")])
 def test_bad_settings_are_one_clear_line(word, says):
     with pytest.raises(config.UserError) as e:
         config.load("smoke", [word])

@@ -29,6 +29,7 @@ def test_what_is_asked_already_is_not_asked_again():
 
 def test_it_is_bounded_seeded_and_leaves_undated_histories_alone():
     questions = made()
-    assert len(from_profiles(questions, 5, seed=0)) == 5 and from_profiles(questions, 5, 0) == from_profiles(questions, 5, 0)
+    assert len(from_profiles(questions, 5, seed=0)) == 5
+    assert from_profiles(questions, 5, 0) == from_profiles(questions, 5, 0)
     undated = [replace(q, profile=tuple(replace(i, date="") for i in q.profile)) for q in questions]
     assert from_profiles(undated, 5, seed=0) == []

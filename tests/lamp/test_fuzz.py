@@ -43,7 +43,12 @@ def make(task, split):
 def places(tree, path=()):
     """The paths of all values in a tree."""
     yield path
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+    children = ()
+    if isinstance(tree, dict):
+        children = tree.items()
+    elif isinstance(tree, list):
+        children = enumerate(tree)
+    for key, value in children:
         yield from places(value, path + (key,))
 
 

@@ -38,10 +38,14 @@ def test_labels_that_recur_by_design_are_no_leak():
 
 
 def test_a_citation_leaks_when_the_right_candidate_is_among_the_users_papers():
-    words = ('For an author who has written the paper with the title "T", which reference is related? Just answer with '
-             '[1] or [2] without explanation. [1]: "Graph cuts" [2]: "Cooking"')
-    of = lambda gold: Question("q", TASKS["LaMP_1"], "u", words, gold, (Item("0", "abstract", "graph cuts"),))
-    assert leaks_of(of("[1]"))[0] == {"gold"} and leaks_of(of("[2]"))[0] == set()
+    words = ('For an author who has written the paper with the title "T", which reference is related? '
+             'Just answer with [1] or [2] without explanation. [1]: "Graph cuts" [2]: "Cooking"')
+
+    def citation(gold):
+        return Question("q", TASKS["LaMP_1"], "u", words, gold, (Item("0", "abstract", "graph cuts"),))
+
+    assert leaks_of(citation("[1]"))[0] == {"gold"}
+    assert leaks_of(citation("[2]"))[0] == set()
 
 
 def test_items_dated_after_the_question_are_future():
@@ -49,7 +53,8 @@ def test_items_dated_after_the_question_are_future():
               date="2020-01-01")
     kinds, dev = leaks_of(q, ["future"])
     assert kinds == {"future"} and [i.id for i in dev[0].profile] == ["0"]
-    assert not is_later("2012-05", "2012") and is_later("2013", "2012-05") and not is_later("", "2012") and not is_later("2012", "")
+    assert is_later("2013", "2012-05") and not is_later("2012-05", "2012")
+    assert not is_later("", "2012") and not is_later("2012", "")
 
 
 def test_shared_users_and_dev_questions_in_training_profiles():
@@ -65,7 +70,8 @@ def test_shared_users_and_dev_questions_in_training_profiles():
 
 def test_what_is_printed_names_the_counts_and_what_was_left_out():
     counts = {kind: {"train": 0, "dev": 0} for kind in KINDS} | {"gold": {"train": 1, "dev": 2}}
-    assert lines(counts, ["gold"]) == ["1 train and 2 dev questions have their answer in the profile (left out)"]
+    assert lines(counts, ["gold"]) == [
+        "1 train and 2 dev questions have their answer in the profile (left out)"]
 
 
 def test_an_unknown_kind_is_one_line():

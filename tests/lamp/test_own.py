@@ -25,7 +25,8 @@ def record(n, **more):
 def test_records_become_questions_with_histories_and_disjoint_users(tmp_path):
     found = load_own(write(tmp_path, [record(n) for n in range(12)]), 0)["wine"]
     q = found["train"][0]
-    assert q.input.startswith("Write the note. wine ") and q.gold.startswith("note ") and q.task.name == "wine"
+    assert q.input.startswith("Write the note. wine ") and q.gold.startswith("note ")
+    assert q.task.name == "wine"
     assert q.profile == (Item("1", "older", "words", "2020"),)
     train, dev = ({q.user for q in found[s]} for s in ("train", "dev"))
     assert len(dev) == 1 and len(train) == 3 and not train & dev
@@ -38,7 +39,8 @@ def test_without_history_it_is_the_users_earlier_records(tmp_path, capsys):
              for n in range(8)]
     found = load_own(write(tmp_path, plain, "kind: text\nheldout: 1"), 0)["wine"]
     assert found["train"] == [] and [q.gold for q in found["dev"]] == [f"note {n}" for n in range(4)]
-    assert found["dev"][0].profile == (Item("wine-5", "wine 4", "note 4", "2016-01-01"),)  # record 4 is older than 0
+    # Record 4 is older than record 0.
+    assert found["dev"][0].profile == (Item("wine-5", "wine 4", "note 4", "2016-01-01"),)
     assert "4 of 8 records have no history" in capsys.readouterr().out
 
 
@@ -90,8 +92,9 @@ def test_two_runs_in_one_process_may_call_different_tasks_by_one_name(tmp_path):
 @pytest.mark.parametrize("said, fault", [
     ("kind: song", "kind: 'song'"), ("kind: text\ncolour: red", "unknown key 'colour'"),
     ("kind: choice", "two different"), ("kind: choice\nlabels: [a, a]", "two different"),
-    ("kind: rating\nscale: [5, 1]", "scale"), ("kind: text\nheldout: 2", "heldout"), ("kind: text\nitem: {wine: a}", "item"),
-    ("kind: [text]", "wrong type"), ("title: x", "'kind' is missing"), ("kind: text\nlanguage: xx", "language"),
+    ("kind: rating\nscale: [5, 1]", "scale"), ("kind: text\nheldout: 2", "heldout"),
+    ("kind: text\nitem: {wine: a}", "item"), ("kind: [text]", "wrong type"),
+    ("title: x", "'kind' is missing"), ("kind: text\nlanguage: xx", "language"),
     ("kind: {", "YAML"), ("kind: text\nheldout: true", "wrong type")])
 def test_a_wrong_declaration_is_one_line(tmp_path, said, fault):
     with pytest.raises(UserError, match=fault) as e:
@@ -101,7 +104,8 @@ def test_a_wrong_declaration_is_one_line(tmp_path, said, fault):
 
 @pytest.mark.parametrize("more, fault", [
     ({"user": ""}, "record 2: 'user'"), ({"output": None}, "'output'"), ({"history": "x"}, "a list"),
-    ({"history": [{"text": "x"}]}, "has no 'label'"), ({"split": "test"}, "train or dev"), ({"id": "wine-1"}, "doubled")])
+    ({"history": [{"text": "x"}]}, "has no 'label'"), ({"split": "test"}, "train or dev"),
+    ({"id": "wine-1"}, "doubled")])
 def test_a_wrong_record_is_named(tmp_path, more, fault):
     with pytest.raises(UserError, match=fault):
         load_own(write(tmp_path, [record(0), record(1, **more)]), 0)
@@ -115,7 +119,7 @@ def test_other_faults_of_a_declaration(tmp_path):
     with pytest.raises(UserError, match="no record has a history"):
         load_own(write(tmp_path, [{**record(0), "history": []}]), 0)
     with pytest.raises(UserError, match="declares a task twice"):
-        (tmp_path / "two.yaml").write_text("- {name: a, kind: text, records: r}\n- {name: a, kind: text, records: r}")
+        (tmp_path / "two.yaml").write_text("- {name: a, kind: text, records: r}\n" * 2)
         own.declarations(tmp_path / "two.yaml")
     with pytest.raises(UserError, match="expected `key: value`"):
         read_declaration(["x"], tmp_path)

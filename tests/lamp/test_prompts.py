@@ -10,8 +10,8 @@ from tagpr_lite.lamp.prompts import (
     facts,
     message,
     rating_stats,
-    style_stats,
 )
+from tagpr_lite.lamp.style import style_stats
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 
@@ -33,7 +33,8 @@ class Words:
         return " ".join(self.vocabulary[i] for i in ids)
 
     def apply_chat_template(self, chat, add_generation_prompt, tokenize, return_dict):
-        assert add_generation_prompt and tokenize and not return_dict and [m["role"] for m in chat] == ["user"]
+        assert add_generation_prompt and tokenize and not return_dict
+        assert [turn["role"] for turn in chat] == ["user"]
         return self.encode(f"<s> {chat[0]['content']} <assistant>", add_special_tokens=False)
 
 
@@ -88,15 +89,16 @@ def test_special_tokens_in_the_data_are_only_text():
     ("LaMP_4", "Big Storm Hits Coast", "Past headlines: 4 words on average, Title Case 100%, end mark 0%"),
     ("LaMP_5", "why not?",
      "Past titles: 2 words on average, Title Case 0%, lower case 100%, question 100%, end mark 100%"),
-    ("LaMP_7", "", "Past tweets: 4 words on average, Title Case 0%, lower case 100%, exclamation 100%, end mark 100%"),
+    ("LaMP_7", "",
+     "Past tweets: 4 words on average, Title Case 0%, lower case 100%, exclamation 100%, end mark 100%"),
 ])
 def test_facts_by_hand(task, label, line):
     assert facts(review([Item("0", "so much fun today!", label)] * 2, task=task)) == line
 
 
 def test_facts_of_citations_count_the_papers_that_share_a_word():
-    question = TASKS["LaMP_1"].instruction + (' "T", which reference is related? Just answer with [1] or [2] without '
-                                              'explanation. [1]: "Graph neural nets" [2]: "Cooking"')
+    question = (f'{TASKS["LaMP_1"].instruction} "T", which reference is related? '
+                'Just answer with [1] or [2] without explanation. [1]: "Graph neural nets" [2]: "Cooking"')
     items = (Item("0", "on graph theory", "Graph cuts"), Item("1", "graph search", "Neural search"))
     got = facts(Question("q", TASKS["LaMP_1"], "u", question, "[1]", items))
     assert got == "Past papers: 2. Words of [1] in them: graph 2, neural 1. Words of [2] in them: none"
@@ -110,17 +112,20 @@ def test_long_histories_show_the_last_scores_and_count_all():
 def test_stats():
     assert rating_stats((Item("0", "", "4"), Item("1", "", "5"))) == ([4, 5], 4.5, 5)
     assert style_stats([])["words"] == 0
-    assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5 == style_stats(["a: b", "c"])["colon"]
+    assert style_stats(["BREAKING News: rain", "x"])["CAPS word"] == 0.5
+    assert style_stats(["a: b", "c"])["colon"] == 0.5
 
 
 OLD = [Item("0", "one text", "A"), Item("1", "two", "B")]
 
 
 @pytest.mark.parametrize("task, wanted", [  # by hand, from the benchmark's own prompt code
-    ("LaMP_2", 'the tag for the movie: "one text" is "A" , and the tag for the movie: "two" is "B" . {input}'),
+    ("LaMP_2",
+     'the tag for the movie: "one text" is "A" , and the tag for the movie: "two" is "B" . {input}'),
     ("LaMP_3", 'A is the score for "one text" , and B is the score for "two" . {input}'),
     ("LaMP_4", '"A" is the title for "one text" , and "B" is the title for "two" . {input}'),
-    ("LaMP_5", '"A" is a title for "one text" , and "B" is a title for "two" . Following the given patterns {input}'),
+    ("LaMP_5", '"A" is a title for "one text" , and "B" is a title for "two" . '
+               'Following the given patterns {input}'),
     ("LaMP_6", '"A" is the title for "one text" , and "B" is the title for "two" . {input}'),
     ("LaMP_7", '"one text" , and "two"  are written by a person. Following the given patterns {input}'),
 ])
@@ -132,8 +137,9 @@ def test_the_official_prompt_word_for_word(task, wanted):
 
 def test_the_official_citation_prompt_folds_titles_in_after_the_word_title():
     q = review(OLD, text='"My title", which reference is related?', task="LaMP_1")
-    assert message(q, OLD, "official", with_profile=True,
-                   reason=False) == ('For an author who has written the paper with the title, and "A", and "B" "My title", which reference is related?')
+    assert message(q, OLD, "official", with_profile=True, reason=False) == (
+        'For an author who has written the paper with the title, and "A", and "B" "My title", '
+        'which reference is related?')
 
 
 def test_official_prompts_keep_to_the_budget_too():

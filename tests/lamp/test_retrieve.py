@@ -20,7 +20,8 @@ def letters(texts):
 
 def test_dense_ranks_by_the_dot_products_of_its_encoder():
     items = [Item("0", "zzz", "5"), Item("1", "cat", "5"), Item("2", "cart", "5"), Item("3", "act", "5")]
-    assert retrieve(question("Cat", items), "dense", 4, 0, letters) == (3, 1, 2, 0)  # of two equals the newer first
+    # Of two equals the newer one comes first.
+    assert retrieve(question("Cat", items), "dense", 4, 0, letters) == (3, 1, 2, 0)
 
 
 def test_chinese_is_found_by_pairs_of_characters():
@@ -60,7 +61,8 @@ def test_recency_takes_the_last_and_random_is_seeded_by_the_question():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.text("abc the", max_size=12), min_size=1, max_size=8), st.text("abc the"), st.integers(0, 10))
+@given(st.lists(st.text("abc the", max_size=12), min_size=1, max_size=8), st.text("abc the"),
+       st.integers(0, 10))
 def test_k_positions_without_repeats(texts, asked, k):
     q = question(asked, [Item(str(n), t, "5") for n, t in enumerate(texts)])
     for retriever in RETRIEVERS:

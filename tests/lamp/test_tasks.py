@@ -9,13 +9,15 @@ from tagpr_lite.lamp.rows import from_row, to_row
 from tagpr_lite.lamp.tasks import MOVIE_TAGS, OFFICIAL, TASKS, Item, Question, detect, find_task
 from tagpr_lite.lamp.words import content_tokens, length_units, normalised
 
-CITATION = ('For an author who has written the paper with the title "On "Quoted" Things", which reference is related? '
-            'Just answer with [1] or [2] without explanation. [1]: "Why "goto" hurts" [2]: "Sets, and more"')
+CITATION = ('For an author who has written the paper with the title "On "Quoted" Things", '
+            'which reference is related? Just answer with [1] or [2] without explanation. '
+            '[1]: "Why "goto" hurts" [2]: "Sets, and more"')
 
 
 @pytest.mark.parametrize("task, text, answer", [
     ("LaMP_1", "[1]", "[1]"), ("LaMP_1", " **[1]** ", "[1]"), ("LaMP_1", "Answer: [2]", "[2]"),
-    ("LaMP_1", "[1] because [2] is about sets", "[1]"), ("LaMP_1", "1", "[1]"), ("LaMP_1", "Option 2.", "[2]"),
+    ("LaMP_1", "[1] because [2] is about sets", "[1]"),
+    ("LaMP_1", "1", "[1]"), ("LaMP_1", "Option 2.", "[2]"),
     ("LaMP_1", "Between [1] and [2], the answer is [2].", "[2]"), ("LaMP_1", "[1] or [2]", None),
     ("LaMP_1", "12", None), ("LaMP_1", "", None), ("LaMP_1", "[3]", None), ("LaMP_1", "2 papers: [1]", "[1]"),
     ("LaMP_2", "Comedy.", "comedy"), ("LaMP_2", "a dark comedy, I think", "dark comedy"),
@@ -23,25 +25,33 @@ CITATION = ('For an author who has written the paper with the title "On "Quoted"
     ("LaMP_2", "comedy or action", "comedy"), ("LaMP_2", "classical music", None), ("LaMP_2", "drama", None),
     ("LaMP_3", "4", "4"), ("LaMP_3", "4 stars", "4"), ("LaMP_3", "Score: 4", "4"), ("LaMP_3", "4/5", "4"),
     ("LaMP_3", "4.0", "4"), ("LaMP_3", "**5**", "5"), ("LaMP_3", "4.7", "5"), ("LaMP_3", "five", "5"),
-    ("LaMP_3", "Four stars", "4"), ("LaMP_3", "on a scale of 1 to 5 I give it 2", "2"), ("LaMP_3", "3 out of 5", "3"),
+    ("LaMP_3", "Four stars", "4"), ("LaMP_3", "on a scale of 1 to 5 I give it 2", "2"),
+    ("LaMP_3", "3 out of 5", "3"),
     ("LaMP_3", "10", None), ("LaMP_3", "-1", None), ("LaMP_3", "7/10", None), ("LaMP_3", "0", None),
-    ("LaMP_3", "one of the best", None), ("LaMP_3", "I bought 2, so the score is 5", "5"), ("LaMP_3", "nan", None),
+    ("LaMP_3", "one of the best", None), ("LaMP_3", "I bought 2, so the score is 5", "5"),
+    ("LaMP_3", "nan", None),
     ("LaMP_3", "٣", None),
-    ("LaMP_4", '  "Soothing and Spicy"\n', "Soothing and Spicy"), ("LaMP_4", "\n**Headline:** Rain\nmore", "Rain"),
+    ("LaMP_4", '  "Soothing and Spicy"\n', "Soothing and Spicy"),
+    ("LaMP_4", "\n**Headline:** Rain\nmore", "Rain"),
     ("LaMP_4", "Title:\n\n“Late trains”", "Late trains"), ("LaMP_5", 'Say "hello"', 'Say "hello"'),
     ("LaMP_1_zh", "[1]不合适，答案是[2]。", "[2]"), ("LaMP_1_zh", "[1]或[2]", None),
-    ("LaMP_2_zh", "标签：黑色喜剧。", "黑色喜剧"), ("LaMP_2_zh", "这是一部科幻片", "科幻"), ("LaMP_3_zh", "4星", "4"),
+    ("LaMP_2_zh", "标签：黑色喜剧。", "黑色喜剧"), ("LaMP_2_zh", "这是一部科幻片", "科幻"),
+    ("LaMP_3_zh", "4星", "4"),
     ("LaMP_3_zh", "评分：五星", "5"), ("LaMP_3_zh", "1到5分里我给2分", "2"), ("LaMP_3_zh", "一般", None),
     ("LaMP_4_zh", "标题：《雨夜》", "雨夜"), ("LaMP_4_zh", "雨夜，《归人》", "雨夜，《归人》"),
-    ("LaMP_6", "Subject: Title: a study", "Title: a study"), ("LaMP_7", ' \n""\n', None), ("LaMP_7", "", None),
+    ("LaMP_6", "Subject: Title: a study", "Title: a study"),
+    ("LaMP_7", ' \n""\n', None), ("LaMP_7", "", None),
 ])
 def test_parse_answer(task, text, answer):
     assert TASKS[task].parse_answer(text) == answer
 
 
+PIECES = ["[1]", "[2]", "4", "/", "5", "answer:", " is ", "dark comedy", "\n", '"', "Title:", ".",
+          "scale of 1 to 5"]
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.one_of(st.text(), st.lists(st.sampled_from(["[1]", "[2]", "4", "/", "5", "answer:", " is ", "dark comedy",
-                                                      "\n", '"', "Title:", ".", "scale of 1 to 5"])).map("".join)))
+@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)))
 def test_no_string_raises_and_answers_are_in_the_golds_form(text):
     for task in TASKS.values():
         answer = task.parse_answer(text)
@@ -80,7 +90,8 @@ def test_payload_query_and_corpus_of_the_other_tasks():
 
 def test_words_and_pieces_of_both_languages():
     assert content_tokens("The film 电影很 was Über, 雨") == ["film", "电影", "影很", "Über"]
-    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"] and length_units("a b!", "en") == ["a", "b!"]
+    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"]
+    assert length_units("a b!", "en") == ["a", "b!"]
     assert normalised("  A Study\n of Rivers… ") == "a study of rivers"
 
 

@@ -21,15 +21,17 @@ TINY, USERS = Model(name="tiny", lora_r=4), 12
 @pytest.fixture(scope="session")
 def questions():
     data = mini.build(0, USERS)
-    return [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in data.values() for q in s["train"]]
+    train = [question for splits in data.values() for question in splits["train"]]
+    return [replace(question, retrieved=retrieve(question, "bm25", 3, 0)) for question in train]
 
 
 @pytest.fixture(scope="session")
 def known(questions):
     """(kept chains by question id, hidden rules, cues)."""
-    found = cues.learn(questions)
-    kept, _ = chains.generate(questions, Template(found), Tag())
-    return {r["id"]: tagged(r, r["tags"])["text"] for r in kept}, mini.rules_of(0, USERS), found
+    learned_cues = cues.learn(questions)
+    rows, _ = chains.generate(questions, Template(learned_cues), Tag())
+    kept = {row["id"]: tagged(row, row["tags"])["text"] for row in rows}
+    return kept, mini.rules_of(0, USERS), learned_cues
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def make(questions, tmp_path):
         texts.add(asked, settings.history)
         torch.manual_seed(0)
         prmu = PRMU(model, tokenizer, settings, Prompt(), texts, users)
-        prmu.fit(asked, [q.gold for q in asked])
+        prmu.fit(asked, [question.gold for question in asked])
         torch.nn.init.normal_(prmu.parts.head[2].weight)
         return prmu
     return made

@@ -1,4 +1,5 @@
-"""Pairs say why, only the user tells mirrored ones apart, no user crosses the split, length says nothing."""
+"""Pairs say why, only the user tells mirrored ones apart, no user crosses the split, length predicts
+nothing."""
 import random
 from collections import Counter
 from dataclasses import replace
@@ -8,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagpr_lite.lamp.scorer import item_reward
-from tagpr_lite.lamp.tasks import TASKS
-from tagpr_lite.prmu import pairs as made
+from tagpr_lite.lamp.tasks import TASKS, Question
+from tagpr_lite.prmu import pairs as pairs_module
 from tagpr_lite.prmu.pairs import (
     KINDS,
     Pair,
-    Written,
+    PolicyText,
     balanced,
     cases,
     chain_of,
@@ -26,123 +27,145 @@ from tagpr_lite.tags.facts import groundedness
 
 @pytest.fixture(scope="module")
 def sides(questions, known):
+    """{"train", "tune": pairs}."""
     kept, rules, cues = known
     tune = tune_users(questions, 0.4, 0)
-    return {side: make_pairs([q for q in questions if (q.user in tune) == (side == "tune")], kept, [], rules,
-                             cues, 0) for side in ("train", "tune")}
+    questions_of = {"train": [q for q in questions if q.user not in tune],
+                    "tune": [q for q in questions if q.user in tune]}
+    return {side: make_pairs(of_side, kept, [], rules, cues, 0) for side, of_side in questions_of.items()}
 
 
 def test_the_kinds_that_need_no_policy_come_up_in_every_task(sides):
-    of = Counter((p.question.task.name, p.kind) for p in sides["train"])
+    counts = Counter((pair.question.task.name, pair.kind) for pair in sides["train"])
     for task in ("LaMP_2", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7"):
-        assert of[task, "other_user"] and of[task, "contradiction"], of
-    assert {p.kind for p in sides["train"]} == set(KINDS) - {"no_profile"}
+        assert counts[task, "other_user"] and counts[task, "contradiction"], counts
+    assert {pair.kind for pair in sides["train"]} == set(KINDS) - {"no_profile"}
 
 
-def test_no_user_is_on_two_sides_not_even_as_the_other_user_question(sides, questions):
-    users = {side: {p.question.user for p in found} for side, found in sides.items()}
+def test_no_user_is_on_two_sides_not_even_as_the_other_user(sides, questions):
+    users = {side: {pair.question.user for pair in pairs} for side, pairs in sides.items()}
     assert all(users.values())
     assert not users["train"] & users["tune"]
-    profile = {i.id: q.user for q in questions for i in q.profile}
+    owner = {item.id: question.user for question in questions for item in question.profile}
     tune = tune_users(questions, 0.4, 0)
-    for side, found in sides.items():
-        assert all((profile[i.id] in tune) == (side == "tune") for p in found for i in p.question.profile)
+    for side, pairs in sides.items():
+        items = [item for pair in pairs for item in pair.question.profile]
+        assert all((owner[item.id] in tune) == (side == "tune") for item in items)
 
 
 def test_a_chain_is_right_for_the_user_it_is_chosen_for(sides, known):
     """By the hidden rules: what is chosen is that user's answer and what is rejected is not, or it is false
     about them."""
-    _, rules, _ = known
-    for p in (p for found in sides.values() for p in found):
-        chosen, rejected = chain_of(p.chosen), chain_of(p.rejected)
-        assert chosen.answer == p.question.gold and groundedness(chosen, p.question) == 1.0
-        if p.kind == "contradiction":
-            assert rejected.answer == chosen.answer and groundedness(rejected, p.question) < 1.0 and p.gap == 0
+    for pair in sides["train"] + sides["tune"]:
+        question, chosen, rejected = pair.question, chain_of(pair.chosen), chain_of(pair.rejected)
+        assert chosen.answer == question.gold and groundedness(chosen, question) == 1.0
+        if pair.kind == "contradiction":
+            assert rejected.answer == chosen.answer and pair.gap == 0
+            assert groundedness(rejected, question) < 1.0
         else:
             assert rejected.answer != chosen.answer
-            assert p.gap == pytest.approx(1 - item_reward(p.question.task, rejected.answer, p.question.gold))
+            assert pair.gap == pytest.approx(1 - item_reward(question.task, rejected.answer, question.gold))
 
 
 def test_chains_alone_cannot_tell_mirrored_pairs_apart(sides):
-    """Every pair of the template that differs in the user alone comes twice, the other way round; so whatever
-    a reader of the chains prefers is wrong half of the time."""
-    only = [p for p in sides["train"] if p.kind == "other_user"]
-    orders = Counter(frozenset(((p.question.input, p.chosen, p.rejected),
-                                (p.question.input, p.rejected, p.chosen))) for p in only)
-    assert len(only) > 100 and all(n % 2 == 0 for n in orders.values())
-    assert sum(p.mirrored for p in only) * 2 == len(only)
+    """Every pair of the template that differs in the user alone comes twice, with the preference reversed:
+    whatever a reader of the chains prefers is wrong half of the time."""
+    user_only = [pair for pair in sides["train"] if pair.kind == "other_user"]
+    counts = Counter((pair.question.input, frozenset((pair.chosen, pair.rejected))) for pair in user_only)
+    assert len(user_only) > 100 and all(count % 2 == 0 for count in counts.values())
+    assert sum(pair.mirrored for pair in user_only) * 2 == len(user_only)
 
 
 def test_pairs_are_the_same_every_time(sides, questions, known):
     kept, rules, cues = known
-    train = [q for q in questions if q.user not in tune_users(questions, 0.4, 0)]
-    assert make_pairs(train, kept, [], rules, cues, 0) == sides["train"] != make_pairs(train, kept, [], rules, cues, 1)
+    tune = tune_users(questions, 0.4, 0)
+    train = [question for question in questions if question.user not in tune]
+    assert make_pairs(train, kept, [], rules, cues, 0) == sides["train"]
+    assert make_pairs(train, kept, [], rules, cues, 1) != sides["train"]
 
 
 def test_without_rules_another_users_answer_is_their_own_to_something_else(questions, known):
     kept, _, cues = known
-    found = make_pairs(questions, kept, [], {}, cues, 0)
-    assert not any(p.kind == "other_user" and p.question.task.kind == "text" for p in found)  # only a policy can write it
-    golds = {(q.task.name, q.gold) for q in questions}
-    assert all((p.question.task.name, chain_of(p.rejected).answer) in golds for p in found
-               if p.kind == "others_answer")
-    assert any(p.kind == "contradiction" and p.question.task.kind == "text" for p in found)
+    pairs = make_pairs(questions, kept, [], {}, cues, 0)
+    of_free_text = {pair.kind for pair in pairs if pair.question.task.kind == "text"}
+    assert "other_user" not in of_free_text  # only a policy can write it
+    assert "contradiction" in of_free_text
+    golds = {(question.task.name, question.gold) for question in questions}
+    assert all((pair.question.task.name, chain_of(pair.rejected).answer) in golds for pair in pairs
+               if pair.kind == "others_answer")
 
 
-CHAIN = "<think>\n<conclude>So {}.</conclude>\n</think>\n{}"
+def answered(answer):
+    """A chain as text with this answer."""
+    return f"<think>\n<conclude>So {answer}.</conclude>\n</think>\n{answer}"
 
 
-def test_rollouts_become_pairs_by_view_and_score(questions, known):
-    _, rules, cues = known
-    q = next(q for q in questions if q.task.name == "LaMP_3")
-    at = lambda star: CHAIN.format(star, star)
-    off = [str(s) for s in range(1, 6) if str(s) != q.gold]
-    texts = [("own", at(q.gold)), ("own", at(off[0])), ("none", at(off[1])), ("none", at(q.gold)),
-             ("other", at(off[2])), ("other", "no chain at all")]
-    found = made._of_rollouts(q, None, [Written(q, t, v) for v, t in texts])
-    assert {(p.kind, p.rejected) for p in found} == {("worse_answer", at(off[0])), ("no_profile", at(off[1])), ("other_user", at(off[2])),
-                                                     ("other_user", "no chain at all")}  # the right answer is not rejected
-    assert all(p.chosen == at(q.gold) and p.source == "policy" for p in found)
-    assert {p.gap for p in found if p.rejected == "no chain at all"} == {1.0}
-    assert made._of_rollouts(q, None,
-                             [Written(q, "no chain at all", "own"), Written(q, at(off[0]), "none")]) == []
+def test_rollouts_become_pairs_by_view_and_score(questions):
+    question = next(question for question in questions if question.task.name == "LaMP_3")
+    right = answered(question.gold)
+    wrong = [answered(star) for star in "12345" if star != question.gold]
+    malformed = "no chain at all"
+    rollouts = [PolicyText(question, text, view)
+                for view, text in (("own", right), ("own", wrong[0]), ("none", wrong[1]), ("none", right),
+                                   ("other", wrong[2]), ("other", malformed))]
+    pairs = pairs_module._rollout_pairs(question, None, rollouts)
+    assert {(pair.kind, pair.rejected) for pair in pairs} == {
+        ("worse_answer", wrong[0]), ("no_profile", wrong[1]), ("other_user", wrong[2]),
+        ("other_user", malformed)}  # the right answer is not rejected
+    assert all(pair.chosen == right and pair.source == "policy" for pair in pairs)
+    assert {pair.gap for pair in pairs if pair.rejected == malformed} == {1.0}
+
+    without_a_right_one = [PolicyText(question, malformed, "own"), PolicyText(question, wrong[0], "none")]
+    assert pairs_module._rollout_pairs(question, None, without_a_right_one) == []
 
 
-def pair(kind, chosen, rejected, q="q"):
-    return Pair(replace(QUESTION, id=q), "a" * chosen, "b" * rejected, kind, 0.0, "template")
+QUESTION = Question("q", TASKS["LaMP_3"], "u", "", "5", ())
 
 
-QUESTION = made.Question("q", TASKS["LaMP_3"], "u", "", "5", ())
+def pair_of_lengths(kind, chosen, rejected, question_id="q"):
+    question = replace(QUESTION, id=question_id)
+    return Pair(question, "a" * chosen, "b" * rejected, kind, 0.0, "template")
 
 
-@given(st.lists(st.builds(pair, st.sampled_from(KINDS), st.integers(1, 6), st.integers(1, 6)), max_size=60), st.integers(0, 9))
-def test_length_says_nothing_within_a_kind(pairs, seed):
+random_pairs = st.builds(pair_of_lengths, st.sampled_from(KINDS), st.integers(1, 6), st.integers(1, 6))
+
+
+@given(st.lists(random_pairs, max_size=60), st.integers(0, 9))
+def test_length_predicts_nothing_within_a_kind(pairs, seed):
+    def differences(some, kind):
+        return [len(pair.chosen) - len(pair.rejected) for pair in some if pair.kind == kind]
+
     kept = balanced(pairs, random.Random(seed))
     for kind in KINDS:
-        of = [len(p.chosen) - len(p.rejected) for p in kept if p.kind == kind]
-        had = [len(p.chosen) - len(p.rejected) for p in pairs if p.kind == kind]
-        assert sum(d > 0 for d in of) == sum(d < 0 for d in of) == min(sum(d > 0 for d in had),
-                                                                       sum(d < 0 for d in had))
-        assert of.count(0) == had.count(0)
+        before, after = differences(pairs, kind), differences(kept, kind)
+        fewer = min(sum(d > 0 for d in before), sum(d < 0 for d in before))
+        assert sum(d > 0 for d in after) == sum(d < 0 for d in after) == fewer
+        assert after.count(0) == before.count(0)
     assert not Counter(map(id, kept)) - Counter(map(id, pairs))
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 2)), max_size=40))
 def test_cases_share_a_question_and_a_chosen_chain(rows):
-    pairs = [pair("other_user", length, n % 7 + 1, f"q{q}") for n, (q, length) in enumerate(rows)]
+    pairs = [pair_of_lengths("other_user", length, n % 7 + 1, f"q{question}")
+             for n, (question, length) in enumerate(rows)]
     found = cases(pairs)
-    assert sorted(map(id, (p for c in found for p in c))) == sorted(map(id, pairs))
-    assert all(len({(p.question.id, p.chosen) for p in c}) == 1 and len(c) <= 4 for c in found)
+    assert sorted(id(pair) for case in found for pair in case) == sorted(map(id, pairs))
+    for case in found:
+        assert len({(pair.question.id, pair.chosen) for pair in case}) == 1 and len(case) <= 4
 
 
 def test_kinds_take_turns():
     rows = [("a", n) for n in range(5)] + [("b", 0), ("c", 0), ("c", 1)]
-    assert take_turns(rows, 6, lambda r: r[0]) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
+    turns = take_turns(rows, 6, lambda row: row[0])
+    assert turns == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
 
 
-def test_whoever_is_held_out_of_one_task_is_held_out_of_all():
-    of = lambda task, users: [replace(QUESTION, task=TASKS[task], user=u) for u in users]
-    questions = of("LaMP_3", "abcdefghij") + of("LaMP_2", "abc") + of("LaMP_4", "wxyz")
+def test_a_user_held_out_of_one_task_is_held_out_of_all():
+    def asked_by_each(task, users):
+        return [replace(QUESTION, task=TASKS[task], user=user) for user in users]
+    questions = asked_by_each("LaMP_3", "abcdefghij")
+    questions += asked_by_each("LaMP_2", "abc") + asked_by_each("LaMP_4", "wxyz")
     drawn = tune_users(questions, 0.3, 0)
-    assert len(drawn & set("abcdefghij")) == 3 and len(drawn & set("wxyz")) == 2  # at least two of four; none of three
+    # a share of ten; at least two of four; none of three
+    assert len(drawn & set("abcdefghij")) == 3 and len(drawn & set("wxyz")) == 2
     assert tune_users(questions[::-1], 0.3, 0) == drawn and tune_users(questions, 0.3, 1) != drawn

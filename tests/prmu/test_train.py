@@ -20,69 +20,81 @@ def test_the_loss_by_hand(questions):
     assert float(pair_loss(torch.tensor([2.0, 1.0, -1.0]), case, 0.6)) == pytest.approx(want, abs=1e-6)
 
 
-def some(questions, known, tasks=("LaMP_2",), most=16):
+def some_pairs(questions, known, limit=16):
+    """(pairs to train on, pairs of other users to tune on) of one task, which differ in the user alone."""
     kept, rules, cues = known
     tune = tune_users(questions, 0.3, 0)
-    train_side = [q for q in questions if q.task.name in tasks and q.user not in tune]
-    other = [q for q in questions if q.task.name in tasks and q.user in tune]
-    only = lambda qs: [p for p in make_pairs(qs, kept, [], rules, cues, 0) if p.kind == "other_user"]
-    return only(train_side)[:most], only(other)[:most]
+    of_task = [question for question in questions if question.task.name == "LaMP_2"]
+
+    def user_only(of_side):
+        pairs = make_pairs(of_side, kept, [], rules, cues, 0)
+        return [pair for pair in pairs if pair.kind == "other_user"][:limit]
+    return (user_only([question for question in of_task if question.user not in tune]),
+            user_only([question for question in of_task if question.user in tune]))
 
 
 SMALL = Reward(tokens=3, history=4, batch=4, epochs=2, lr=3e-3, checks=3)
 
 
 def test_mirrored_pairs_are_learned_through_the_user_and_not_without(make, questions, known, tmp_path):
-    """The same two chains, the other way round for another user: a blind model cannot get below log 2, ours
-    must."""
-    pairs, _ = some(questions, known, most=1000)
-    twins = {(p.question.input, p.rejected, p.chosen): p for p in pairs}
-    pairs = [x for p in pairs if not p.mirrored
-             for x in (p, twins[p.question.input, p.chosen, p.rejected])][:8]
+    """The same two chains, with the preference reversed for another user: a blind model cannot get below
+    log 2, a model that reads the user must."""
+    all_pairs, _ = some_pairs(questions, known, limit=1000)
+    reversed_pairs = {(pair.question.input, pair.rejected, pair.chosen): pair for pair in all_pairs}
+    pairs = []
+    for pair in all_pairs:
+        if not pair.mirrored and len(pairs) < 8:
+            pairs += [pair, reversed_pairs[pair.question.input, pair.chosen, pair.rejected]]
     losses = {}
     for users in ("own", "blind"):
         settings = Reward(tokens=3, history=4, batch=8, epochs=30, lr=3e-3, checks=1, margin=0.0, generic=0.0,
                           blind=users == "blind")
-        prmu = make(settings, asked=[p.question for p in pairs])
+        prmu = make(settings, asked=[pair.question for pair in pairs])
         train(prmu, pairs, pairs, 0, tmp_path / users)
         losses[users] = tune_loss(prmu, pairs)
     assert losses["own"] < 0.35 < 0.6 < losses["blind"], losses
 
 
 def test_a_cut_run_goes_on_bit_for_bit(make, questions, known, tmp_path, monkeypatch):
-    pairs, tune = some(questions, known)
-    asked = [p.question for p in pairs + tune]
+    pairs, tune = some_pairs(questions, known)
+    asked = [pair.question for pair in pairs + tune]
     whole = make(SMALL, asked=asked)
-    found = train(whole, pairs, tune, 0, tmp_path / "whole")
-    real, count = training.step, [0]
+    result = train(whole, pairs, tune, 0, tmp_path / "whole")
+    real_step = training.optimizer_step
+    steps = []
 
-    def cut(*args):
-        count[0] += 1
-        if count[0] == 5:
+    def step_until_cut(*args):
+        steps.append(args)
+        if len(steps) == 5:
             raise KeyboardInterrupt
-        return real(*args)
-    monkeypatch.setattr(training, "step", cut)
+        return real_step(*args)
+    monkeypatch.setattr(training, "optimizer_step", step_until_cut)
     with pytest.raises(KeyboardInterrupt):
         train(make(SMALL, asked=asked), pairs, tune, 0, tmp_path / "cut")
-    monkeypatch.setattr(training, "step", real)
-    again = make(SMALL, asked=asked)
-    assert train(again, pairs, tune, 0, tmp_path / "cut") == found
+    monkeypatch.setattr(training, "optimizer_step", real_step)
+    resumed = make(SMALL, asked=asked)
+    assert train(resumed, pairs, tune, 0, tmp_path / "cut") == result
     assert read_metrics(tmp_path / "cut", "reward") == read_metrics(tmp_path / "whole", "reward")
-    for (n, a), (_, b) in zip(whole.trainable().items(), again.trainable().items()):
-        assert torch.equal(a, b), n
+    want = whole.trainable()
+    for name, param in resumed.trainable().items():
+        assert torch.equal(param, want[name]), name
 
 
 def test_the_best_parameters_are_kept_and_training_stops(make, questions, known, tmp_path, monkeypatch):
-    pairs, tune = some(questions, known)
-    said = iter([0.8, 0.7, 0.5, 0.6, 0.65, 0.1])
-    seen = []
-    monkeypatch.setattr(training, "tune_loss", lambda prmu, _: seen.append(prmu.parts.head[2].weight.clone())
-                        or next(said))
+    pairs, tune = some_pairs(questions, known)
+    losses = [0.8, 0.7, 0.5, 0.6, 0.65, 0.1]
+    weights = []  # at every check
+
+    def given_loss(prmu, _):
+        weights.append(prmu.parts.head[2].weight.clone())
+        return losses[len(weights) - 1]
+    monkeypatch.setattr(training, "tune_loss", given_loss)
     prmu = make(Reward(tokens=3, history=4, batch=4, epochs=4, lr=3e-3, checks=5, patience=2),
-                asked=[p.question for p in pairs + tune])
-    found = train(prmu, pairs, tune, 0, tmp_path)
-    assert found["untrained_loss"] == 0.8 and found["tune_loss"] == 0.5 and len(seen) == 5 and found["stopped_at"] < found["steps"]
-    assert torch.equal(prmu.parts.head[2].weight, seen[2])
+                asked=[pair.question for pair in pairs + tune])
+    result = train(prmu, pairs, tune, 0, tmp_path)
+    assert result["untrained_loss"] == 0.8 and result["tune_loss"] == 0.5
+    assert len(weights) == 5 and result["stopped_at"] < result["steps"]
+    assert torch.equal(prmu.parts.head[2].weight, weights[2])
     assert json.loads((tmp_path / "prmu" / "tried.json").read_text()) == [0.8, 0.7, 0.5, 0.6, 0.65]
 
 
@@ -95,20 +107,21 @@ def test_training_stops_after_so_many_checks_without_a_better_one_and_at_0_never
 
 
 def test_under_e0_nothing_reaches_the_history_encoder(make, questions, known):
-    pairs, _ = some(questions, known)
-    prmu = make(Reward(tokens=3, history=4, generic=1.0), asked=[p.question for p in pairs])
+    pairs, _ = some_pairs(questions, known)
+    prmu = make(Reward(tokens=3, history=4, generic=1.0), asked=[pair.question for pair in pairs])
     params = prmu.trainable()
-    training.step(prmu, [pairs[:1]], torch.optim.SGD(params.values(), lr=0.0), params, random.Random(0))
-    seen = []
+    reached = set()
+
+    def note_gradients(*_):
+        reached.update(name for name, param in params.items() if param.grad is not None and param.grad.any())
     optimizer = torch.optim.SGD(params.values(), lr=0.0)
-    optimizer.register_step_pre_hook(lambda *_: seen.append({n for n, p in params.items()
-                                                             if p.grad is not None and p.grad.any()}))
-    training.step(prmu, [pairs[:1]], optimizer, params, random.Random(0))
-    assert "users.generic" in seen[0] and not any(n.startswith(("users.write", "users.value", "users.gate"))
-                                                  for n in seen[0])
+    optimizer.register_step_pre_hook(note_gradients)
+    training.optimizer_step(prmu, [pairs[:1]], optimizer, params, random.Random(0))
+    assert "users.generic" in reached
+    assert not any(name.startswith(("users.write", "users.value", "users.gate")) for name in reached)
 
 
 def test_batches_have_about_as_many_pairs_as_asked(questions):
     pairs = [Pair(questions[n % 5], "a", str(n), "other_user", 0.0, "template") for n in range(40)]
-    found = batched(cases(pairs), 6)
-    assert sum(len(c) for b in found for c in b) == 40 and all(6 <= sum(map(len, b)) < 10 for b in found[:-1])
+    sizes = [sum(len(case) for case in batch) for batch in batched(cases(pairs), 6)]
+    assert sum(sizes) == 40 and all(6 <= size < 10 for size in sizes[:-1])

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from invented_run import EVIL, TAGS
 
-from tagpr_lite.report import plots, tables
+from tagpr_lite.report import curves, plots, tables
 from tagpr_lite.runs import read_metrics
 
 
@@ -16,7 +16,7 @@ def metrics(run):
 
 def test_all_drawings_are_xml_with_a_label(run):
     rows = tables.collect(run)
-    drawn = [c["svg"] for c in plots.curves(metrics(run))]
+    drawn = [c["svg"] for c in curves.curves(metrics(run))]
     drawn += [plots.dot_plot("x", key, rows) for key in tables.columns(rows)]
     drawn += [plots.tag_bars(TAGS, {TAGS[0]: 3}), plots.prmu_bars({"accuracy": 0.8, "shuffled": 0.5})]
     assert len(drawn) == 7 + 6 + 2
@@ -41,22 +41,22 @@ def test_ticks_are_few_rise_and_cover(low, high):
 
 def test_the_second_stage_follows_the_first_and_neither_smooths_over_the_mark():
     guided, explore = [[{"index": i, "reward": v} for i in range(40)] for v in (1.0, 0.0)]
-    rows, cut = plots.timeline(guided, explore)
-    points = plots.points_of(rows, "reward")
+    rows, cut = curves.timeline(guided, explore)
+    points = curves.points_of(rows, "reward")
     assert cut == 40 and [x for x, _ in points] == list(range(80))
     assert plots.smooth(points, cut) == points
-    assert plots.timeline([], explore)[1] is None
+    assert curves.timeline([], explore)[1] is None
 
 
 def test_values_that_are_no_numbers_are_left_out():
     rows = [{"index": 0, "kl": None}, {"index": 1, "kl": float("nan")}, {"index": 2}, {"index": 3, "kl": 0.5}]
-    assert plots.points_of(rows, "kl") == [(3.0, 0.5)]
-    assert plots.curves({"guided": rows})[0]["title"] == "GRPO, signal and drift"
-    assert plots.curves({}) == []
+    assert curves.points_of(rows, "kl") == [(3.0, 0.5)]
+    assert curves.curves({"guided": rows})[0]["title"] == "GRPO, signal and drift"
+    assert curves.curves({}) == []
 
 
 def test_prmu_is_not_drawn_as_zero_where_it_was_not_asked(run):
-    terms = next(c for c in plots.curves(metrics(run)) if "terms" in c["title"])
+    terms = next(c for c in curves.curves(metrics(run)) if "terms" in c["title"])
     assert "prmu from" in terms["svg"] and "prmu from 0 " not in terms["svg"] and " to 0;" not in terms["svg"]
 
 

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tagpr_lite.report import tables
+from tagpr_lite.report.markdown import markdown
 from tagpr_lite.runs import write_json
 
 
@@ -38,7 +39,8 @@ def test_ties_are_all_best_and_neither_a_single_system_nor_equal_ones_are(run):
     for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
         (run / f"eval/explore/{task}.json").write_text((run / f"eval/guided/{task}.json").read_text())
     rows = rows_of(run)
-    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
+    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"]
+    assert rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
     for system in rows:
         for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
             (run / f"eval/{system}/{task}.json").write_text((run / f"eval/sft/{task}.json").read_text())
@@ -51,7 +53,7 @@ def test_ties_are_all_best_and_neither_a_single_system_nor_equal_ones_are(run):
 
 
 def test_markdown_is_one_row_a_system_with_bold_arrow_and_interval(run):
-    text = tables.markdown(run)
+    text = markdown(run)
     line = next(x for x in text.splitlines() if x.startswith("| explore"))
     cells = [c.strip() for c in line.strip("|").split("|")]
     assert cells == ["explore", "+57.1%", "**0.700** (0.59–0.80)", "**0.680** (0.58–0.78)",
@@ -65,14 +67,14 @@ def test_markdown_is_one_row_a_system_with_bold_arrow_and_interval(run):
 
 def test_a_pipe_in_a_system_name_does_not_break_the_table(run):
     (run / "eval/sft").rename(run / "eval/a|b")
-    lines = [x for x in tables.markdown(run).splitlines() if "a\\|b" in x]
+    lines = [x for x in markdown(run).splitlines() if "a\\|b" in x]
     assert lines and all(x.replace("\\|", "").count("|") in (8, 11) for x in lines)
 
 
 def test_summary_says_when_reinforcement_learning_added_and_when_it_did_not(run):
-    said = tables.summary(tables.collect(run))
-    assert "explore is +57.1%" in said and "SFT alone +45.0%" in said
-    assert "the reinforcement learning added to SFT; their 95% intervals overlap on 3 of 3 tasks" in said
+    sentence = tables.summary(tables.collect(run))
+    assert "explore is +57.1%" in sentence and "SFT alone +45.0%" in sentence
+    assert "the reinforcement learning added to SFT; their 95% intervals overlap on 3 of 3 tasks" in sentence
     for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
         (run / f"eval/explore/{task}.json").write_text((run / f"eval/sft/{task}.json").read_text())
     assert "the reinforcement learning did not beat SFT" in tables.summary(tables.collect(run))
@@ -96,9 +98,10 @@ def test_no_number_is_a_dash_and_never_the_best(run):
     path.write_text(json.dumps(tree))
     rows = rows_of(run)
     assert rows["explore"]["cells"]["LaMP_3", "mae"]["value"] is None
-    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"] and not rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
+    assert rows["guided"]["cells"]["LaMP_3", "mae"]["best"]
+    assert not rows["explore"]["cells"]["LaMP_3", "mae"]["best"]
     assert rows["explore"]["compared"] == 4
-    assert "nan" not in tables.markdown(run)
+    assert "nan" not in markdown(run)
 
 
 def test_a_base_of_zero_gives_no_ratio(run):
@@ -107,19 +110,23 @@ def test_a_base_of_zero_gives_no_ratio(run):
 
 
 def test_the_reward_model_is_not_flattered():
-    said = tables.prmu_sentence({"accuracy": 0.81, "shuffled": 0.55, "pairs": 360, "heldout_pairs": 120})
-    assert said.startswith("On 120 pairs of users it was not trained on") and "26 points" in said
+    sentence = tables.prmu_sentence({"accuracy": 0.81, "shuffled": 0.55, "pairs": 360, "heldout_pairs": 120})
+    assert sentence.startswith("On 120 pairs of users it was not trained on") and "26 points" in sentence
     for own, other, n in ((0.55, 0.56, 1000), (0.58, 0.50, 12)):
-        said = tables.prmu_sentence({"accuracy": own, "shuffled": other, "heldout_pairs": n})
-        assert f"within the noise of {n} pairs" in said
+        sentence = tables.prmu_sentence({"accuracy": own, "shuffled": other, "heldout_pairs": n})
+        assert f"within the noise of {n} pairs" in sentence
     assert tables.prmu_sentence({}).startswith("On pairs of users")
 
 
 def test_the_manners_of_the_reward_model_are_said():
-    said = tables.prmu_manners({"user_only": {"n": 60, "accuracy": 0.84, "shuffled": 0.52, "generic": 0.5},
-                                "calibration": {"temperature": 1.3, "ece": 0.04, "ece_before": 0.11},
-                                "bias": {"length_rho": -0.02, "over_untagged": 0.97, "over_unclosed": 1.0}})
-    assert said == ("Where only the user differs (60 pairs): 84.0% with the own embedding, 52.0% with another's, 50.0% with none. "
-                    "Calibration error 0.04 at temperature 1.30. Score and length: Spearman's ρ -0.02. "
-                    "A chain scores above itself without tags in 97.0% of cases, without an end of thinking in 100.0%.")
-    assert tables.prmu_manners({"calibration": {"temperature": 1.0, "ece": 0.0}}) == "Calibration error 0.00 at temperature 1.00."
+    sentence = tables.prmu_manners({
+        "user_only": {"n": 60, "accuracy": 0.84, "shuffled": 0.52, "generic": 0.5},
+        "calibration": {"temperature": 1.3, "ece": 0.04, "ece_before": 0.11},
+        "bias": {"length_rho": -0.02, "over_untagged": 0.97, "over_unclosed": 1.0}})
+    assert sentence == ("Where only the user differs (60 pairs): 84.0% with the own embedding, 52.0% with "
+                        "another's, 50.0% with none. "
+                        "Calibration error 0.04 at temperature 1.30. Score and length: Spearman's ρ -0.02. "
+                        "A chain scores above itself without tags in 97.0% of cases, without an end of "
+                        "thinking in 100.0%.")
+    calibration_alone = tables.prmu_manners({"calibration": {"temperature": 1.0, "ece": 0.0}})
+    assert calibration_alone == "Calibration error 0.00 at temperature 1.00."

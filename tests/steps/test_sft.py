@@ -67,7 +67,8 @@ def test_ablations_train_on_other_forms_and_never_reach_grpo(tmp_path):
                                   if not m])
         assert ("tagged steps" in asked) == (conf.sft.form != "answer")
     for tagged, untagged, answer in zip(*said.values()):
-        assert "<examine_examples>" in tagged and "<examine_examples>" not in untagged and "<think>" in untagged
+        assert "<examine_examples>" in tagged and "<examine_examples>" not in untagged
+        assert "<think>" in untagged
         assert answer.removesuffix(tokenizer.eos_token).isdigit() and tagged.endswith(f"</think>\n{answer}")
     with pytest.raises(UserError, match="the reward of GRPO reads tagged chains"):
         grpo_settings(conf, conf.folder)

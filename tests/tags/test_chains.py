@@ -31,7 +31,8 @@ def review(scores=(5, 4, 5), text="It broke, terrible and cheap.", gold="2"):
 def paper():
     profile = (Item("a", "On the parsing of grammars", "Fast parsing", "2001"),
                Item("b", "Memory", "Garbage", "2002"))
-    words = '"My title", which reference is related? Just answer with [1] or [2] without explanation. [1]: "A "quoted" parsing" [2]: "Cooking"'
+    words = ('"My title", which reference is related? Just answer with [1] or [2] without explanation. '
+             '[1]: "A "quoted" parsing" [2]: "Cooking"')
     return Question("c", TASKS["LaMP_1"], "u", f"{TASKS['LaMP_1'].instruction} {words}", "[1]", profile, (0,))
 
 
@@ -66,32 +67,38 @@ def test_a_rating_is_the_sum_of_its_own_steps():
     moved = 0
     for q in (q for q in benchmark() if q.task.kind == "rating"):
         chain = template.write(q, 0, known)
-        at, said = rating_stats(q.profile)[2], chain.steps[1].text
-        for side, before, after in re.findall(r'" (good|bad) (\d) to (\d)', said):
-            assert int(before) == at
-            at = min(5, max(1, at + (1 if side == "good" else -1)))
-            assert int(after) == at
+        score = rating_stats(q.profile)[2]
+        for side, before, after in re.findall(r'" (good|bad) (\d) to (\d)', chain.steps[1].text):
+            assert int(before) == score
+            score = min(5, max(1, score + (1 if side == "good" else -1)))
+            assert int(after) == score
             moved += 1
-        assert chain.answer == str(at) and chain.steps[-1].text == f"Comes to {at}." and template.write(q, 1, known) is None
+        assert chain.answer == str(score) and chain.steps[-1].text == f"Comes to {score}."
+        assert template.write(q, 1, known) is None
     assert moved > 20
 
 
 def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause():
     profile = (Item("b", "a lovely gift", "5"), Item("a", "Terrible soap, dry", "2"),
                Item("c", "terrible too", "1"))
-    q = replace(review(text="The soap is terrible, the box is nice. I would have wanted a much better lid here."),
-                profile=profile, retrieved=(1, 0))
-    assert [s.text
-            for s in template.write(q, 0).steps] == ['"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.',
-                                                     'Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.',
-                                                     "Comes to 3."]
+    text = "The soap is terrible, the box is nice. I would have wanted a much better lid here."
+    q = replace(review(text=text), profile=profile, retrieved=(1, 0))
+    assert [s.text for s in template.write(q, 0).steps] == [
+        '"Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.',
+        'Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.',
+        "Comes to 3.",
+    ]
 
 
 def test_a_long_clause_is_cut_from_its_first_cue_on():
     text = "My aunt in Paris said it is a great little machine for beginners"
-    assert [c for c,
-            _ in template.clauses(text, Cues().read("LaMP_3", "u", text))] == ["great little machine for"]
-    assert template.clauses("good and bad", Cues().read("LaMP_3", "u", "good and bad")) == []  # says nothing either way
+    cues = Cues().read("LaMP_3", "u", text)
+    assert [clause for clause, _ in template.clauses(text, cues)] == ["great little machine for"]
+
+
+def test_a_clause_that_is_good_and_bad_is_left_out():
+    text = "good and bad"
+    assert template.clauses(text, Cues().read("LaMP_3", "u", text)) == []
 
 
 def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
@@ -107,7 +114,8 @@ def test_wrong_attempts_are_dropped_with_a_reason_and_right_ones_kept():
 
 def test_chains_do_not_depend_on_the_hash_seed():
     """Sets iterate in an order that changes from process to process; a chain must not."""
-    code = ("from tagpr_lite.config import Tag\nfrom tagpr_lite.lamp import mini\nfrom tagpr_lite.tags.chains import generate\n"
+    code = ("from tagpr_lite.config import Tag\nfrom tagpr_lite.lamp import mini\n"
+            "from tagpr_lite.tags.chains import generate\n"
             "from tagpr_lite.tags.teachers.teacher import Template\n"
             "print(generate([q for s in mini.build(0, 10).values() for q in s['train']], Template(), Tag()))")
     said = [subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
@@ -116,11 +124,21 @@ def test_chains_do_not_depend_on_the_hash_seed():
 
 
 @pytest.mark.parametrize("text, holds", [
-    ("Past scores 5 4 5, mean 4.7.", [True, True]), ("Past scores 5 5 5, mean 4.7.", [False, True]),
-    ("Past scores 4 5.", [True]), ("mean of 3.9", [False]), ("Usually 5; nice", [True]), ("usually 4", [False]), ('"It broke" sounds negative', [True]),
-    ('"never said" sounds negative', [False]), ("Nothing to check.", []), ("average 4.7 and \"broke\"", [True, True]),
-    ('"Item number 1" got 4.', [True, True]), ('"number 1" and "fine" got 5.', [False, True, True]),
-    ('"fine" got 3.', [False, True]), ('"zz" "" and "it"', [False, True])])
+    ("Past scores 5 4 5, mean 4.7.", [True, True]),
+    ("Past scores 5 5 5, mean 4.7.", [False, True]),
+    ("Past scores 4 5.", [True]),
+    ("mean of 3.9", [False]),
+    ("Usually 5; nice", [True]),
+    ("usually 4", [False]),
+    ('"It broke" sounds negative', [True]),
+    ('"never said" sounds negative', [False]),
+    ("Nothing to check.", []),
+    ("average 4.7 and \"broke\"", [True, True]),
+    ('"Item number 1" got 4.', [True, True]),
+    ('"number 1" and "fine" got 5.', [False, True, True]),
+    ('"fine" got 3.', [False, True]),
+    ('"zz" "" and "it"', [False, True]),
+])
 def test_claims_are_checked_against_the_profile(text, holds):
     assert [ok for _, ok in claims(Chain((Step("conclude", text),), "2"), review())] == holds
 
@@ -139,7 +157,8 @@ def test_primary_tags_are_the_nine_most_frequent():
     rows = [{"task": "LaMP_3", "tags": [f"tag_{c}" for c in "abcdefghijkl"[:n]]} for n in range(1, 13)]
     counts = Counter(t for r in rows for t in r["tags"])
     assert most_frequent(counts) == tuple(f"tag_{c}" for c in "abcdefghi")
-    table = stats.tag_table(rows, "test", PrimaryChains(rows, [], TagMap(most_frequent(counts)), dict(counts)))
+    table = stats.tag_table(rows, "test",
+                            PrimaryChains(rows, [], TagMap(most_frequent(counts)), dict(counts)))
     assert table["counts"]["tag_a"] == 12 and table["by_task"]["LaMP_3"]["tag_l"] == 1
 
 

@@ -29,9 +29,9 @@ def test_the_planted_nine_are_found_under_four_names_each(seed):
     assert {TRUTH[p] for p in primary} == set(FREQUENT)
     names = sorted(canonical)
     assert adjusted_rand_score([TRUTH[n] for n in names], [canonical[n] for n in names]) > 0.95
-    said = [TRUTH[t] for r in found.kept for t in r["tags"]]
+    named = [TRUTH[t] for r in found.kept for t in r["tags"]]
     true = [f for r in found.kept for _, _, f in planted[int(r["id"])]]
-    agreed = discover.agreement(said, true)
+    agreed = discover.agreement(named, true)
     assert agreed["equal"] > 0.97 and agreed["kappa"] > 0.97 and len(found.kept) > 0.6 * len(planted)
     assert len(found.unmapped) == len(planted) - len(found.kept) > 0
     assert all(set(r["tags"]) <= set(primary) and all(f"<{t}>" in r["text"] for t in r["tags"])
@@ -45,17 +45,17 @@ def test_the_result_does_not_depend_on_the_order_of_chains():
 
 def test_without_synonyms_nothing_is_merged_away():
     planted = [[(f, t) for _, t, f in c] for c in corpus(1)]
-    stands = discover.merge(planted, 0.75)
-    assert all(stands[f] == f for f in FREQUENT)
+    canonical = discover.merge(planted, 0.75)
+    assert all(canonical[f] == f for f in FREQUENT)
 
 
 def test_a_persons_map_comes_first_and_its_targets_stay_apart():
     planted = [[(n, t) for n, t, _ in c] for c in corpus(0)]
     given = {"find_pattern": "identify_patterns", "spot_regularities": "see_order",
              "draw_conclusion": "identify_patterns"}
-    stands = discover.merge(planted, 0.75, given)
-    assert stands["find_pattern"] == stands["draw_conclusion"] == "identify_patterns"
-    assert stands["spot_regularities"] == "see_order"
+    canonical = discover.merge(planted, 0.75, given)
+    assert canonical["find_pattern"] == canonical["draw_conclusion"] == "identify_patterns"
+    assert canonical["spot_regularities"] == "see_order"
 
 
 def test_an_encoder_may_say_what_is_near():

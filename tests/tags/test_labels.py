@@ -6,16 +6,27 @@ from tagpr_lite.tags.teachers.chat import Reply
 
 
 @pytest.mark.parametrize("said, read", [
-    ("1: look_back\n2: decide_now", ("look_back", "decide_now")), ("1. `Look Back`\n\n2) **decide-now**", ("look_back", "decide_now")),
+    ("1: look_back\n2: decide_now", ("look_back", "decide_now")),
+    ("1. `Look Back`\n\n2) **decide-now**", ("look_back", "decide_now")),
     ("Sure, here are the labels:\nStep 1: look_back\nStep 2: decide_now\nBye", ("look_back", "decide_now")),
     ("<think>1: not_this\n2: nor_that</think>\n2: decide_now\n1: look_back", ("look_back", "decide_now")),
-    ("1: open_letter\n2: sort_books", None), ("1: look_back", None), ("1: look\n2: decide_now", None), ("1: look_back\n2: ???", None), ("", None),
-    ("1: think_it_over_at_some_length_and_then_more\n2: decide_now", None), ("1: look_back\n1: other_name\n2: decide_now", ("look_back", "decide_now"))])
+    ("1: open_letter\n2: sort_books", None),
+    ("1: look_back", None),
+    ("1: look\n2: decide_now", None),
+    ("1: look_back\n2: ???", None),
+    ("", None),
+    ("1: think_it_over_at_some_length_and_then_more\n2: decide_now", None),
+    ("1: look_back\n1: other_name\n2: decide_now", ("look_back", "decide_now")),
+])
 def test_open_labels(said, read):
     assert labels.read(said, 2) == read
 
 
-@pytest.mark.parametrize("said, read", [("1: a_b\n2: c_d", ("a_b", "c_d")), ("1: a_b\n2: x_y", None), ("1: A_B\n2: conclude", ("a_b", "conclude"))])
+@pytest.mark.parametrize("said, read", [
+    ("1: a_b\n2: c_d", ("a_b", "c_d")),
+    ("1: a_b\n2: x_y", None),
+    ("1: A_B\n2: conclude", ("a_b", "conclude")),
+])
 def test_closed_labels_are_out_of_the_set(said, read):
     assert labels.read(said, 2, ("a_b", "c_d", "conclude")) == read
 

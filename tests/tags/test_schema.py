@@ -44,14 +44,22 @@ GOOD = "<think>\n<conclude>So 5.</conclude>\n</think>\n5"
 
 
 @pytest.mark.parametrize("text, fault", [
-    ("5", "no_think"), ("so <think>\n</think>5", "no_think"), ("<think>\n<conclude>a</conclude>", "unclosed_think"),
-    (GOOD + "\n</think>", "unclosed_think"), ("<think><think><conclude>a</conclude></think>5", "unclosed_think"),
-    ("<think></think>5", "no_steps"), ("<think>hm<conclude>a</conclude></think>5", "text_outside"),
+    ("5", "no_think"),
+    ("so <think>\n</think>5", "no_think"),
+    ("<think>\n<conclude>a</conclude>", "unclosed_think"),
+    (GOOD + "\n</think>", "unclosed_think"),
+    ("<think><think><conclude>a</conclude></think>5", "unclosed_think"),
+    ("<think></think>5", "no_steps"),
+    ("<think>hm<conclude>a</conclude></think>5", "text_outside"),
     ("<think><conclude>a</conclude> then</think>5", "text_outside"),
     ("<think><conclude><conclude>a</conclude></conclude></think>5", "bad_pair"),
-    ("<think><conclude>a</analyze_query></think>5", "bad_pair"), ("<think></conclude>a</think>5", "bad_pair"),
-    ("<think><conclude>a</think>5", "bad_pair"), ("<think><conclude> \n</conclude></think>5", "empty_step"),
-    ("<think><ponder>a</ponder></think>5", "unknown_tag"), ("<think><conclude>a</conclude></think> \n", "no_answer")])
+    ("<think><conclude>a</analyze_query></think>5", "bad_pair"),
+    ("<think></conclude>a</think>5", "bad_pair"),
+    ("<think><conclude>a</think>5", "bad_pair"),
+    ("<think><conclude> \n</conclude></think>5", "empty_step"),
+    ("<think><ponder>a</ponder></think>5", "unknown_tag"),
+    ("<think><conclude>a</conclude></think> \n", "no_answer"),
+])
 def test_each_fault_has_its_name(text, fault):
     got = parse(text)
     assert isinstance(got, Fault) and got.name == fault and "\n" not in str(got)
@@ -62,7 +70,12 @@ def test_open_vocabulary_and_less_than_signs():
                  allowed=None) == Chain((Step("ponder", "1 < 2"),), "5")
 
 
-@pytest.mark.parametrize("text, answer", [(GOOD, "5"), ("5", "5"), ("<think>never closed 5", ""), ("a</think>b</think> c", "c")])
+@pytest.mark.parametrize("text, answer", [
+    (GOOD, "5"),
+    ("5", "5"),
+    ("<think>never closed 5", ""),
+    ("a</think>b</think> c", "c"),
+])
 def test_answer_of(text, answer):
     assert answer_of(text) == answer
 

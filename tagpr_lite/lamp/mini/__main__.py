@@ -20,26 +20,34 @@ def main() -> None:
                         help="training users of a task; half as many dev users")
     parser.add_argument("--language", default="en", help="en, or zh (our extension)")
     args = parser.parse_args()
-    print_table(args) if args.describe else print_examples(args)
+    if args.describe:
+        print_table(args)
+    else:
+        print_examples(args)
 
 
 def print_examples(args: argparse.Namespace) -> None:
     for splits in build(args.seed, args.users, language=args.language).values():
-        q = splits["dev"][0]
-        print(f"{q.task.name} ({q.task.title})")
-        for i in q.profile:
-            print(f"  {i.date}  {i.text}" + (f"  ->  {i.label}" if i.label else ""))
-        print(f"  {q.date}  {q.input}  ->  {q.gold}\n")
+        question = splits["dev"][0]
+        print(f"{question.task.name} ({question.task.title})")
+        for item in question.profile:
+            label = f"  ->  {item.label}" if item.label else ""
+            print(f"  {item.date}  {item.text}{label}")
+        print(f"  {question.date}  {question.input}  ->  {question.gold}\n")
 
 
 def print_table(args: argparse.Namespace) -> None:
-    print(f"{'task':16s}{'metric':10s}{'dev':>5s}" + "".join(f"{c:>12s}" for c in (*COLUMNS, "headroom")))
+    columns = (*COLUMNS, "headroom")
+    heads = "".join(f"{column:>12s}" for column in columns)
+    print(f"{'task':16s}{'metric':10s}{'dev':>5s}{heads}")
     for task, row in describe(args.seed, args.users, args.language).items():
-        figures = (f"{'-' if row[c] is None else format(row[c], '.3f'):>12s}" for c in (*COLUMNS, "headroom"))
-        print(f"{task:16s}{row['metric']:10s}{row['questions']:5d}" + "".join(figures))
-    print("oracle: knows the rule. profile: knows the rules that agree with the profile. no_profile: best answer "
-          "without it.\ntrivial: constant answer, first words or the text itself. copy: a random profile item's label."
-          "\nheadroom: oracle against no_profile. Lower is better for mae. These are never LaMP scores.")
+        figures = ["-" if row[column] is None else format(row[column], ".3f") for column in columns]
+        aligned = "".join(f"{figure:>12s}" for figure in figures)
+        print(f"{task:16s}{row['metric']:10s}{row['questions']:5d}{aligned}")
+    print("oracle: knows the rule. profile: knows the rules that agree with the profile. no_profile: best "
+          "answer without it.\n"
+          "trivial: constant answer, first words or the text itself. copy: a random profile item's label.\n"
+          "headroom: oracle against no_profile. Lower is better for mae. These are never LaMP scores.")
 
 
 if __name__ == "__main__":

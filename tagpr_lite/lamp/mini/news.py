@@ -9,7 +9,7 @@ import random
 
 from .text import capital, in_forms, pick
 
-# ---------------------------------------------------------------- LaMP_4: which facts a headline takes, and its form
+# ---------------------------------------------------------------- LaMP_4: a headline's facts and its form
 
 WHO = ("city library", "harbour museum", "village school", "local bakery", "football club", "old theatre",
        "central hospital", "bus company", "public pool", "farmers market", "night train", "animal shelter")
@@ -34,6 +34,7 @@ HEADLINES = (
 
 
 def article(rng: random.Random) -> tuple[str, dict[str, str]]:
+    """(article, the facts in it)."""
     facts = pick(rng, who=WHO, does=DOES, where=WHERE, when=WHEN, filler=FILLER)
     what = facts["does"].split(" ", 1)[1]
     facts |= {"what": what, "What": capital(what), "When": capital(facts["when"])}
@@ -52,9 +53,10 @@ ACTION = ("check", "send", "update", "approve", "print", "translate", "sign", "s
 PROJECT = ("Orion", "Harbour", "Maple", "Delta", "Lighthouse", "Nimbus", "Atlas", "Cobalt", "Willow",
            "Falcon")
 DUE = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "tonight", "noon", "next week")
-MAILS = ("Hi {to}, could you {action} the {thing} of the {project} project by {due}? The {team} team is waiting. "
-         "{sender}",
-         "Dear {to}, the {team} team works on {project} again. Please {action} the {thing} by {due}. Thanks, {sender}",
+MAILS = ("Hi {to}, could you {action} the {thing} of the {project} project by {due}? "
+         "The {team} team is waiting. {sender}",
+         "Dear {to}, the {team} team works on {project} again. "
+         "Please {action} the {thing} by {due}. Thanks, {sender}",
          "{to}, a reminder about {project}: {team} asks you to {action} the {thing} by {due}. Best, {sender}")
 MAIL_SUBJECTS = (
     "[{team}] {project} {thing}",
@@ -69,6 +71,7 @@ MAIL_SUBJECTS = (
 
 
 def email(rng: random.Random) -> tuple[str, dict[str, str]]:
+    """(e-mail, the facts in it)."""
     to, sender = rng.sample(PEOPLE, 2)
     facts = pick(rng, team=TEAM, thing=THING, action=ACTION, project=PROJECT, due=DUE)
     facts |= {"to": to, "sender": sender, "Thing": capital(facts["thing"]),

@@ -49,7 +49,7 @@ TOPIC = ("simple baselines", "small studies", "negative results", "careful evalu
 
 
 def paper(rng: random.Random, things: tuple[str, ...]) -> tuple[str, str]:
-    """(title, abstract) of a paper on a subject."""
+    """(title, abstract) of a paper on a subject. things: the subject's words, three of which are taken."""
     a, b, c = rng.sample(things, 3)
     facts = pick(rng, manner=MANNER, result=RESULT)
     title = capital(f"{rng.choice(MANNER)} {a} {rng.choice(LINK)} {b}")
@@ -57,10 +57,12 @@ def paper(rng: random.Random, things: tuple[str, ...]) -> tuple[str, str]:
 
 
 def plain_title(rng: random.Random) -> str:
+    """A title that says nothing of the paper's subject."""
     return f"{rng.choice(STANCE)} {rng.choice(TOPIC)}"
 
 
 def cite(title: str, references: list[str]) -> str:
+    """The question about a paper and two references, after the instruction."""
     return (f'"{title}", which reference is related? Just answer with [1] or [2] without explanation. '
             f'[1]: "{references[0]}" [2]: "{references[1]}"')
 
@@ -70,32 +72,45 @@ def citations(rng: random.Random, profile: int, questions: int, subjects: dict =
               cite: Callable = cite) -> tuple[int, list[Text]]:
     """A rule is a pair of subjects (28 rules of 8 subjects); the author writes on both in turn.
 
-    One candidate is on a subject of the author's, the other on none. A rule that holds both candidates'
+    One candidate is on a subject of the author's, the other on none. A rule that has both candidates'
     subjects or neither takes the one that is listed first in `subjects`.
     """
     things = list(subjects.values())
-    rules = list(itertools.combinations(range(len(things)), 2))
-    rule, texts, seen = rng.randrange(len(rules)), [], set()
+    rules = list(itertools.combinations(range(len(things)), 2))  # [(0, 1), (0, 2), ..., (6, 7)]
+    rule = rng.randrange(len(rules))
+    others = [subject for subject in range(len(things)) if subject not in rules[rule]]
+    texts: list[Text] = []
+    seen: set[str] = set()
+
+    def new_title(subject: int) -> str:
+        return fresh(lambda: paper(rng, things[subject])[0], seen)
+
     for n in range(profile + questions):
-        papers = [paper(rng, t) for t in things]
-        written = [papers[r[n % 2]] for r in rules]
+        # The n-th paper under every rule: on a rule's first subject when n is even, on its second when odd.
+        papers = [paper(rng, words) for words in things]  # [subjects] (title, abstract)
+        written = [papers[own_subjects[n % 2]] for own_subjects in rules]  # [rules] (title, abstract)
+
+        # A past paper is its abstract, labelled with its title.
         if n < profile:
             titles = tuple(title for title, _ in written)
             seen.add(titles[rule])
             texts.append(Text("", titles, tuple((abstract, title) for title, abstract in written)))
             continue
-        own = plain_title(rng)
-        pair = [rules[rule][n % 2], rng.choice([s for s in range(len(things)) if s not in rules[rule]])]
+
+        # A question has a plain title and two candidates, one on a subject of the author's.
+        own_title = plain_title(rng)
+        pair = [rules[rule][n % 2], rng.choice(others)]
         rng.shuffle(pair)
-        asked = cite(own, [fresh(lambda: paper(rng, things[s])[0], seen) for s in pair])
-        texts.append(Text(asked, tuple(f"[{_cited(r, pair) + 1}]" for r in rules),
-                          tuple((abstract, own) for _, abstract in written)))
+        candidates = [new_title(subject) for subject in pair]
+        answers = tuple(f"[{_cited(own_subjects, pair) + 1}]" for own_subjects in rules)
+        items = tuple((abstract, own_title) for _, abstract in written)
+        texts.append(Text(cite(own_title, candidates), answers, items))
     return rule, texts
 
 
-def _cited(held: tuple[int, ...], pair: list[int]) -> int:
-    """Which of a pair of subjects an author cites who holds the subjects `held`."""
-    fits = [subject in held for subject in pair]
+def _cited(own_subjects: tuple[int, ...], pair: list[int]) -> int:
+    """Which of a pair of subjects, 0 or 1, an author cites who works on `own_subjects`."""
+    fits = [subject in own_subjects for subject in pair]
     return fits.index(True) if sum(fits) == 1 else pair.index(min(pair))
 
 
@@ -129,6 +144,7 @@ TITLES = (
 
 
 def abstract(rng: random.Random) -> tuple[str, dict[str, str]]:
+    """(abstract, the facts in it)."""
     facts = pick(rng, name=NAME, method=METHOD, problem=PROBLEM, place=PLACE, finding=FINDING)
     facts |= {"Problem": capital(facts["problem"]), "Finding": capital(facts["finding"])}
     return rng.choice(SUMMARY).format(**facts), facts

@@ -1,8 +1,8 @@
 """The users of the built-in benchmark, their questions, and the rules behind them.
 
 Decisions. A user is a function of (seed, task, split, number), so a larger benchmark contains the smaller one
-and no task depends on the others. Training is the same for both choices of dev users: those are either new
-people or the training users at a later time, with their training questions added to their history.
+and no task depends on the others. Dev users are either new people or the training users at a later time, with
+their training questions added to their history. Training is the same for both.
 shop_reviews has dev questions of new people alone: it measures transfer to a task that was never trained on.
 """
 from __future__ import annotations
@@ -41,17 +41,27 @@ def build(seed: int, users: int, tasks: list[str] = (), language: str = "en",
     tasks: empty means all of the language. people: dev users are `new`, or the `same` as in training, later
     in time.
     """
-    return {task.name: {split: [q for user in users_of(seed, users, task, split, people)
-                                for q in _questions(task, user)] for split in ("train", "dev")}
-            for task in tasks_of(language, tasks)}
+    built: dict[str, dict[str, list[Question]]] = {}
+    for task in tasks_of(language, tasks):
+        built[task.name] = {}
+        for split in ("train", "dev"):
+            questions: list[Question] = []
+            for user in users_of(seed, users, task, split, people):
+                questions += _questions(task, user)
+            built[task.name][split] = questions
+    return built
 
 
 def rules_of(seed: int, users: int, tasks: list[str] = (), language: str = "en",
              people: str = "new") -> dict[str, tuple[int, tuple[str, ...]]]:
     """{question id: (its user's rule, [rules] what every rule answers to it)} of what `build` makes."""
-    return {name: (user.rule, text.answers) for task in tasks_of(language, tasks)
-            for split in ("train", "dev") for user in users_of(seed, users, task, split, people) for name,
-            text in _named(user)}
+    rules: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for task in tasks_of(language, tasks):
+        for split in ("train", "dev"):
+            for user in users_of(seed, users, task, split, people):
+                for question_id, text in _question_texts(user):
+                    rules[question_id] = (user.rule, text.answers)
+    return rules
 
 
 def tasks_of(language: str, tasks: list[str] = ()) -> list[Task]:
@@ -62,7 +72,8 @@ def tasks_of(language: str, tasks: list[str] = ()) -> list[Task]:
     wanted = {find_task(word).name for word in tasks}
     if language != "en":
         wanted = {task if task.endswith(f"_{language}") else f"{task}_{language}" for task in wanted}
-    if unknown := wanted - {task.name for task in known}:
+    unknown = wanted - {task.name for task in known}
+    if unknown:
         raise UserError(f"the built-in benchmark in language {language} has no {', '.join(sorted(unknown))}; "
                         f"it has {', '.join(task.name for task in known)}")
     return [task for task in known if task.name in wanted or not wanted]
@@ -74,29 +85,41 @@ def users_of(seed: int, users: int, task: Task, split: str, people: str = "new")
         raise UserError(f"the built-in benchmark needs 4 users or more, not {users}")
     if people not in PEOPLE:
         raise UserError(f"people={people} is not known; dev users are {' or '.join(PEOPLE)}")
-    transfer = task.lamp_name == "shop_reviews"
-    if split == "train" and transfer:
+    is_transfer = task.lamp_name == "shop_reviews"
+    if split == "train" and is_transfer:
         return []
-    home = "train" if people == "same" and not transfer else split
-    asked = TRAIN_QUESTIONS if home == "train" else 0
-    made = []
-    for n in range(users if split == "train" else max(users // 2, 4)):
-        rng = random.Random(seed_of("mini", seed, task.name, home, n))
-        past, later = rng.randint(*PROFILE), rng.randint(1, 2)
-        rule, texts = WRITERS[task.name](rng, past, asked + later)
-        start, end = (past, past + asked) if split == "train" else (past + asked, len(texts))
-        made.append(User(f"{_code(task)}{home[0]}{n:03d}", rule, texts[:start], texts[start:end]))
-    return made
+
+    # Dev users who are the same people as in training are drawn with the training users' seeds.
+    drawn_as = "train" if people == "same" and not is_transfer else split
+    train_questions = TRAIN_QUESTIONS if drawn_as == "train" else 0
+    count = users if split == "train" else max(users // 2, 4)
+    drawn = []
+    for n in range(count):
+        rng = random.Random(seed_of("mini", seed, task.name, drawn_as, n))
+        past = rng.randint(*PROFILE)
+        dev_questions = rng.randint(1, 2)
+        rule, texts = WRITERS[task.name](rng, past, train_questions + dev_questions)
+
+        # texts: the profile, then the training questions, then the dev questions. For a dev user the training
+        # questions belong to the history.
+        if split == "train":
+            start, end = past, past + train_questions
+        else:
+            start, end = past + train_questions, len(texts)
+        name = f"{_code(task)}{drawn_as[0]}{n:03d}"
+        drawn.append(User(name, rule, profile=texts[:start], questions=texts[start:end]))
+    return drawn
 
 
 def _code(task: Task) -> str:
     """3 for LaMP_3, s for shop_reviews, 3zh for LaMP_3_zh: what user names begin with."""
-    language = "" if task.language == "en" else task.language
-    return (task.lamp_name[-1] if task.lamp_name.startswith("LaMP") else task.lamp_name[0]) + language
+    letter = task.lamp_name[-1] if task.lamp_name.startswith("LaMP") else task.lamp_name[0]
+    return letter if task.language == "en" else letter + task.language
 
 
-def _named(user: User) -> list[tuple[str, Text]]:
-    """A user's questions by their ids: the user's name and the text's place in their history."""
+def _question_texts(user: User) -> list[tuple[str, Text]]:
+    """(question id, text) of a user's questions. An id is the user's name and the text's place in their
+    history, such as "3t004-9"."""
     return [(f"{user.name}-{n}", text) for n, text in enumerate(user.questions, len(user.profile))]
 
 
@@ -106,7 +129,13 @@ def _date(place: int) -> str:
 
 
 def _questions(task: Task, user: User) -> list[Question]:
-    items = tuple(Item(f"{user.name}-p{n}", *text.item(user.rule), _date(n)) for n,
-                  text in enumerate(user.profile))
-    return [Question(name, task, user.name, task.ask(text.text), text.answers[user.rule], items,
-                     date=_date(n)) for n, (name, text) in enumerate(_named(user), len(items))]
+    """The user's questions, each with the whole profile."""
+    items = []
+    for place, text in enumerate(user.profile):
+        item_text, label = text.item(user.rule)
+        items.append(Item(f"{user.name}-p{place}", item_text, label, _date(place)))
+    questions = []
+    for place, (question_id, text) in enumerate(_question_texts(user), len(items)):
+        questions.append(Question(question_id, task, user.name, task.ask(text.text), text.answers[user.rule],
+                                  tuple(items), date=_date(place)))
+    return questions

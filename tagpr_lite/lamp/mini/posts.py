@@ -1,9 +1,9 @@
 """LaMP_7 and shop_reviews: how a user writes of their own: openers, register, hashtags; order, selection, set
 phrases.
 
-A rule is one of each of three habits, so that a user's style must be put together from several traits; ROUGE
-sees neither case nor punctuation, so each shows in words. Distinct texts: about 46,000 neutral tweets, over a
-million lists of impressions.
+A rule is one of each of three habits, so that a user's style must be put together from several traits. ROUGE
+sees neither case nor punctuation, so each habit shows in words. Distinct texts: about 46,000 neutral tweets,
+over a million lists of impressions.
 """
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ OPENERS = ("ok so basically", "Friends, hear me out:", "BREAKING NEWS")
 REGISTERS = ("{moment}: {gadget} {brief}", "{gadget} {slang}, so yeah, {did} lol",
              "{gadget} {big}!!! Guess who {did}")
 CLOSERS = ("#{tag} #monday #mood", "somebody send help please", "and I have zero regrets")
-TWEET_FORMS = tuple(f"{o} {r} {c}" for o, r, c in itertools.product(OPENERS, REGISTERS, CLOSERS))
+TWEET_FORMS = tuple(" ".join(habits) for habits in itertools.product(OPENERS, REGISTERS, CLOSERS))
 
 
 def tweet(rng: random.Random) -> tuple[str, dict[str, str]]:
+    """(neutral tweet, the facts in it)."""
     facts = pick(rng, gadget=GADGET, moment=MOMENT, did=DID)
     facts |= zip(("event", "brief", "slang", "big"), rng.choice(EVENT))
     facts |= {"Gadget": capital(facts["gadget"]), "Moment": capital(facts["moment"]),
@@ -62,7 +63,8 @@ VERDICTS = (  # one a voice: verdicts for 1 to 5 stars, what leads to the impres
      "cheers from a picky buyer"),
     (("the kids hate it", "the family is unconvinced", "we can live with that", "everybody here likes this",
       "the whole house adores this"), "at home we found", "greetings out of our kitchen"),
-    (("fails every test", "below specification", "meets minimum requirements", "solid engineering", "top marks"),
+    (("fails every test", "below specification", "meets minimum requirements", "solid engineering",
+      "top marks"),
      "measured results", "tested over two weeks"),
 )
 MENTIONS = ("{all}", "mainly {first}", "pity about {complaints}")
@@ -77,19 +79,22 @@ def impressions(rng: random.Random, praise: tuple[str, ...],
     """(stars, impressions in the order of the question, the complaints among them); always both kinds."""
     good = rng.randint(1, 3)
     bad = rng.sample(complaint, 4 - good)
-    said = rng.sample(praise, good) + bad
-    rng.shuffle(said)
-    return min(max(good + 1 + rng.choice((-1, 0, 0, 1)), 1), 5), said, [s for s in said if s in bad]
+    listed = rng.sample(praise, good) + bad
+    rng.shuffle(listed)
+    stars = good + 1 + rng.choice((-1, 0, 0, 1))
+    return min(max(stars, 1), 5), listed, [impression for impression in listed if impression in bad]
 
 
 def purchase(rng: random.Random) -> tuple[str, dict[str, str]]:
-    stars, said, bad = impressions(rng, PRAISE, COMPLAINT)
-    facts = {"all": ", ".join(said[:-1]) + f" and {said[-1]}", "first": said[0],
-             "complaints": " and ".join(bad)}
-    for v, (verdicts, lead, end) in enumerate(VERDICTS):
-        facts |= {f"Verdict{v}": capital(verdicts[stars - 1]), f"Lead{v}": capital(lead),
-                  f"End{v}": capital(end)}
-    return f"rating: {stars} impressions: {', '.join(said)}", facts
+    """(a rating with impressions, the facts that reviews are written from, with every voice's phrases)."""
+    stars, listed, complaints = impressions(rng, PRAISE, COMPLAINT)
+    facts = {"all": ", ".join(listed[:-1]) + f" and {listed[-1]}", "first": listed[0],
+             "complaints": " and ".join(complaints)}
+    for voice, (verdicts, lead, end) in enumerate(VERDICTS):
+        facts[f"Verdict{voice}"] = capital(verdicts[stars - 1])
+        facts[f"Lead{voice}"] = capital(lead)
+        facts[f"End{voice}"] = capital(end)
+    return f"rating: {stars} impressions: {', '.join(listed)}", facts
 
 
 WRITERS = {"LaMP_7": in_forms(tweet, TWEET_FORMS, bare=True),

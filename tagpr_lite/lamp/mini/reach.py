@@ -2,9 +2,9 @@
 
 Decisions. All figures are on the dev users, by the task's metric. `oracle` knows the user's rule. `profile`
 knows all rules and answers best for those that agree with the whole profile: the most that personalization
-can give. The best answer without the profile is that of highest mean task reward when all rules are equally
-likely; it knows how texts are made, so in expectation no model without the profile earns more. The head-room
-lies between `oracle` and it. `trivial` and `copy` need no understanding.
+can give. The best answer without the profile is the one of highest mean task reward when all rules are
+equally likely. It knows how texts are made, so in expectation no model without the profile earns more. The
+headroom is the difference of `oracle` and `no_profile`. `trivial` and `copy` need no understanding.
 """
 from __future__ import annotations
 
@@ -30,46 +30,65 @@ def describe(seed: int, users: int, language: str = "en") -> dict[str, dict]:
     """
     table = {}
     for task in tasks_of(language):
-        train = Counter(q.answers[u.rule] for u in users_of(seed, users, task, "train") for q in u.questions)
-        constant = _best(task, train) if task.labels else None
-        golds, answers = {}, {column: {} for column in COLUMNS}
-        for user in users_of(seed, users, task, "dev"):
-            agree = _agree(user)
-            for n, q in enumerate(user.questions):
-                key = f"{user.name}-{n}"
-                golds[key] = answers["oracle"][key] = q.answers[user.rule]
-                answers["profile"][key] = _best(task, Counter(q.answers[r] for r in agree))
-                answers["no_profile"][key] = _best(task, Counter(q.answers))
-                answers["trivial"][key] = constant or _lead(task, q.text)
-                answers["copy"][key] = _copied(task, user, key)
-        if task.form == "citation":
-            answers["copy"] = None
-        got = {column: preds and score(task, golds, preds)["lenient"][task.metric] for column,
-               preds in answers.items()}
-        gain = got["oracle"] - got["no_profile"]
-        table[task.name] = {"metric": task.metric, "questions": len(golds), **got,
-                       "headroom": -gain if task.lower_is_better else gain}
+        golds, answers = _answers(task, seed, users)
+        scores = {column: None for column in COLUMNS}
+        for column in COLUMNS:
+            if column == "copy" and task.form == "citation":
+                continue  # its labels are titles, not [1] or [2]
+            scores[column] = score(task, golds, answers[column])["lenient"][task.metric]
+        gain = scores["oracle"] - scores["no_profile"]
+        table[task.name] = {"metric": task.metric, "questions": len(golds), **scores,
+                            "headroom": -gain if task.lower_is_better else gain}
     return table
 
 
-def _agree(user: User) -> list[int]:
+def _answers(task: Task, seed: int, users: int) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """({question id: gold}, {column: {question id: answer}}) of the dev users."""
+    constant = _constant(task, seed, users) if task.labels else None
+    golds: dict[str, str] = {}
+    answers: dict[str, dict[str, str]] = {column: {} for column in COLUMNS}
+    for user in users_of(seed, users, task, "dev"):
+        rules = _agreeing_rules(user)
+        for n, text in enumerate(user.questions):
+            key = f"{user.name}-{n}"
+            golds[key] = text.answers[user.rule]
+            answers["oracle"][key] = text.answers[user.rule]
+            answers["profile"][key] = _best(task, Counter(text.answers[rule] for rule in rules))
+            answers["no_profile"][key] = _best(task, Counter(text.answers))
+            answers["trivial"][key] = constant or _first_words(task, text.text)
+            answers["copy"][key] = _copied(task, user, key)
+    return golds, answers
+
+
+def _constant(task: Task, seed: int, users: int) -> str:
+    """The best constant answer of the training users."""
+    golds: Counter = Counter()
+    for user in users_of(seed, users, task, "train"):
+        golds.update(text.answers[user.rule] for text in user.questions)
+    return _best(task, golds)
+
+
+def _agreeing_rules(user: User) -> list[int]:
     """The rules under which the user's profile would be just what it is."""
-    return [r for r in range(len(user.profile[0].answers))
-            if all(text.item(r) == text.item(user.rule) for text in user.profile)]
+    rules = range(len(user.profile[0].answers))
+    return [rule for rule in rules if all(text.item(rule) == text.item(user.rule) for text in user.profile)]
 
 
 def _best(task: Task, answers: Counter) -> str:
     """The answer of highest mean task reward against equally likely `answers`: their mode, median or
-    medoid."""
-    worth = {a: float(answers[a]) for a in sorted(answers)}  # an answer earns 1 against itself
-    for a, b in itertools.combinations(worth, 2):
-        reward = item_reward(task, a, b)  # the same as of (b, a) for every kind of task
-        worth[a] += answers[b] * reward
-        worth[b] += answers[a] * reward
+    medoid.
+
+    worth(a) = sum over answers b of count(b) * reward(a, b), with reward(a, a) = 1.
+    """
+    worth = {answer: float(answers[answer]) for answer in sorted(answers)}
+    for one, other in itertools.combinations(worth, 2):
+        reward = item_reward(task, one, other)  # the same as of (other, one) for every kind of task
+        worth[one] += answers[other] * reward
+        worth[other] += answers[one] * reward
     return max(worth, key=worth.__getitem__)
 
 
-def _lead(task: Task, text: str) -> str:
+def _first_words(task: Task, text: str) -> str:
     """The whole of a tweet or of impressions; the first six words (ten characters) of a longer text."""
     if task.lamp_name in ("LaMP_7", "shop_reviews"):
         return text
@@ -77,6 +96,8 @@ def _lead(task: Task, text: str) -> str:
 
 
 def _copied(task: Task, user: User, key: str) -> str:
-    text: Text = random.Random(seed_of("copy", key)).choice(user.profile)
-    words, label = text.item(user.rule)
-    return label if task.label_key else words
+    """The label of a profile item that is drawn by the question's id; the item's text where it has no
+    label."""
+    drawn: Text = random.Random(seed_of("copy", key)).choice(user.profile)
+    text, label = drawn.item(user.rule)
+    return label if task.label_key else text

@@ -38,14 +38,19 @@ def main(words: list[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does what the command line asks for; an error when it asks for nothing, or for task 6 without the
+    e-mails."""
     if not args.task and not args.convert:
         raise UserError("nothing to do; say --task 3, or --convert FOLDER")
     if args.convert:
         fetch.convert_folder(args.convert)
-    chosen = [t for t in OFFICIAL if t != "LaMP_6"] if args.task == ["all"] else [_official(w) for w in args.task]
+    if args.task == ["all"]:
+        chosen = [task for task in OFFICIAL if task != "LaMP_6"]
+    else:
+        chosen = [_official(word) for word in args.task]
     if "LaMP_6" in chosen and not args.avocado:
-        raise UserError("LaMP_6 is made of the Avocado e-mails, which the Linguistic Data Consortium licenses "
-                        "(LDC2015T03); with them, say --avocado .../avocado-1.0.2/data/text")
+        raise UserError("LaMP_6 is made of the Avocado e-mails, which the Linguistic Data Consortium "
+                        "licenses (LDC2015T03); with them, say --avocado .../avocado-1.0.2/data/text")
     for task in chosen:
         print(f"{task}, {args.split}-based split", flush=True)
         if task == "LaMP_6":
@@ -57,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _official(word: str) -> str:
+    """The name of an official task: LaMP_3 for `3`, `LaMP_3` or `LaMP-3`."""
     task = find_task(f"LaMP_{word}" if word.isdecimal() else word).name
     if task not in OFFICIAL:
         raise UserError(f"{task} is no official task; say 1 to 7")

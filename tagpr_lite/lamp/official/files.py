@@ -2,10 +2,10 @@
 
 Decisions. Only train and dev are read: golds of the official test split are withheld. Everything is checked
 before anything is used, and every fault is one line with the file and up to three ids. A questions file is
-streamed (stream.py); what concerns the file as a whole, such as doubled ids, is known at its end. A folder
-may hold stores instead of JSON, and then only the questions that are asked for are read. Two folders of one
-task are merged in memory, under ids and users that carry the folder's name, so that nobody's history is mixed
-with a namesake's.
+streamed (stream.py); faults of the file as a whole, such as doubled ids, are known at its end. A folder may
+hold stores instead of JSON (store.py), and then only the questions that are asked for are read. Two folders
+of one task are merged in memory, under ids and users that carry the folder's name: a user `7` of one folder
+is another person than `7` of the other.
 """
 from __future__ import annotations
 
@@ -18,84 +18,127 @@ from typing import Any
 from ...config import UserError
 from ..tasks import TASKS, Item, Question, Task, detect, find_task
 from .store import Stored, open_store
-from .stream import parts, short
+from .stream import one_line, stream_entries
 
 SPLITS = ("train", "dev")
 FILES = [f"{split}_{what}.json" for split in SPLITS for what in ("questions", "outputs")]
+STORES = [f"{split}.db" for split in SPLITS]
 LARGE = 200_000_000  # bytes of a questions file that is better converted
 Questions = list[Question] | Stored
+Splits = dict[str, Questions]
+"""{"train": questions, "dev": questions}"""
 
 
-def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, dict[str, Questions]]:
+# ---------------------------------------------------------------- folders
+
+def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, Splits]:
     """{task: {"train": [...], "dev": [...]}} of a folder with one sub-folder a task, or of one such
     sub-folder.
 
     tasks: which to read, such as ["LaMP_3"]; empty means all that are there.
     """
-    source, wanted = Path(source), {find_task(word).name for word in tasks}
+    source = Path(source)
+    wanted = {find_task(word).name for word in tasks}
     if not source.is_dir():
-        raise UserError(f"{source} is not a folder; it should hold one sub-folder a task with {', '.join(FILES)}")
-    if not (folders := task_folders(source)):
-        raise UserError(f"no sub-folder of {source} holds {', '.join(FILES)} or their stores, train.db and dev.db")
-    found: dict[str, list[tuple[str, dict]]] = {}
+        raise UserError(f"{source} is not a folder; it should hold one sub-folder a task with "
+                        f"{', '.join(FILES)}")
+    folders = task_folders(source)
+    if not folders:
+        raise UserError(f"no sub-folder of {source} holds {', '.join(FILES)} or their stores, train.db and "
+                        "dev.db")
+
+    # {task: [(folder name, its splits), ...]}: a task may lie in several folders.
+    loaded: dict[str, list[tuple[str, Splits]]] = {}
     for folder in folders:
-        if loaded := _load_task(folder, wanted):
-            found.setdefault(loaded[0].name, []).append((folder.name, loaded[1]))
-    if missing := wanted - set(found):
-        raise UserError(f"{source} holds no {_names(missing)}; its tasks: {', '.join(sorted(found)) or 'other ones'}")
-    return {task: _merge(folders) for task, folders in sorted(found.items())}
+        task, splits = _load_task(folder, wanted)
+        if task:
+            loaded.setdefault(task.name, []).append((folder.name, splits))
+    missing = wanted - set(loaded)
+    if missing:
+        present = ", ".join(sorted(loaded)) or "other ones"
+        raise UserError(f"{source} holds no {_names(missing)}; its tasks: {present}")
+    return {task: _merge(parts) for task, parts in sorted(loaded.items())}
 
 
 def task_folders(source: Path) -> list[Path]:
     """`source` itself or those of its sub-folders that hold a task's files."""
-    names = FILES + [f"{split}.db" for split in SPLITS]
-    holds_some = lambda folder: any((folder / name).exists() for name in names)
-    return [source] if holds_some(source) else sorted(p for p in source.iterdir() if holds_some(p))
+    if _holds_task_files(source):
+        return [source]
+    return sorted(path for path in source.iterdir() if _holds_task_files(path))
 
 
-def _load_task(folder: Path, wanted: set[str]) -> tuple[Task, dict[str, Questions]] | None:
-    """The task of one folder and its questions; None when it is not among the wanted ones."""
-    splits = {split: _stored(folder, split) for split in SPLITS if (folder / f"{split}.db").exists()}
+def _holds_task_files(folder: Path) -> bool:
+    return any((folder / name).exists() for name in FILES + STORES)
+
+
+def _load_task(folder: Path, wanted: set[str]) -> tuple[Task | None, Splits]:
+    """(the task of one folder, its questions); (None, {}) when it is not among the wanted ones. wanted: empty
+    means all."""
+    splits: Splits = {split: _open_split(folder, split) for split in SPLITS
+                      if (folder / f"{split}.db").exists()}
+    from_json = [split for split in SPLITS if split not in splits]
     for name in FILES:
-        if name.split("_")[0] not in splits and not (folder / name).is_file():
+        if name.split("_")[0] in from_json and not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing; a task's folder holds {', '.join(FILES)}")
-    outputs = {split: read_outputs(folder / f"{split}_outputs.json") for split in SPLITS
-               if split not in splits}
-    said = {s.task.name for s in splits.values()} | {_task(folder, word).name for word, _ in outputs.values()
-                                                     if word}
-    if said and wanted and not said & wanted:
-        return None  # before its questions are read, which may be hundreds of megabytes
-    for split in outputs:
+    outputs = {split: read_outputs(folder / f"{split}_outputs.json") for split in from_json}
+
+    # Stores and outputs files name their task, so an unwanted folder is known before its questions are read,
+    # which may be hundreds of megabytes.
+    named = {stored.task.name for stored in splits.values()}
+    named |= {_task_of_field(folder, field).name for field, _ in outputs.values() if field}
+    if named and wanted and not named & wanted:
+        return None, {}
+
+    for split in from_json:
         path = folder / f"{split}_questions.json"
         if path.stat().st_size > LARGE:
-            print(f"{path} is large; this once makes it quick: python -m tagpr_lite.lamp.official --convert {folder}")
+            print(f"{path} is large; this once makes it quick: "
+                  f"python -m tagpr_lite.lamp.official --convert {folder}")
         splits[split] = list(read_questions(path, *outputs[split]))
-    found = {splits[split].task if isinstance(splits[split], Stored) else splits[split][0].task
-             for split in SPLITS}
-    if len(found) > 1:
-        raise UserError(f"{folder}: train and dev are of different tasks, {' and '.join(sorted(t.name for t in found))}")
-    ids = {split: q.ids if isinstance(q, Stored) else [one.id for one in q] for split, q in splits.items()}
-    if twice := set(ids["train"]) & set(ids["dev"]):
-        raise UserError(f"{folder}: questions in both train and dev: {_names(twice)}")
-    task = found.pop()
-    return (task, splits) if not wanted or task.name in wanted else None
+    task = _check_splits(folder, splits)
+    return (task, splits) if not wanted or task.name in wanted else (None, {})
 
 
-def _stored(folder: Path, split: str) -> Stored:
+def _open_split(folder: Path, split: str) -> Stored:
+    """The store of a split; an error when it is of another split, or of other files than those beside it."""
     stored = open_store(folder / f"{split}.db")
     if stored.split != split:
         raise UserError(f"{stored.path} holds the {stored.split} split; do not rename stores")
-    if changed := stored.changed_source():
-        raise UserError(f"{changed} is not what {stored.path.name} was made from; run python -m tagpr_lite.lamp.official "
-                        f"--convert {folder}, or remove one of them")
+    changed = stored.changed_source()
+    if changed:
+        raise UserError(f"{changed} is not what {stored.path.name} was made from; run "
+                        f"python -m tagpr_lite.lamp.official --convert {folder}, or remove one of them")
     return stored
 
 
-def _merge(folders: list[tuple[str, dict]]) -> dict[str, Questions]:
+def _check_splits(folder: Path, splits: Splits) -> Task:
+    """The task of both splits; an error when they differ in it or share a question."""
+    tasks = {splits[split].task if isinstance(splits[split], Stored) else splits[split][0].task
+             for split in SPLITS}
+    if len(tasks) > 1:
+        both = " and ".join(sorted(task.name for task in tasks))
+        raise UserError(f"{folder}: train and dev are of different tasks, {both}")
+    shared = set(_ids(splits["train"])) & set(_ids(splits["dev"]))
+    if shared:
+        raise UserError(f"{folder}: questions in both train and dev: {_names(shared)}")
+    return tasks.pop()
+
+
+def _ids(questions: Questions) -> list[str]:
+    return questions.ids if isinstance(questions, Stored) else [question.id for question in questions]
+
+
+def _merge(folders: list[tuple[str, Splits]]) -> Splits:
+    """The splits of several folders of one task as one; those of a single folder as they are."""
     if len(folders) == 1:
         return folders[0][1]
-    return {split: [replace(q, id=f"{folder}:{q.id}", user=f"{folder}:{q.user}")
-                    for folder, splits in folders for q in splits[split]] for split in SPLITS}
+    merged: Splits = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        for folder, splits in folders:
+            for question in splits[split]:
+                merged[split].append(replace(question, id=f"{folder}:{question.id}",
+                                             user=f"{folder}:{question.user}"))
+    return merged
 
 
 # ---------------------------------------------------------------- one file
@@ -103,133 +146,174 @@ def _merge(folders: list[tuple[str, dict]]) -> dict[str, Questions]:
 def read_outputs(path: str | Path) -> tuple[str | None, dict[str, str]]:
     """(task field, {id: output}) of an official outputs or prediction file {"task", "golds": [{"id",
     "output"}]}."""
-    path, said, shaped, rows = Path(path), None, False, []
-    for key, element, value in parts(path):
-        if key == "golds" and element:
+    path = Path(path)
+    task_field, has_golds, rows = None, False, []
+    for key, is_entry, value in stream_entries(path):
+        if key == "golds" and is_entry:
             rows.append(value)
         elif key == "golds":
-            shaped = isinstance(value, list)
+            has_golds = isinstance(value, list)
         elif key == "task":
-            said = value
-    good = lambda row: isinstance(row, dict) and _is_id(row.get("id")) and "output" in row
-    if not shaped or not all(map(good, rows)) or not (said is None or isinstance(said, str)
-                                                      and said.isprintable()):
+            task_field = value
+    good_field = task_field is None or (isinstance(task_field, str) and task_field.isprintable())
+    if not has_golds or not good_field or not all(_is_output_row(row) for row in rows):
         raise _fault(path, 'expected {"task": ..., "golds": [{"id": ..., "output": ...}, ...]}')
-    ids = Counter(str(row["id"]) for row in rows)
-    _none(path, "doubled ids: {}", [i for i, times in ids.items() if times > 1])
-    _none(path, "outputs that are not strings: {}",
-          [str(r["id"]) for r in rows if not isinstance(r["output"], str)])
-    return said, {str(row["id"]): row["output"] for row in rows}
+    times = Counter(str(row["id"]) for row in rows)
+    _refuse_ids(path, "doubled ids: {}", [name for name, count in times.items() if count > 1])
+    _refuse_ids(path, "outputs that are not strings: {}",
+                [str(row["id"]) for row in rows if not isinstance(row["output"], str)])
+    return task_field, {str(row["id"]): row["output"] for row in rows}
 
 
-def read_questions(path: str | Path, said: str | None = None, golds: dict[str, str] | None = None,
-                   seen: Callable[[int], Any] | None = None) -> Iterator[Question]:
+def _is_output_row(row: Any) -> bool:
+    return isinstance(row, dict) and _is_id(row.get("id")) and "output" in row
+
+
+def read_questions(path: str | Path, task_field: str | None = None, golds: dict[str, str] | None = None,
+                   on_block: Callable[[int], Any] | None = None) -> Iterator[Question]:
     """The questions of one file, one by one. Use none of them before the last: only then is the file known to
     be good.
 
-    said, golds: what read_outputs gives; None for a test split. seen: is told of the bytes read, block by
-    block.
+    task_field, golds: what read_outputs gives; golds is None for a test split, whose questions then have
+    none. on_block: is called with the number of bytes of every block that is read.
     """
-    path, task, first, ids = Path(path), None, "", set()
-    doubled, absent, empty, wrong = set(), [], [], []
-    rows = (value for key, element, value in parts(path, seen) if element and key in (None, "golds"))
-    for n, row in enumerate(rows, 1):
-        _check(isinstance(row, dict) and _is_id(row.get("id")), path, n,
-               "has no id, or one that is no short word")
-        name = str(row["id"])
-        _check(isinstance(row.get("input"), str), path, name, "has no input string")
-        _check(isinstance(row.get("profile"), list), path, name, "has no profile list")
-        row["input"] = _repaired(row, said)
-        try:
-            found = detect(row["input"], said)
-        except UserError as e:
-            raise _fault(path, f"question {name}: {e}") from None
-        task, first = task or found, first or name
-        if found != task:
-            raise _fault(path, f"mixes tasks: {task.name} (question {first}), {found.name} (question {name})")
+    path = Path(path)
+    task, first_name = None, ""
+    names: set[str] = set()
+    doubled, without_gold, without_profile, wrong_gold = set(), [], [], []
+    number = 0
+    for key, is_entry, row in stream_entries(path, on_block):
+        if not is_entry or key not in (None, "golds"):
+            continue
+
+        # What is wrong with the row alone is an error at once.
+        number += 1
+        name = _check_row(path, number, row)
+        row["input"] = _repaired_input(row, task_field)
+        detected = _detected_task(path, name, row["input"], task_field)
+        if task is None:
+            task, first_name = detected, name
+        elif detected != task:
+            raise _fault(path, f"mixes tasks: {task.name} (question {first_name}), {detected.name} "
+                               f"(question {name})")
+
+        # What many questions may have is collected, for one line in the end.
+        if name in names:
+            doubled.add(name)
+        names.add(name)
         gold = golds.get(name) if golds is not None else None
-        doubled |= {name} & ids
-        ids.add(name)
-        absent += [name] * (golds is not None and gold is None)
-        empty += [name] * (not row["profile"])
-        wrong += [name] * (gold is not None and not _answers(task, gold.strip()))
+        if golds is not None and gold is None:
+            without_gold.append(name)
+        if gold is not None and not _is_answer(task, gold.strip()):
+            wrong_gold.append(name)
+        if not row["profile"]:
+            without_profile.append(name)
         yield _question(path, task, row, gold)
-    if not ids:
+
+    if not names:
         raise _fault(path, "expected a list of questions")
-    _none(path, "doubled ids: {}", doubled)
-    _none(path, f"{len(absent)} questions have no gold in the outputs file: {{}}", absent)
-    extra = set(golds or ()) - ids
-    _none(path, f"{len(extra)} golds of the outputs file have no question: {{}}", extra)
-    _none(path, f"{len(empty)} questions have an empty profile: {{}}; leave them out", empty)
-    _none(path, f"golds that are no answer to {task.name if task else None}: {{}}", wrong)
+    without_question = set(golds or ()) - names
+    _refuse_ids(path, "doubled ids: {}", doubled)
+    _refuse_ids(path, f"{len(without_gold)} questions have no gold in the outputs file: {{}}", without_gold)
+    _refuse_ids(path, f"{len(without_question)} golds of the outputs file have no question: {{}}",
+                without_question)
+    _refuse_ids(path, f"{len(without_profile)} questions have an empty profile: {{}}; leave them out",
+                without_profile)
+    _refuse_ids(path, f"golds that are no answer to {task.name}: {{}}", wrong_gold)
+
+
+# ---------------------------------------------------------------- one question
+
+def _check_row(path: Path, number: int, row: Any) -> str:
+    """The id of a question row that has an id, an input and a profile. number: its place in the file, from
+    1."""
+    _check(isinstance(row, dict) and _is_id(row.get("id")), path, number,
+           "has no id, or one that is no short word")
+    name = str(row["id"])
+    _check(isinstance(row.get("input"), str), path, name, "has no input string")
+    _check(isinstance(row.get("profile"), list), path, name, "has no profile list")
+    return name
 
 
 def _is_id(word: Any) -> bool:
-    """Ids are shown to people, and nothing else is asked of them."""
+    """Whether it can be an id: a number or a short printable string, as ids occur in messages."""
     return type(word) in (str, int) and 0 < len(str(word)) <= 64 and str(word).isprintable()
 
 
-def _answers(task: Task, gold: str) -> bool:
+def _is_answer(task: Task, gold: str) -> bool:
     return gold in task.labels if task.labels else bool(gold)
 
 
-def _repaired(row: dict, said: str | None) -> str:
-    """Question 110 of the official LaMP-2 dev file lacks its instruction and tag list; it gets them back."""
+def _repaired_input(row: dict, task_field: str | None) -> str:
+    """The row's input. Question 110 of the official LaMP-2 dev file lacks its instruction and tag list; it
+    gets them back."""
     movies = TASKS["LaMP_2"]
-    if str(row["id"]) == "110" and said and find_task(said) == movies \
-            and not row["input"].startswith(("Which category", movies.prefix)):
-        print("LaMP_2 question 110 came without its instruction (a known defect of the official file): repaired")
-        return f"{movies.instruction} {row['input'].removeprefix('x ').strip()}"
-    return row["input"]
+    if str(row["id"]) != "110" or not task_field or find_task(task_field) != movies:
+        return row["input"]
+    if row["input"].startswith(("Which category", movies.prefix)):
+        return row["input"]
+    print("LaMP_2 question 110 came without its instruction (a known defect of the official file): repaired")
+    return f"{movies.instruction} {row['input'].removeprefix('x ').strip()}"
+
+
+def _detected_task(path: Path, name: str, input: str, task_field: str | None) -> Task:
+    try:
+        return detect(input, task_field)
+    except UserError as error:
+        raise _fault(path, f"question {name}: {error}") from None
 
 
 def _question(path: Path, task: Task, row: dict, gold: str | None) -> Question:
-    text_key, label_key = task.text_key, task.label_key
-    items = []
-    for item in row["profile"]:
-        _check(isinstance(item, dict), path, row["id"], "has a profile item that is not an object")
-        for key in filter(None, ("id", text_key, label_key)):
-            _check(key in item, path, row["id"], f"has a profile item without '{key}'")
-        label = item[label_key] if label_key else ""
-        label = str(label) if type(label) is int else label
-        date = item.get("date") or ""
-        _check(type(item["id"]) in (str, int) and isinstance(item[text_key], str) and isinstance(label, str)
-               and type(date) in (str, int), path, row["id"],
-               f"has a profile item of wrong types: {item['id']!r}")
-        _check(task.kind != "rating" or label in task.labels, path, row["id"],
-               f"has a profile item whose score is not 1 to 5: {label[:20]!r}")
-        items.append(Item(str(item["id"]), item[text_key], label, str(date)))
-    if all(i.date for i in items):
-        items.sort(key=lambda i: i.date)  # ISO dates and years sort as strings
-    user = row.get("user_id")
-    _check(user is None or type(user) in (str, int), path, row["id"],
-           "has a user_id that is no string or number")
-    return Question(str(row["id"]), task, str(row["id"] if user is None else user), row["input"], gold,
-                    tuple(items))
+    items = [_item(path, task, row["id"], item) for item in row["profile"]]
+    if all(item.date for item in items):
+        items.sort(key=lambda item: item.date)  # ISO dates and years sort as strings
+    name, user = str(row["id"]), row.get("user_id")
+    _check(user is None or type(user) in (str, int), path, name, "has a user_id that is no string or number")
+    return Question(name, task, name if user is None else str(user), row["input"], gold, tuple(items))
 
 
-def _task(where: Path, word: str) -> Task:
+def _item(path: Path, task: Task, question: Any, item: Any) -> Item:
+    """A profile item of a file, checked. question: the id of the question that it belongs to."""
+    _check(isinstance(item, dict), path, question, "has a profile item that is not an object")
+    for key in ("id", task.text_key, task.label_key):
+        _check(not key or key in item, path, question, f"has a profile item without '{key}'")
+    text, date = item[task.text_key], item.get("date") or ""
+    label = item[task.label_key] if task.label_key else ""
+    if type(label) is int:  # scores come as numbers or as strings
+        label = str(label)
+    good_types = (type(item["id"]) in (str, int) and isinstance(text, str) and isinstance(label, str)
+                  and type(date) in (str, int))
+    _check(good_types, path, question, f"has a profile item of wrong types: {item['id']!r}")
+    _check(task.kind != "rating" or label in task.labels, path, question,
+           f"has a profile item whose score is not 1 to 5: {label[:20]!r}")
+    return Item(str(item["id"]), text, label, str(date))
+
+
+# ---------------------------------------------------------------- faults
+
+def _task_of_field(path: Path, word: str) -> Task:
     try:
         return find_task(word)
-    except UserError as e:
-        raise _fault(where, str(e)) from None
+    except UserError as error:
+        raise _fault(path, str(error)) from None
 
 
-def _check(good: bool, path: Path, name: Any, fault: str) -> None:
+def _check(good: bool, path: Path, question: Any, fault: str) -> None:
     if not good:
-        raise _fault(path, f"question {short(name, 40)} {fault}")
+        raise _fault(path, f"question {one_line(question, 40)} {fault}")
 
 
-def _none(path: Path, fault: str, ids: Collection[str]) -> None:
+def _refuse_ids(path: Path, fault: str, ids: Collection[str]) -> None:
+    """An error when there are such ids. fault: a sentence with {} where the ids belong."""
     if ids:
         raise _fault(path, fault.format(_names(ids)))
 
 
 def _names(ids: Collection[str]) -> str:
     """The first three ids, and how many more there are."""
-    ids = sorted(ids)
-    return ", ".join(short(i, 40) for i in ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    first_ids = ", ".join(one_line(name, 40) for name in sorted(ids)[:3])
+    return first_ids + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
 def _fault(path: Path, text: str) -> UserError:
-    return UserError(f"{path}: {short(text, 200)}")
+    return UserError(f"{path}: {one_line(text, 200)}")

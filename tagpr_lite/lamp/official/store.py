@@ -1,12 +1,12 @@
 """A split of a task in one compact file, so that a thousand questions are read without the other nineteen
 thousand.
 
-Decisions. One SQLite file a split: it needs only the standard library, random access is its business, and any
-tool opens it. A question is its row (tasks.to_row) as JSON under zlib level 1: a quarter of the default
-level's time for a tenth more bytes. Ids, users and golds have a table of their own: sampling reads users
-alone, and among the packed rows they would lie pages apart. A store is written beside and renamed, and is
-opened read-only; what it was made from (names, bytes, sha256) is kept in it, so that a changed source is
-noticed.
+Decisions. One SQLite file a split: it needs only the standard library, random access is what it is made for,
+and any tool opens it. A question is its row (rows.to_row) as JSON under zlib level 1: a quarter of the
+default level's time for a tenth more bytes. Ids, users and golds have a table of their own, because sampling
+reads users alone, and among the packed rows they would lie pages apart. A store is written beside and
+renamed, and is opened read-only. It keeps what it was made from (names, bytes, sha256), so that a changed
+source is noticed.
 """
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from ...config import UserError
 from ...runs import whole_file
 from ..rows import from_row, to_row
 from ..tasks import Question, Task, find_task
-from .stream import short
+from .stream import one_line
 
 FORMAT = "tagpr_lite questions 1"
+# No journal: the file is new, and it is thrown away if the writing is cut off.
 TABLES = """
-    pragma journal_mode = off; pragma synchronous = off; -- the file is new and is thrown away if this is cut off
+    pragma journal_mode = off; pragma synchronous = off;
     create table meta (key text primary key, value text);
     create table questions (position integer primary key, id text, user text, gold text);
     create table rows (position integer primary key, row blob);
@@ -42,25 +43,26 @@ class Stored:
     task: Task
     split: str
     n: int
+    """Questions."""
     sources: dict[str, list]
     """{name of a file it was made from: [bytes, sha256]}"""
 
     def __len__(self) -> int:
         return self.n
 
-    def __getitem__(self, at: int | slice) -> Question | list[Question]:
-        chosen = range(self.n)[at]
-        return self.take(chosen) if isinstance(at, slice) else self.take([chosen])[0]
+    def __getitem__(self, index: int | slice) -> Question | list[Question]:
+        chosen = range(self.n)[index]
+        return self.take(chosen) if isinstance(index, slice) else self.take([chosen])[0]
 
     def __iter__(self) -> Iterator[Question]:
         with _reading(self.path) as db:
             for position in range(self.n):
-                yield _row(db, position)
+                yield _read_question(db, position)
 
     def take(self, positions: Iterable[int]) -> list[Question]:
         """The questions at these positions, in the order given."""
         with _reading(self.path) as db:
-            return [_row(db, p) for p in positions]
+            return [_read_question(db, position) for position in positions]
 
     @property
     def users(self) -> list[str]:
@@ -76,35 +78,47 @@ class Stored:
 
     def changed_source(self) -> Path | None:
         """A file that lies beside the store under a source's name without being that source any more."""
-        beside = {self.path.parent / name: mark for name, mark in self.sources.items()}
-        return next((p for p, mark in beside.items() if p.is_file() and fingerprint(p) != mark), None)
+        for name, original in self.sources.items():
+            beside = self.path.parent / name
+            if beside.is_file() and fingerprint(beside) != original:
+                return beside
+        return None
 
 
 def fingerprint(path: Path) -> list:
     """[bytes, sha256] of a file."""
-    with open(path, "rb") as f:
-        return [path.stat().st_size, hashlib.file_digest(f, "sha256").hexdigest()]
+    with open(path, "rb") as file:
+        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
 
 def write(path: Path, split: str, questions: Iterable[Question], sources: dict[str, list]) -> Stored:
     """Writes the store of a split, one question at a time; a fault in `questions` leaves no file."""
     with whole_file(path) as beside:
-        beside.unlink(missing_ok=True)  # a killed conversion's
+        beside.unlink(missing_ok=True)  # what a killed conversion has left
         try:
             with closing(sqlite3.connect(beside, isolation_level=None)) as db:
                 db.executescript(TABLES)
-                name, n = "", 0
-                for n, q in enumerate(questions, 1):
-                    name = q.task.name
-                    db.execute("insert into questions values (?, ?, ?, ?)", [n - 1, q.id, q.user, q.gold])
-                    db.execute("insert into rows values (?, ?)", [n - 1, _pack(q)])
-                about = {"format": FORMAT, "task": name, "split": split, "n": str(n),
-                         "sources": json.dumps(sources)}
-                db.executemany("insert into meta values (?, ?)", about.items())
+                _write_rows(db, split, questions, sources)
                 db.execute("commit")
-        except sqlite3.Error as e:
-            raise UserError(f"{path} cannot be written: {e}") from None
+        except sqlite3.Error as error:
+            raise UserError(f"{path} cannot be written: {error}") from None
     return open_store(path)
+
+
+def _write_rows(db: sqlite3.Connection, split: str, questions: Iterable[Question],
+                sources: dict[str, list]) -> None:
+    """Every question, then what the store is of: its task is known only when the questions have come."""
+    task_name = ""
+    count = 0
+    for question in questions:
+        task_name = question.task.name
+        db.execute("insert into questions values (?, ?, ?, ?)",
+                   [count, question.id, question.user, question.gold])
+        db.execute("insert into rows values (?, ?)", [count, _pack(question)])
+        count += 1
+    meta = {"format": FORMAT, "task": task_name, "split": split, "n": str(count),
+            "sources": json.dumps(sources)}
+    db.executemany("insert into meta values (?, ?)", meta.items())
 
 
 def open_store(path: str | Path) -> Stored:
@@ -113,14 +127,16 @@ def open_store(path: str | Path) -> Stored:
     if not path.is_file():
         raise UserError(f"{path} is missing")
     with _reading(path) as db:
-        pages, size = (db.execute(f"pragma {what}").fetchone()[0] for what in ("page_count", "page_size"))
+        (pages,) = db.execute("pragma page_count").fetchone()
+        (page_bytes,) = db.execute("pragma page_size").fetchone()
         meta = dict(db.execute("select key, value from meta"))
         if meta.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
-        sources = {name: [int(size), str(sha)] for name, (size, sha) in json.loads(meta["sources"]).items()}
+        sources = {name: [int(size), str(sha256)]
+                   for name, (size, sha256) in json.loads(meta["sources"]).items()}
         stored = Stored(path, find_task(meta["task"]), meta["split"], int(meta["n"]), sources)
-        (n,) = db.execute("select count(*) from questions").fetchone()
-        if n != stored.n or pages * size != path.stat().st_size:
+        (count,) = db.execute("select count(*) from questions").fetchone()
+        if count != stored.n or pages * page_bytes != path.stat().st_size:
             raise ValueError("it is not complete")
         return stored
 
@@ -129,7 +145,7 @@ def _pack(question: Question) -> bytes:
     return zlib.compress(json.dumps(to_row(question), ensure_ascii=False).encode(), level=1)
 
 
-def _row(db: sqlite3.Connection, position: int) -> Question:
+def _read_question(db: sqlite3.Connection, position: int) -> Question:
     packed, name = db.execute("select row, id from rows join questions using (position) where position = ?",
                               [position]).fetchone()
     question = from_row(json.loads(zlib.decompress(packed)))
@@ -140,11 +156,13 @@ def _row(db: sqlite3.Connection, position: int) -> Question:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection. Whatever a damaged or foreign file makes of the reading becomes one line."""
+    """A read-only connection. Whatever error a damaged or foreign file causes becomes one line."""
     try:
-        where = f"{path.resolve().as_uri()}?mode=ro&immutable=1"  # works in a folder that cannot be written to
-        with closing(sqlite3.connect(where, uri=True)) as db:
+        # `immutable` makes no lock file, so that a folder that cannot be written to works.
+        address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(address, uri=True)) as db:
             yield db
     except (sqlite3.Error, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError,
-            UserError) as e:
-        raise UserError(f"{path} is damaged or no store of questions ({short(e, 100)}); make it again") from None
+            UserError) as error:
+        raise UserError(f"{path} is damaged or no store of questions ({one_line(error, 100)}); make it again"
+                        ) from None

@@ -1,10 +1,10 @@
 """The template teacher: reasons about a question by rules, offline, and writes a tagged chain.
 
-It looks at what the policy's prompt shows: the past scores, the retrieved items, the user's titles. It does
-not see the gold answer of a question that can be checked (tasks 1 to 3): it tries several readings in order
-of plausibility and `tags/chains.py` throws the wrong ones away. For the generation tasks it is given the gold
-text, and such a chain is marked `rationalised`. Everything a chain states can be checked (tags/facts.py), and
-steps are short, because a small model on a CPU must write them thousands of times.
+It reads what the policy's prompt shows: the past scores, the retrieved items, the user's titles. It does not
+see the gold answer of a question that can be checked (tasks 1 to 3). There it tries several readings, the
+most plausible first, and `tags/chains.py` throws the wrong ones away. For the generation tasks it is given
+the gold text, and such a chain is marked `rationalised`. Everything a chain states can be checked
+(tags/facts.py). Steps are short, because a small model on a CPU must write them thousands of times.
 """
 from __future__ import annotations
 
@@ -18,137 +18,189 @@ from ..facts import content_words
 from ..schema import Chain, Step
 from .cues import Cue, Cues
 
-MOST = 3  # clauses of a text that are judged
-CLAUSE, CUT = 6, 4  # words of a clause, at most; of a longer one, those that are quoted
-BEGINNING = 14  # words of a past text that every prompt shows
+JUDGED_CLAUSES = 3  # clauses of a text that move the score, at most
+CLAUSE_WORDS = 6  # a longer clause is cut
+CUT_WORDS = 4  # words that are left of a longer clause
+VISIBLE_WORDS = 14  # first words of a past text, which every prompt shows
+NEIGHBOURS = 5  # similar past items whose labels are tried
 
 
 def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None:
-    """The chain of the teacher's `attempt`-th reading (0 = most plausible), None when it has no further
-    one."""
+    """The chain of the teacher's `attempt`-th reading (0: the most plausible one). None: there is no further
+    reading."""
     task = question.task
     if task.kind == "rating":
-        return None if attempt else rate(question, cues)
-    return {"citation": cite, "choice": choose, "text": title}[task.form](question, attempt)
+        return rate(question, cues) if attempt == 0 else None
+    writers = {"citation": cite, "choice": choose, "text": title}
+    return writers[task.form](question, attempt)
 
+
+# ---------------------------------------------------------------- ratings
 
 def rate(question: Question, cues: Cues) -> Chain:
-    """LaMP-3: the nearest past text and its score, the past scores; from the usual score, one star up or down
-    with every clause that is good or bad; what it comes to.
+    """LaMP-3: a sum that begins with the user's usual score.
 
-    There is one reading, and where it is wrong there is no chain: a chain that ends beside its own sum
-    teaches a small model not to add. Such a model copies well but neither picks nor counts nor rounds, so
-    what is quoted stands in the order of the prompt, the usual score is the prompt's, and every step of the
-    count says from where to where it goes.
+        examine_examples     "Terrible soap" and "dry" got 2. Past scores 5 2 1, mean 2.7.
+        analyze_query        Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.
+        apply_preferences    Comes to 3.
+
+    A good clause adds one star, a bad one takes one away, within the scale. There is one reading. Where it is
+    wrong there is no chain, because a chain whose answer differs from its own sum teaches a small model not
+    to add. A small model copies well, but it does not pick, count or round. So quotations stand in the order
+    of the prompt, the usual score is the one that the prompt states, and every step of the sum says where it
+    begins and ends.
     """
-    task, (scores, mean, usual) = question.task, rating_stats(question.profile)
-    (low, high), text = task.scale, task.payload(question.input)
-    read = lambda said: clauses(said, cues.read(task.name, question.user, said))
-    past = _past(scores, mean)
+    task = question.task
+    scores, mean, usual = rating_stats(question.profile)
+    low, high = task.scale
+    text = task.payload(question.input)
+    past = _past_scores(scores, mean)
+
+    # 1. The nearest past text: its clauses that the prompt shows, or its first words, and its score.
     if question.retrieved:
-        near = question.profile[question.retrieved[0]]
-        cited = [said for said, _ in read(near.text)[:2] if said in " ".join(near.text.split()[:BEGINNING])]
-        cited = " and ".join(f'"{said}"' for said in cited or [_head(near.text, 4)])
-        past = Step("examine_examples", f"{cited} got {near.label}. {past.text}")
-    at, said = usual, []
-    for clause, cue in read(text)[:MOST]:
-        before, at = at, min(high, max(low, at + (1 if cue.weight > 0 else -1)))
-        said.append(f'"{clause}" {"good" if cue.weight > 0 else "bad"} {before} to {at}')
-    steps = ", ".join(said) or f'"{_head(text, 4)}" says little'
-    return Chain((past, Step("analyze_query", f"Usually {usual}; {steps}."),
-                  Step("apply_preferences", f"Comes to {at}.")), str(at))
+        nearest = question.profile[question.retrieved[0]]
+        visible = " ".join(nearest.text.split()[:VISIBLE_WORDS])
+        judged = clauses(nearest.text, cues.read(task.name, question.user, nearest.text))[:2]
+        quotable = [clause for clause, _ in judged if clause in visible]
+        quoted = quotable or [_beginning(nearest.text, 4)]
+        quotations = " and ".join(f'"{clause}"' for clause in quoted)
+        past = Step("examine_examples", f"{quotations} got {nearest.label}. {past.text}")
+
+    # 2. The sum: one star up or down for every clause that has a side.
+    score = usual
+    moves = []
+    for clause, weight in clauses(text, cues.read(task.name, question.user, text))[:JUDGED_CLAUSES]:
+        side, change = ("good", 1) if weight > 0 else ("bad", -1)
+        before, score = score, min(high, max(low, score + change))
+        moves.append(f'"{clause}" {side} {before} to {score}')
+    reasons = ", ".join(moves) or f'"{_beginning(text, 4)}" says little'
+    return Chain((past, Step("analyze_query", f"Usually {usual}; {reasons}."),
+                  Step("apply_preferences", f"Comes to {score}.")), str(score))
 
 
-def clauses(text: str, cues: list[Cue]) -> list[tuple[str, Cue]]:
-    """The clauses of a text that have cues, in its order, each with one cue that is the sum of its own; a
-    long clause is cut to a few words from its first cue on."""
-    found, left = [], list(cues)
+def clauses(text: str, cues: list[Cue]) -> list[tuple[str, float]]:
+    """(clause, the sum of its cues' weights) for the clauses of a text that have cues and whose sum is not 0,
+    in the order of the text.
+
+    A cue counts in the first clause that holds it. A clause of more than CLAUSE_WORDS words is cut to
+    CUT_WORDS from its first cue on: "My aunt said it is a great little machine for beginners" becomes "great
+    little machine for".
+    """
+    weighted = []
+    unused = list(cues)
     for clause in re.findall(r'[^,.;:!?"<>()\n，。；：！？]+', text):
-        own = [c for c in left if c.said in clause]
-        left = [c for c in left if c not in own]
-        if own and (weight := sum(c.weight for c in own)):
-            said, first = " ".join(clause.split()), min(clause.index(c.said) for c in own)
-            if len(said.split()) > CLAUSE:
-                said = " ".join(clause[clause.rfind(" ", 0, first) + 1:].split()[:CUT])
-            found.append((_head(said, CLAUSE), Cue(said, weight)))
-    return found
+        own_cues = [cue for cue in unused if cue.text in clause]
+        unused = [cue for cue in unused if cue not in own_cues]
+        weight = sum(cue.weight for cue in own_cues)
+        if not weight:
+            continue
+        shortened = " ".join(clause.split())
+        if len(shortened.split()) > CLAUSE_WORDS:
+            first_cue = min(clause.index(cue.text) for cue in own_cues)
+            word_start = clause.rfind(" ", 0, first_cue) + 1
+            shortened = " ".join(clause[word_start:].split()[:CUT_WORDS])
+        weighted.append((_beginning(shortened, CLAUSE_WORDS), weight))
+    return weighted
 
 
-def _past(scores: list[int], mean: float) -> Step:
+def _past_scores(scores: list[int], mean: float) -> Step:
+    """The newest four scores and the mean of all."""
     newest = " ".join(map(str, scores[-4:]))
     if len(scores) < 2:
         return Step("understand_task", f"Only one past score, {newest}.")
     return Step("examine_examples", f"Past scores {newest}, mean {mean:.1f}.")
 
 
+# ---------------------------------------------------------------- choices
+
 def choose(question: Question, attempt: int) -> Chain | None:
-    """LaMP-2 and other choices: the labels of the most similar past items, by shared words, one an
-    attempt."""
+    """LaMP-2 and other choices: the labels of the most similar past items, one label an attempt. Similar
+    items share content words."""
     words = content_words(question.task.payload(question.input))
-    near = sorted(question.profile, key=lambda i: -len(words & content_words(i.text)))[:5]
-    ranked = [t for t, _ in _weighted(near, words)]
+
+    def shared_with(item: Item) -> set[str]:
+        return words & content_words(item.text)
+
+    # 1. Every neighbour votes for its label with 1 + the number of shared words; the best label comes first.
+    neighbours = sorted(question.profile, key=lambda item: -len(shared_with(item)))[:NEIGHBOURS]
+    votes: Counter = Counter()
+    for item in neighbours:
+        votes[item.label] += 1 + len(shared_with(item))
+    ranked = [label for label, _ in votes.most_common()]
     if attempt >= len(ranked):
         return None
     label = ranked[attempt]
-    like = next(i for i in near if i.label == label)
-    times = Counter(i.label for i in question.profile)[label]
-    shared = sorted(words & content_words(like.text), key=lambda w: (len(w), w))[-2:]
-    steps = [Step("examine_examples", f'Similar past item: "{_head(like.text, 7)}" is {label}.')]
-    if shared:
-        steps.append(Step("analyze_query", f"Both have {' and '.join(shared)}."))
-    steps.append(Step("identify_patterns", f"This user used {label} {times} time{'s' * (times != 1)}."))
-    return Chain((*steps, Step("conclude", f"So {label}.")), label)
 
-
-def _weighted(items: list[Item], words: set[str]) -> list[tuple[str, int]]:
-    votes: Counter = Counter()
-    for i in items:
-        votes[i.label] += 1 + len(words & content_words(i.text))
-    return votes.most_common()
+    # 2. The reasons: the nearest item with that label, its two longest shared words, and the label's count.
+    similar = next(item for item in neighbours if item.label == label)
+    longest_shared = sorted(shared_with(similar), key=lambda word: (len(word), word))[-2:]
+    count = sum(item.label == label for item in question.profile)
+    steps = [Step("examine_examples", f'Similar past item: "{_beginning(similar.text, 7)}" is {label}.')]
+    if longest_shared:
+        steps.append(Step("analyze_query", f"Both have {' and '.join(longest_shared)}."))
+    times = "1 time" if count == 1 else f"{count} times"
+    steps.append(Step("identify_patterns", f"This user used {label} {times}."))
+    steps.append(Step("conclude", f"So {label}."))
+    return Chain(tuple(steps), label)
 
 
 def cite(question: Question, attempt: int) -> Chain | None:
-    """LaMP-1: the candidate that shares more words with what the user wrote; the other one is the second
-    attempt."""
+    """LaMP-1: the candidate that shares more words with the user's papers. The second attempt is the other
+    candidate."""
     options = question.task.options(question.input)
     if attempt > 1 or len(options) != 2:
         return None
-    mine = [(i, content_words(f"{i.label} {i.text}")) for i in question.profile]
-    overlap = [sum(len(content_words(o) & w) for _, w in mine) for o in options]
-    pick = int(overlap[1] > overlap[0]) ^ attempt
-    near = max(mine, key=lambda m: len(content_words(options[pick]) & m[1]))[0]
-    shared = sorted(content_words(options[pick]) & content_words(f"{near.label} {near.text}"))[:2]
-    reason = f"[{pick + 1}] shares {' and '.join(shared)}." if shared else f"[{pick + 1}] is closer in kind."
-    return Chain((Step("examine_examples", f'The user wrote "{_head(near.label, 6)}".'),
-                  Step("compare_options", reason), Step("conclude", f"So [{pick + 1}].")), f"[{pick + 1}]")
+    option_words = [content_words(option) for option in options]
+    papers = [(item, content_words(f"{item.label} {item.text}")) for item in question.profile]
 
+    # 1. The candidate with the greater overlap; [1] where both are equal.
+    overlaps = [sum(len(words & paper_words) for _, paper_words in papers) for words in option_words]
+    best = 1 if overlaps[1] > overlaps[0] else 0
+    chosen = best if attempt == 0 else 1 - best
+    answer = f"[{chosen + 1}]"
+
+    # 2. The reason: the user's paper that is nearest to it, and two words that both have.
+    nearest, nearest_words = max(papers, key=lambda paper: len(option_words[chosen] & paper[1]))
+    shared = sorted(option_words[chosen] & nearest_words)[:2]
+    reason = f"{answer} shares {' and '.join(shared)}." if shared else f"{answer} is closer in kind."
+    return Chain((Step("examine_examples", f'The user wrote "{_beginning(nearest.label, 6)}".'),
+                  Step("compare_options", reason), Step("conclude", f"So {answer}.")), answer)
+
+
+# ---------------------------------------------------------------- free texts
 
 def title(question: Question, attempt: int) -> Chain | None:
-    """LaMP-4 to 7, gold given: the user's style, then the words of the text that the gold uses."""
+    """LaMP-4 to 7, where the gold is given: a text of the user, the user's style, and the words of the
+    question that the gold uses."""
     if attempt or not question.gold:
         return None
-    examples = [i.label or i.text for i in question.profile]
-    shown = examples[question.retrieved[0]] if question.retrieved else examples[-1]
     language = question.task.language
-    words = sum(len(length_units(e, language)) for e in examples) / len(examples)
+    examples = [item.label or item.text for item in question.profile]
+    shown = examples[question.retrieved[0]] if question.retrieved else examples[-1]
+
+    # 1. The style: mean length; title case and an end mark where more than half of the examples have them.
+    mean_length = sum(len(length_units(example, language)) for example in examples) / len(examples)
     unit = "words" if language == "en" else "characters"
-    capital = sum(e == e.title() or e.istitle() for e in examples) * 2 > len(examples)
+    capital = sum(example == example.title() or example.istitle() for example in examples) * 2 > len(examples)
     case = ["Title Case" if capital else "plain case"] if language == "en" else []
-    mark = sum(e.rstrip()[-1:] in tuple("!?.！？。") for e in examples) * 2 > len(examples)
-    style = ", ".join([f"About {words:.0f} {unit}", *case, f"{'an' if mark else 'no'} end mark."])
-    text = question.task.payload(question.input)
-    key = [w for w in dict.fromkeys(content_tokens(text)) if w.lower() in content_words(question.gold)][:3]
-    steps = [Step("examine_examples", f'The user wrote "{_head(shown, 6)}".'),
+    mark = sum(example.rstrip()[-1:] in tuple("!?.！？。") for example in examples) * 2 > len(examples)
+    style = ", ".join([f"About {mean_length:.0f} {unit}", *case, f"{'an' if mark else 'no'} end mark."])
+    steps = [Step("examine_examples", f'The user wrote "{_beginning(shown, 6)}".'),
              Step("infer_preferences", style)]
-    if key:
-        steps.append(Step("analyze_query", f"Key words: {', '.join(key)}."))
+
+    # 2. The first three words of the question that the gold uses too.
+    gold_words = content_words(question.gold)
+    question_words = content_tokens(question.task.payload(question.input))
+    key_words = [word for word in dict.fromkeys(question_words) if word.lower() in gold_words][:3]
+    if key_words:
+        steps.append(Step("analyze_query", f"Key words: {', '.join(key_words)}."))
     else:
         steps.append(Step("verify_consistency", "The text's own words do not fit; name its point."))
     return Chain(tuple(steps), question.gold.strip())
 
 
-def _head(text: str, words: int) -> str:
-    """The first words of a text (Chinese: three characters a word), fit to stand between double quotes inside
-    a step."""
-    said = " ".join(re.sub(r'["<>]', " ", text).split()[:words])
-    return said[:3 * words] if re.search(CHINESE_RUN, said) else said
+def _beginning(text: str, words: int) -> str:
+    """The first words of a text, without what cannot stand between double quotes inside a step. In Chinese
+    three characters count as a word."""
+    beginning = " ".join(re.sub(r'["<>]', " ", text).split()[:words])
+    return beginning[:3 * words] if re.search(CHINESE_RUN, beginning) else beginning

@@ -9,7 +9,8 @@ from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.lamp.words import length_units
 
 TEXT_TASKS = [task for task in WRITERS if TASKS[task].kind == "text"]
-FEW = 0.04  # share of texts of 200 users that an earlier one equals; between any two users that is one in thousands
+# Share of the texts of 200 users that equal an earlier one. Between any two users that is one in thousands.
+FEW = 0.04
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,12 @@ def test_texts_are_short(people, task):
     language = TASKS[task].language
     for user in people[task][:50]:
         for text in user.questions:
-            said = text.text.replace("which reference is related? Just answer with [1] or [2] without explanation.",
-                                     "")
-            assert len(said.split() if language == "en" else said) <= (32 if language == "en" else 60)
+            content = text.text.replace(
+                "which reference is related? Just answer with [1] or [2] without explanation.", "")
+            if language == "en":
+                assert len(content.split()) <= 32
+            else:
+                assert len(content) <= 60
 
 
 @pytest.mark.parametrize("task", WRITERS)

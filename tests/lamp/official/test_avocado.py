@@ -52,8 +52,11 @@ def make_avocado(folder, mails=MAILS):
 def make_ids(folder, ending=""):
     """The official id files: a list for train and dev, an object for test."""
     folder.mkdir(parents=True, exist_ok=True)
-    row = lambda n, mail, *profile: {"id": str(n), "input": mail + ending, "user_id": n, "profile": [
-        {"id": f"{n}{i}", "text": name + ending} for i, name in enumerate(profile)]}
+
+    def row(n, mail, *profile):
+        items = [{"id": f"{n}{place}", "text": name + ending} for place, name in enumerate(profile)]
+        return {"id": str(n), "input": mail + ending, "user_id": n, "profile": items}
+
     rows = {"train": [row(1, "001-000001-EM", "001-000002-EM", "001-000003-EM")],
             "dev": [row(2, "002-000002-EM", "002-000001-EM", "001-000001-EM")],
             "test": {"task": "LaMP_6", "golds": [row(3, "002-000001-EM", "001-000001-EM")]}}
@@ -78,7 +81,7 @@ def test_the_id_files_are_filled_and_become_stores(tmp_path, ending):
     assert (test.gold, test.input[-5:]) == (None, "voilà")
 
 
-def test_the_id_files_are_downloaded_once_when_not_given(tmp_path, site):  # noqa: F811
+def test_the_id_files_are_downloaded_once_when_not_given(tmp_path, site):
     for path in make_ids(tmp_path / "ids").iterdir():
         site.files[f"LaMP_6/{path.name.split('_')[0]}/{path.name}"] = path.read_bytes()
     words = ["--task", "6", "--avocado", str(make_avocado(tmp_path / "text")), "--split", "user", "--keep",
@@ -129,11 +132,12 @@ def test_what_is_wrong_with_the_folders_is_one_line(tmp_path):
     assert not list((tmp_path / "to").rglob("*.*"))
 
 
-def test_names_inside_a_zip_mean_nothing_to_the_file_system_and_huge_members_are_refused(tmp_path, monkeypatch):
+def test_names_in_a_zip_mean_nothing_to_the_file_system_and_huge_members_are_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr("../../evil", "Subject: s\n\nb")
     assert list(avocado.members(tmp_path / "a.zip", {"evil"})) == [("evil", b"Subject: s\n\nb")]
-    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"] and not (tmp_path.parent.parent / "evil").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+    assert not (tmp_path.parent.parent / "evil").exists()
     monkeypatch.setattr(avocado, "LARGEST", 5)
     with pytest.raises(UserError, match="too large for an e-mail"):
         list(avocado.members(tmp_path / "a.zip", {"evil"}))
@@ -143,7 +147,8 @@ def test_names_inside_a_zip_mean_nothing_to_the_file_system_and_huge_members_are
     (b"", "", ""), (b"no header\nbody", "", "no header\nbody"), (b"Subject:\n\nb", "", "b"),
     (b"Subject: s\nContent-Type: text/plain; charset=nope\n\n\xe9", "s", "é"),
     (b"Subject: s\nContent-Transfer-Encoding: base64\n\naGk=", "s", "hi"),
-    (b"Subject: s\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: image/png\n\nx\n--B--\n", "s", ""),
+    (b"Subject: s\nContent-Type: multipart/mixed; boundary=B\n\n"
+     b"--B\nContent-Type: image/png\n\nx\n--B--\n", "s", ""),
     (b"Subject: s\nContent-Type: text/plain; a*\n\n\xe9", "s", "é"),  # IndexError in the standard library
     (b"Subject: s\nContent-Type: text/plain; charset=utf-7\n\n+2D0-", "s", "?"),
 ])

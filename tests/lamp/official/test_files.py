@@ -23,7 +23,8 @@ def test_a_folder_of_tasks_and_one_task_alone(tmp_path):
     assert loaded == load_folder(tmp_path / "any name", [])
     q = loaded["LaMP_3"]["train"][0]
     assert (q.id, q.user, q.gold, len(loaded["LaMP_3"]["dev"])) == ("1", "1", "5", 1)
-    assert q.profile == (Item("b", "old", "4", "2012-03-04"), Item("a", "new", "5", "2013-01-02"))  # oldest first
+    oldest_first = (Item("b", "old", "4", "2012-03-04"), Item("a", "new", "5", "2013-01-02"))
+    assert q.profile == oldest_first
 
 
 def test_undated_items_keep_their_order_and_a_missing_user_is_the_question(tmp_path):
@@ -131,7 +132,8 @@ def test_a_large_questions_file_brings_a_line_of_advice(tmp_path, capsys, monkey
     monkeypatch.setattr(files, "LARGE", 500)
     load_folder(folder)
     (line,) = capsys.readouterr().out.splitlines()  # train has two questions, dev has one
-    assert "train_questions.json is large" in line and f"python -m tagpr_lite.lamp.official --convert {folder}" in line
+    assert "train_questions.json is large" in line
+    assert f"python -m tagpr_lite.lamp.official --convert {folder}" in line
 
 
 def test_the_questions_of_a_test_split_have_no_golds(tmp_path):
@@ -143,7 +145,7 @@ def test_the_questions_of_a_test_split_have_no_golds(tmp_path):
 def test_questions_come_before_the_file_has_been_read_to_its_end(tmp_path):
     path = write(tmp_path, train=[review(n) for n in range(2000)]) / "train_questions.json"
     read = []
-    next(read_questions(path, seen=read.append))
+    next(read_questions(path, on_block=read.append))
     assert 0 < sum(read) < path.stat().st_size / 4
 
 
@@ -161,14 +163,28 @@ def raw(name, text):
 
 
 Q, G = "train_questions.json", "train_outputs.json"
+
+
+def cut_the_end(folder):
+    (folder / Q).write_text((folder / Q).read_text()[:-9])
+
+
+def mix_tasks(folder):
+    edit(Q, lambda t: t[1].update(input=TASKS["LaMP_5"].instruction))(folder)
+    edit(G, lambda t: t.pop("task") and None)(folder)
+
+
+def give_dev_the_files_of_train(folder):
+    for name in ("questions.json", "outputs.json"):
+        (folder / f"dev_{name}").write_text((folder / f"train_{name}").read_text())
+
+
 FAULTS = {"train_outputs.json is missing": lambda folder: (folder / G).unlink(),
           "dev_questions.json is missing": lambda folder: (folder / "dev_questions.json").unlink(),
           "train_questions.json is not a JSON": raw(Q, "[{"),
-          "premature EOF after 1 whole entries": lambda folder: (folder / Q).write_text((folder / Q).read_text()[:-9]),
+          "premature EOF after 1 whole entries": cut_the_end,
           "nested deeper than": edit(Q, lambda t: t[1].update(more=json.loads("[" * 99 + "]" * 99))),
-          "mixes tasks: LaMP_3 (question 1), LaMP_5 (question 2)": lambda folder: [edit(Q,
-                                                                                        lambda t: t[1].update(input=TASKS["LaMP_5"].instruction))(folder),
-                                                                                   edit(G, lambda t: t.pop("task") and None)(folder)],
+          "mixes tasks: LaMP_3 (question 1), LaMP_5 (question 2)": mix_tasks,
           "train_outputs.json is not a JSON": raw(G, ""),
           "holds a web page": raw(Q, "\n<!DOCTYPE html><html>"), "expected a list of questions": raw(Q, "3"),
           "question 2 has no id": edit(Q, lambda t: t[1].pop("id") and None),
@@ -187,8 +203,8 @@ FAULTS = {"train_outputs.json is missing": lambda folder: (folder / G).unlink(),
           "question 1 has a profile item without 'id'": edit(Q, lambda t: t[0]["profile"][0].pop("id")
                                                              and None),
           "question 1 has a profile item that is not": edit(Q, lambda t: t[0]["profile"].append("x")),
-          "question 2 has a profile item of wrong types: 'a'": edit(Q,
-                                                                    lambda t: t[1]["profile"][0].update(text=None)),
+          "question 2 has a profile item of wrong types: 'a'": edit(
+              Q, lambda t: t[1]["profile"][0].update(text=None)),
           "score is not 1 to 5: '9'": edit(Q, lambda t: t[1]["profile"][0].update(score="9")),
           "question 1 has a profile item of wrong": edit(Q, lambda t: t[0]["profile"][0].update(date=[2012])),
           "question 1 has a user_id": edit(Q, lambda t: t[0].update(user_id=[1])),
@@ -197,9 +213,7 @@ FAULTS = {"train_outputs.json is missing": lambda folder: (folder / G).unlink(),
           "the outputs file says LaMP_4": edit(G, lambda t: t.update(task="LaMP_4")),
           "unknown task 'LaMP_8'": edit(G, lambda t: t.update(task="LaMP_8")),
           "question 1: no LaMP task": edit(Q, lambda t: t[0].update(input="Rate this: x")),
-          "in both train and dev: 1": lambda folder: [edit("dev_" + n,
-                                                           lambda t: json.loads((folder / f"train_{n}").read_text()))(folder)
-                                                      for n in ("questions.json", "outputs.json")],}
+          "in both train and dev: 1": give_dev_the_files_of_train}
 
 
 @pytest.mark.parametrize("said", FAULTS)
@@ -233,9 +247,11 @@ def test_real_histories_load():
 
 
 def test_sample_is_seeded_ordered_and_spread():
-    questions = [Question(str(n), TASKS["LaMP_3"], f"u{n // 4}", "", "5", ()) for n in range(40)]  # ten users of four
+    # Ten users, each with four questions.
+    questions = [Question(str(n), TASKS["LaMP_3"], f"u{n // 4}", "", "5", ()) for n in range(40)]
     got = sample(questions, 10, seed=1)
-    assert [int(q.id) for q in got] == [1, 5, 10, 15, 18, 21, 26, 30, 33, 36]  # as ever: old runs can be made again
+    # These ids may never change, so that old runs can be made again.
+    assert [int(q.id) for q in got] == [1, 5, 10, 15, 18, 21, 26, 30, 33, 36]
     assert got == sample(questions, 10, seed=1) != sample(questions, 10, seed=2)
     assert len({q.user for q in got}) == 10 and got == sorted(got, key=lambda q: int(q.id))
     assert len(sample(questions, 15, seed=1)) == 15

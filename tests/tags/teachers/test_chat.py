@@ -6,7 +6,8 @@ import pytest
 from fault_server import Server
 
 from tagpr_lite.config import Tag, UserError
-from tagpr_lite.tags.teachers.chat import Answers, Ledger, Local, Remote, Reply, Request
+from tagpr_lite.tags.teachers.chat import Answers, Ledger, Reply, Request
+from tagpr_lite.tags.teachers.models import Local, Remote
 
 
 def request(n, room=50):
@@ -57,7 +58,7 @@ def test_every_fault_is_survived_in_order_and_paid_for_once(serve, ask):
     assert texts == [f"question {n}, seed {n}" for n in range(14)]
     assert server.seen > 14 and len(server.paid) == 14 and set(server.paid.values()) == {1}
     assert (ledger.replies, ledger.asked, ledger.written,
-            ledger.known) == (14, 420, 280, 0) and not ledger.held
+            ledger.known) == (14, 420, 280, 0) and not ledger.reserved
 
 
 def test_answers_are_kept_and_equal_requests_are_one(serve, ask, tmp_path):
@@ -108,7 +109,8 @@ def test_ceilings_hold_in_the_worst_case(serve, ask):
     server, requests = serve(echo), [request(n) for n in range(40)]
     with pytest.raises(UserError, match="tag.max_tokens=1000"):
         ask(server, requests, max_tokens=1000)
-    assert 50 * server.seen <= 1000 and server.seen >= 8  # worst case of one: 42 + 50 tokens; it really takes 50
+    # The worst case of a request is 42 + 50 tokens; it really takes 50.
+    assert 50 * server.seen <= 1000 and server.seen >= 8
     with pytest.raises(UserError, match="tag.max_cost"):
         ask(server, requests, max_cost=0.002, price_in=1.0, price_out=2.0)
     assert 70e-6 * server.seen <= 0.002 + 1e-9
@@ -151,12 +153,13 @@ def test_the_key_is_sent_and_written_nowhere(serve, ask, tmp_path, monkeypatch, 
 
 def test_a_thinking_models_thought_comes_apart(serve, ask, tmp_path, monkeypatch):
     server = serve(echo)
-    real = server.send
-    monkeypatch.setattr(server, "send",
-                        lambda http, status, content, headers=None: real(http, status,
-                                                                         content.replace('"role": "assistant"',
-                                                                                         '"role": "assistant", "reasoning_content": "hm"'),
-                                                                         headers))
+    send = server.send
+
+    def send_with_thought(http, status, content, headers=None):
+        role = '"role": "assistant"'
+        return send(http, status, content.replace(role, f'{role}, "reasoning_content": "hm"'), headers)
+
+    monkeypatch.setattr(server, "send", send_with_thought)
     ask(server, [request(0)])
     kept = json.loads(next((tmp_path / "answers").glob("*/*.json")).read_text())
     assert kept["thought"] == "hm" and kept["text"] == "question 0, seed 0"

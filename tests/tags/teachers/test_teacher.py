@@ -33,8 +33,13 @@ def test_answers_are_read(text, thought, steps, answer):
     assert not any(c in "".join(found.steps) for c in "<>*")
 
 
-@pytest.mark.parametrize("text, fault", [(STEPS, "no answer line"), (f"{STEPS}\nAnswer: none", "unreadable answer"),
-                                         ("", "no answer line"), ("Answer: 3", "no steps"), (f"{STEPS}\nAnswer: 9", "unreadable answer")])
+@pytest.mark.parametrize("text, fault", [
+    (STEPS, "no answer line"),
+    (f"{STEPS}\nAnswer: none", "unreadable answer"),
+    ("", "no answer line"),
+    ("Answer: 3", "no steps"),
+    (f"{STEPS}\nAnswer: 9", "unreadable answer"),
+])
 def test_what_is_no_chain_says_why(text, fault):
     assert draft(text, "", RATING).fault == fault
 
@@ -64,18 +69,27 @@ GOOD = ("The past scores are 5 4 5.", "The lid broke, and that is bad.")
 
 
 @pytest.mark.parametrize("found, reason", [
-    (why(*GOOD), ""), (why(*GOOD, answer="3"), "wrong answer"), (why(*GOOD, answer="3", settings=Tag(within=1)), ""),
-    (why(*GOOD, answer="x"), "unreadable answer"), (why(GOOD[0]), "too few or too many steps"),
+    (why(*GOOD), ""),
+    (why(*GOOD, answer="3"), "wrong answer"),
+    (why(*GOOD, answer="3", settings=Tag(within=1)), ""),
+    (why(*GOOD, answer="x"), "unreadable answer"),
+    (why(GOOD[0]), "too few or too many steps"),
     (why(*(f"Step {n} is about lid {n}." for n in range(13))), "too few or too many steps"),
-    (why(*GOOD, settings=Tag(words=8)), "too long"), (why(*GOOD, GOOD[0]), "repeats itself"),
+    (why(*GOOD, settings=Tag(words=8)), "too long"),
+    (why(*GOOD, GOOD[0]), "repeats itself"),
     (why("a lid is a lid is a lid is a lid is a lid", "Broken."), "repeats itself"),
-    (why(*GOOD, "The correct answer is 2.", told=True), "leaks the answer"), (why(*GOOD, "As I was told it is 2.", told=True), "leaks the answer"),
-    (why(*GOOD, "The correct answer is 2."), ""), (why("用户喜欢蜂蜜。", "盖子坏了。"), "in another language"),
+    (why(*GOOD, "The correct answer is 2.", told=True), "leaks the answer"),
+    (why(*GOOD, "As I was told it is 2.", told=True), "leaks the answer"),
+    (why(*GOOD, "The correct answer is 2."), ""),
+    (why("用户喜欢蜂蜜。", "盖子坏了。"), "in another language"),
     (why("The past scores are 1 1 1.", GOOD[1]), "contradicts its profile"),
-    (why("It parses jars.", "parsing honey jars with great care", answer="Parsing jars", question=TITLE), "leaks the answer"),
+    (why("It parses jars.", "parsing honey jars with great care", answer="Parsing jars", question=TITLE),
+     "leaks the answer"),
     (why("They write about bees.", "It parses jars.", answer="Parsing jars", question=TITLE), ""),
-    (why(GOOD[0], "A dull book got 2, so the story counts for them and damage does not."), "copies the worked example"),
-    (why("<b>", "x"), "malformed")])
+    (why(GOOD[0], "A dull book got 2, so the story counts for them and damage does not."),
+     "copies the worked example"),
+    (why("<b>", "x"), "malformed"),
+])
 def test_the_filter_by_hand(found, reason):
     assert found.startswith(reason) and bool(found) == bool(reason)
 
@@ -141,8 +155,10 @@ def test_tasks_and_users_take_turns():
 
 
 @pytest.mark.parametrize("settings, says", [
-    ({"teacher": "gpt"}, "known are template"), ({"teacher": "openai", "url": "http://x/v1"}, "needs tag.model"),
-    ({"teacher": "openai", "model": "m"}, "needs tag.url")])
+    ({"teacher": "gpt"}, "known are template"),
+    ({"teacher": "openai", "url": "http://x/v1"}, "needs tag.model"),
+    ({"teacher": "openai", "model": "m"}, "needs tag.url"),
+])
 def test_a_teacher_without_what_it_needs_is_one_line(settings, says):
     with pytest.raises(UserError, match=says):
         teacher.teacher(Config(tag=Tag(**settings)), Ledger(), [])

@@ -1,0 +1,92 @@
+"""report.md: the tables of a run as Markdown, from the same rows as the page."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from .tables import (
+    AVERAGE,
+    METRICS,
+    arrow,
+    change_text,
+    collect,
+    columns,
+    decimal,
+    maybe,
+    percent,
+    prmu_manners,
+    prmu_sentence,
+    summary,
+)
+
+
+def markdown(folder: Path) -> str:
+    """report.md: the sentence, the lenient table with 95% intervals, the strict table, the reward model."""
+    rows = collect(folder)
+    prmu = maybe(folder / "prmu/report.json", {})
+    parts = [f"# tagpr_lite, run `{folder.name}`", summary(rows)]
+    if rows:
+        parts += ["## Dev scores, lenient reading of the answer", lenient_table(rows),
+                  ("Bold: best of the column. ↑ higher is better, ↓ lower is better. "
+                   "In brackets: 95% interval."),
+                  "## Dev scores, strict reading of the answer", strict_table(rows)]
+    else:
+        parts.append("Evaluation: not run.")
+    parts.append("## Reward model (PRMU)")
+    parts.append(prmu_sentence(prmu) if prmu else "Not run.")
+    if "calibration" in prmu:
+        parts.append(prmu_manners(prmu))
+    return "\n\n".join(parts) + "\n"
+
+
+def lenient_table(rows: list[dict]) -> str:
+    """A line a system: the average, every score with its interval, the questions and the parse failures."""
+    keys = columns(rows)
+    head = ["System", AVERAGE, *map(heading, keys), "Questions", "Parse failures"]
+    body = []
+    for row in rows:
+        scores = []
+        for key in keys:
+            cell = row["cells"].get(key, {})
+            text = score_text(cell, "value", "best")
+            if cell.get("interval"):
+                low, high = cell["interval"]
+                text += f" ({low:.2f}–{high:.2f})"
+            scores.append(text)
+        body.append([row["system"], change_text(row, len(keys)), *scores, str(row["n"]),
+                     percent(row["parse_failure"])])
+    return grid(head, body)
+
+
+def strict_table(rows: list[dict]) -> str:
+    """A line a system: every score under the strict reading."""
+    keys = columns(rows)
+    body = []
+    for row in rows:
+        scores = [score_text(row["cells"].get(key, {}), "strict", "best_strict") for key in keys]
+        body.append([row["system"], *scores])
+    return grid(["System", *map(heading, keys)], body)
+
+
+def heading(key: tuple[str, str]) -> str:
+    """The head of a column: "LaMP_3 MAE ↓"."""
+    task, metric = key
+    return f"{task} {METRICS.get(metric, metric)} {arrow(metric)}"
+
+
+def score_text(cell: dict, field: str, mark: str) -> str:
+    """The number cell[field], bold where cell[mark] says that it is the best."""
+    text = decimal(cell.get(field))
+    return f"**{text}**" if cell.get(mark) else text
+
+
+def grid(head: list[str], body: list[list[str]]) -> str:
+    """A Markdown table, padded so that it reads well before it is rendered: the first column to the left,
+    the others to the right."""
+    lines = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in [head, *body]]
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(head))]
+    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    padded = []
+    for line in lines:
+        first = line[0].ljust(widths[0])
+        padded.append([first] + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])])
+    return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
