@@ -10,6 +10,8 @@ it is the cheapest proof of flawed reasoning. These claims are recognised:
     12 past reviews          how many items there are
     "It broke"               words that must stand in the profile or in the question
     "It broke" got 2         the score or label of a past text that has these words
+    About 4 words, plain case, no end mark
+                             the style of the user's titles (lamp/style.py), in a task of free text
 
 A chain may also say nothing that could be wrong. So every step must have some substance: a step that looks at
 the history (its tag says so) a word or number of the profile, any other step one of the profile or of the
@@ -21,6 +23,7 @@ import re
 from collections import Counter
 
 from ..lamp.prompts import facts, rating_stats
+from ..lamp.style import style_claims, style_of
 from ..lamp.tasks import Item, Question
 from ..lamp.words import content_tokens, normalised
 from .schema import Chain, Step
@@ -39,6 +42,8 @@ ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|
                    r"|headlines|posts|tweets|movies|e-?mails|scores)\b", re.I)
 GOT = re.compile(r'((?:"[^"]+"(?:, | and )?)+) got (\w+)')
 QUOTE = re.compile(r'"([^"]*)"')
+UNQUOTABLE = re.compile(r'["<>]')
+"""Marks that cannot stand in a quotation of a step; where a text has one, its quotation has a space."""
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 LOOKS = re.compile(r"example|histor|profile|past|pattern|habit|record|previous|prior")
 """Found in the tag of a step that looks at the history."""
@@ -59,6 +64,11 @@ def distinct_triples(words: list[str]) -> float:
     return len(set(triples)) / len(triples) if len(triples) > 3 else 1.0
 
 
+def quotable(text: str) -> str:
+    """The text as quotations are compared with: normalised, without the marks that no quotation can hold."""
+    return normalised(UNQUOTABLE.sub(" ", text))
+
+
 # ---------------------------------------------------------------- claims
 
 def claims(chain: Chain, question: Question) -> list[Claim]:
@@ -69,13 +79,17 @@ def claims(chain: Chain, question: Question) -> list[Claim]:
     scores, mean, usual = rating_stats(profile) if is_rating else ([], 0.0, 0)
     label_counts = Counter(item.label.lower() for item in profile)
     item_texts = [f"{item.text} {item.label}" for item in profile]
-    quotable = normalised(" ".join([question.input, *item_texts]))
+    all_text = quotable(" ".join([question.input, *item_texts]))
+
+    style = style_of(question) if question.task.kind == "text" else None
 
     # 2. The claims, step by step, each beside what it says.
     checked: list[Claim] = []
     for step in chain.steps:
         if scores:
             checked += _score_claims(step.text, scores, mean, usual)
+        if style is not None:
+            checked += style_claims(step.text, style)
         for label, count in TIMES.findall(step.text):
             if label.lower() in label_counts:
                 checked.append((f"{label} {count} times", label_counts[label.lower()] == int(count)))
@@ -86,7 +100,7 @@ def claims(chain: Chain, question: Question) -> list[Claim]:
             checked.append((f"{quotations} got {label}", holds))
         for quotation in QUOTE.findall(step.text):
             if normalised(quotation):
-                checked.append((f'"{quotation}"', normalised(quotation) in quotable))
+                checked.append((f'"{quotation}"', normalised(quotation) in all_text))
     return checked
 
 
@@ -114,7 +128,7 @@ def _got(item: Item, quotations: str, label: str) -> bool:
     """Whether the item has the label, and every quotation of `"one" and "two"` stands in its text."""
     if item.label != label:
         return False
-    text = normalised(item.text)
+    text = quotable(item.text)
     return all(normalised(quotation) in text for quotation in QUOTE.findall(quotations))
 
 
@@ -137,8 +151,8 @@ def substance(chain: Chain, question: Question) -> float:
     past = " ".join([facts(question), *(f"{item.text} {item.label}" for item in question.profile)])
     past_content = _content(past)
     all_content = past_content | _content(task.payload(question.input)) | _content(chain.answer)
-    past_text = normalised(past)
-    all_text = normalised(f"{past} {question.input}")
+    past_text = quotable(past)
+    all_text = quotable(f"{past} {question.input}")
     labels = {normalised(item.label) for item in question.profile} if task.kind == "choice" else set()
     answer = normalised(chain.answer)
 

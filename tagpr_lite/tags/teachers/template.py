@@ -12,9 +12,10 @@ import re
 from collections import Counter
 
 from ...lamp.prompts import rating_stats
+from ...lamp.style import style_sentence
 from ...lamp.tasks import Item, Question
-from ...lamp.words import CHINESE_RUN, content_tokens, length_units
-from ..facts import content_words
+from ...lamp.words import CHINESE_RUN, content_tokens
+from ..facts import UNQUOTABLE, content_words
 from ..schema import Chain, Step
 from .cues import Cue, Cues
 
@@ -174,19 +175,12 @@ def title(question: Question, attempt: int) -> Chain | None:
     question that the gold uses."""
     if attempt or not question.gold:
         return None
-    language = question.task.language
-    examples = [item.label or item.text for item in question.profile]
-    shown = examples[question.retrieved[0]] if question.retrieved else examples[-1]
+    item = question.profile[question.retrieved[0]] if question.retrieved else question.profile[-1]
+    shown = item.label or item.text
 
-    # 1. The style: mean length; title case and an end mark where more than half of the examples have them.
-    mean_length = sum(len(length_units(example, language)) for example in examples) / len(examples)
-    unit = "words" if language == "en" else "characters"
-    capital = sum(example == example.title() or example.istitle() for example in examples) * 2 > len(examples)
-    case = ["Title Case" if capital else "plain case"] if language == "en" else []
-    mark = sum(example.rstrip()[-1:] in tuple("!?.！？。") for example in examples) * 2 > len(examples)
-    style = ", ".join([f"About {mean_length:.0f} {unit}", *case, f"{'an' if mark else 'no'} end mark."])
+    # 1. A text of the user, and the user's style by the rule that the prompt's facts are made with.
     steps = [Step("examine_examples", f'The user wrote "{_beginning(shown, 6)}".'),
-             Step("infer_preferences", style)]
+             Step("infer_preferences", style_sentence(question))]
 
     # 2. The first three words of the question that the gold uses too.
     gold_words = content_words(question.gold)
@@ -202,5 +196,5 @@ def title(question: Question, attempt: int) -> Chain | None:
 def _beginning(text: str, words: int) -> str:
     """The first words of a text, without what cannot stand between double quotes inside a step. In Chinese
     three characters count as a word."""
-    beginning = " ".join(re.sub(r'["<>]', " ", text).split()[:words])
+    beginning = " ".join(UNQUOTABLE.sub(" ", text).split()[:words])
     return beginning[:3 * words] if re.search(CHINESE_RUN, beginning) else beginning
