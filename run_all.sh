@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
     test)
       shift; cd "$here"
       "$python" -m ruff check tagpr_lite tests
-      exec "$python" -m pytest -q -n 2 --dist loadfile "$@" tests ;;  # -n 0: one process
+      exec "$python" -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder "$@" tests ;;  # -n 0: one process
     --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("model.vram=$2"); shift 2 ;;
     --vram=*) settings+=("model.vram=${1#*=}"); shift ;;
     -h|--help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;

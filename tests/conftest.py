@@ -24,3 +24,8 @@ def pytest_configure(config):
     """The tiny model is made before there are workers, who would all make it."""
     if not hasattr(config, "workerinput"):
         engine.find(Model(name="tiny"))
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file goes first, so that no worker begins it when the others have nothing left to do."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
