@@ -21,7 +21,7 @@ class Site:
     next: one word for each coming request, then it behaves: "cut 100" closes the connection after 100 bytes
     of the body, "stall 100" says nothing more after them, "page" sends a web page with status 200, "503"
     answers so, "all" ignores Range, "bare" sends no Content-Length, "gzip" says that the body is packed,
-    "shift" sends a range one byte further on, "long" adds a byte.
+    "shift" sends a range one byte further on, "range" sends one where none was asked for, "long" adds a byte.
     """
 
     def __init__(self):
@@ -56,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
             status, start = 206, start + (word == "shift")
             head["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        if word == "range":
+            status, head["Content-Range"] = 206, f"bytes 0-{len(body) - 1}/{len(body)}"
         if word == "gzip":
             head["Content-Encoding"] = "gzip"
         self.answer(status, body[start:] + b" " * (word == "long"), head, word, int(number or 0))

@@ -255,7 +255,7 @@ def _promised_total(headers: HTTPMessage, start: int, note: dict) -> int | None:
     if not sent:
         return None
     first, total = int(sent[1]), int(sent[2])
-    return total if first == start and note["bytes"] in (None, total) else None
+    return total if first == start and note.get("bytes") in (None, total) else None
 
 
 def _length_problem(part: Path, total: int | None) -> str:

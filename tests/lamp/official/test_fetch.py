@@ -148,6 +148,12 @@ def test_a_server_that_ignores_range_is_read_from_the_start(site, big, tmp_path)
     assert (tmp_path / "big.json").read_bytes() == site.files["big.json"]
 
 
+def test_a_server_may_send_a_range_that_was_not_asked_for(site, big, tmp_path):
+    site.next = ["range"]
+    download(big, tmp_path / "big.json")
+    assert (tmp_path / "big.json").read_bytes() == site.files["big.json"] and len(site.log) == 1
+
+
 @pytest.mark.parametrize("head, size", [({"ETag": '"2"'}, 1000), ({"Last-Modified": "x"}, 1000), ({}, 900)])
 def test_two_versions_of_a_file_are_never_glued_together(site, big, tmp_path, monkeypatch, head, size):
     def change(_):
