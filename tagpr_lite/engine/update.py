@@ -39,8 +39,8 @@ Loss = Callable[[MicroBatch], tuple[Tensor, dict[str, Tensor]]]
 
 
 def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[int]], loss: Loss, *,
-                   layout: str, micro: int, temperature: float = 1.0, logp_chunk: int = 256, reference: str
-                   | None = None, shared_prompt: PromptLayout | None = None,
+                   layout: str, micro: int, temperature: float = 1.0, logp_chunk: int = 256,
+                   reference: str | None = None, shared_prompt: PromptLayout | None = None,
                    extra_padding: int = 0) -> dict[str, float]:
     """Adds the group's gradient to the active adapter; returns the sums that `loss` reported.
 
@@ -73,9 +73,10 @@ def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[
     return sums
 
 
-def _micro_batch_backward(model: nn.Module, shared_prompt: PromptLayout, reference_prompt: SharedPrefix
-                          | None, reference: str | None, rows: slice, ids: Tensor, mask: Tensor, loss: Loss,
-                          temperature: float, logp_chunk: int) -> dict[str, float]:
+def _micro_batch_backward(model: nn.Module, shared_prompt: PromptLayout,
+                          reference_prompt: SharedPrefix | None, reference: str | None, rows: slice,
+                          ids: Tensor, mask: Tensor, loss: Loss, temperature: float,
+                          logp_chunk: int) -> dict[str, float]:
     """Forward and backward of m completions. A function of its own, so that nothing of the graph, which holds
     the prompt's keys and values, outlives it: the prompt's backward needs that memory."""
     # `predict` gives the states that predict each token, [m, R, H]; they are in no variable, so that they can
