@@ -121,7 +121,7 @@ def counted(side: Side, prompt: list[int]) -> dict:
     with watched(side.model, side.optimizer) as counter:
         group, found = group_of(side, prompt), {"held": counter.static,
                                                 "rollout": (counter.peak, counter.flops)}
-        counter.peak, counter.flops = counter.live, 0
+        counter.restart()
         update(side, group)
     return found | {"update": (counter.peak, counter.flops)}
 
@@ -255,9 +255,11 @@ def _check(config: Config, repeat: int) -> None:
 
 def setting(config: Config) -> dict:
     g, m = config.grpo, config.model
+    device, _ = placement()
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"model": m.name, "bits": m.bits, "unpack": m.unpack, "prompt": config.prompt.max_tokens,
             "group": g.group, "completion": g.completion, "micro": g.micro, "layout": g.layout,
-            "once": g.once, "checkpointing": m.checkpointing, "device": placement()[0].type,
+            "once": g.once, "checkpointing": m.checkpointing, "device": machine,
             "threads": torch.get_num_threads(), "malloc": os.environ.get("GLIBC_TUNABLES") or "plain",
             "versions": {"python": platform.python_version(),
                          **{p: version(p) for p in ("torch", "transformers", "trl")}}}
@@ -268,18 +270,22 @@ def _summary(meter: Meter, counts: dict, rate: float) -> dict:
     mb = {"held": counts["held"], "rollout": counts["rollout"][0], "update": counts["update"][0]}
     mb["step"] = max(mb["rollout"], mb["update"])
     found["peak_mb"] = {k: round(v / 1e6, 2) for k, v in mb.items()}
-    found["gflop"] = {p: round(counts[p][1] / 1e9, 4) for p in ("rollout", "update")}
-    found["of_flop_bound"] = {p: round(counts[p][1] / rate / found["seconds"][p], 3)
-                              for p in ("rollout", "update")}
+    if counts["update"][1] is not None:  # of a card no FLOPs are counted
+        found["gflop"] = {p: round(counts[p][1] / 1e9, 4) for p in ("rollout", "update")}
+        found["of_flop_bound"] = {p: round(counts[p][1] / rate / found["seconds"][p], 3)
+                                  for p in ("rollout", "update")}
     return found
 
 
 def _ratios(mine: dict, theirs: dict) -> dict:
     """How many times more TRL takes."""
     over = lambda key, what: round(theirs[key][what] / mine[key][what], 2)
-    return {"rollout": over("seconds", "rollout"), "update": over("seconds", "update"),
-            "step": over("seconds", "step"), "update_tokens": over("tokens", "update"),
-            "update_gflop": over("gflop", "update"), "peak": over("peak_mb", "step")}
+    ratios = {"rollout": over("seconds", "rollout"), "update": over("seconds", "update"),
+              "step": over("seconds", "step"), "update_tokens": over("tokens", "update"),
+              "peak": over("peak_mb", "step")}
+    if "gflop" in mine:
+        ratios["update_gflop"] = over("gflop", "update")
+    return ratios
 
 
 def _say(what: str) -> None:
@@ -300,6 +306,8 @@ def table(found: dict) -> str:
     lines.append(f"{'':28s}" + "".join(f"{s:>12s}" for s in sides)
                  + ("       ratio" if "trl" in found else ""))
     for label, key, what, ratio in ROWS:
+        if key not in found["ours"]:
+            continue
         cells = "".join(f"{found[s][key][what]:12,.6g}" for s in sides)
         lines.append(f"{label:28s}{cells}"
                      + (f"{found['ratio'][ratio]:12.2f}" if ratio and "trl" in found else ""))
@@ -328,6 +336,7 @@ def _curve_lines(rows: list[dict]) -> list[str]:
     lines = ["       P    G    tokens  rollout s   update s     step s  update peak MB  of bound"]
     for row in rows:
         seconds = "".join(f"{row['seconds'][phase]:11.2f}" for phase in ("rollout", "update", "step"))
+        of_bound = f"{row['of_flop_bound']['update']:10.2f}" if "of_flop_bound" in row else ""
         lines.append(f"{row['prompt']:8d}{row['group']:5d}{row['tokens']['update']:10d}{seconds}"
-                     f"{row['peak_mb']['update']:16.1f}{row['of_flop_bound']['update']:10.2f}")
+                     f"{row['peak_mb']['update']:16.1f}{of_bound}")
     return lines

@@ -93,7 +93,7 @@ def _watch(trainer: GRPOTrainer, run: Run, prompts: tuple, repeat: int, between:
             made = rollout(batch)
         if counter := run.inside.get("counter"):
             run.counted["rollout"] = (counter.peak, counter.flops)
-            counter.peak, counter.flops = counter.live, 0
+            counter.restart()
         return made
 
     def kept_scores(*args, **kwargs):

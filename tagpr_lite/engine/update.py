@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .logps import padded, token_logps
@@ -40,14 +39,13 @@ Loss = Callable[[MicroBatch], tuple[Tensor, dict[str, Tensor]]]
 
 def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[int]], loss: Loss, *,
                    layout: str, micro: int, temperature: float = 1.0, logp_chunk: int = 256,
-                   reference: str | None = None, shared_prompt: PromptLayout | None = None,
-                   extra_padding: int = 0) -> dict[str, float]:
+                   reference: str | None = None,
+                   shared_prompt: PromptLayout | None = None) -> dict[str, float]:
     """Adds the group's gradient to the active adapter; returns the sums that `loss` reported.
 
     prompt_ids [P]; completions: G lists of token ids. layout: one of config.LAYOUTS; all give the same
     gradient. micro: completions in one forward; the gradient does not depend on it. reference: the adapter
     whose log-probs the KL term needs. shared_prompt: the prompt where sampling has forwarded it already.
-    extra_padding: columns beyond the longest completion, with which the self-check measures rounding.
     """
     # 1. The prompt, once: under the policy with a graph, under the reference without.
     if shared_prompt is None:
@@ -62,7 +60,6 @@ def group_gradient(model: nn.Module, prompt_ids: Tensor, completions: list[list[
     for first in range(0, len(completions), micro):
         rows = slice(first, first + micro)
         ids, mask = padded(completions[rows], prompt_ids.device)  # [m, R]
-        ids, mask = F.pad(ids, (0, extra_padding)), F.pad(mask, (0, extra_padding))
         reported = _micro_batch_backward(model, shared_prompt, reference_prompt, reference, rows, ids, mask,
                                          loss, temperature, logp_chunk)
         for name, value in reported.items():

@@ -51,11 +51,11 @@ ATTENTION_BACKWARD = (aten._scaled_dot_product_flash_attention_backward.default,
 @dataclass
 class Count:
     """static: bytes held before; peak: most bytes at a time, `at` which operation; flops: multiply-adds times
-    two."""
+    two, None on a card."""
     static: int
     peak: int
     at: str
-    flops: int
+    flops: int | None
 
 
 class Counter(TorchDispatchMode):
@@ -80,6 +80,10 @@ class Counter(TorchDispatchMode):
             self.live += size
             weakref.finalize(storage, self.end, key)
 
+    def restart(self) -> None:
+        """From here on: the peak of what comes, and its FLOPs."""
+        self.peak, self.flops = self.live, 0
+
     def end(self, key: int) -> None:
         self.live -= self.sizes.pop(key, 0)
 
@@ -103,6 +107,24 @@ class Counter(TorchDispatchMode):
         if self.live + inside > self.peak:
             self.peak, self.at = self.live + inside, str(op)
         return out
+
+
+class CardCounter:
+    """The same on a CUDA card, asked of its allocator. FLOPs are not counted: torch's formulas do not know
+    the signatures of every kernel that other libraries call there."""
+    at, flops = "the card", None
+
+    def __init__(self):
+        torch.cuda.empty_cache()
+        self.static = torch.cuda.memory_allocated()
+        self.restart()
+
+    def restart(self) -> None:
+        torch.cuda.reset_peak_memory_stats()
+
+    @property
+    def peak(self) -> int:
+        return torch.cuda.max_memory_allocated()
 
 
 def _run(op, args, kwargs):
@@ -146,9 +168,13 @@ def _inside(op, args) -> int:
 
 
 @contextmanager
-def watched(model: nn.Module, optimizer=None) -> Iterator[Counter]:
+def watched(model: nn.Module, optimizer=None) -> Iterator[Counter | CardCounter]:
     """Counts the block's bytes and FLOPs, from what `model` and `optimizer` hold upwards, with the kernels of
-    the device."""
+    the device. Of a card the bytes are what its allocator gave."""
+    if next(model.parameters()).is_cuda:
+        yield CardCounter()
+        return
+
     def unwatched(*size):  # torch cannot make a CausalBias while a dispatch mode looks on
         with _disable_current_modes():
             return causal_lower_right(*size)
@@ -160,13 +186,7 @@ def watched(model: nn.Module, optimizer=None) -> Iterator[Counter]:
 
 def count(work: Callable[[], object], model: nn.Module, optimizer=None) -> Count:
     """Runs `work` with a CUDA card's kernels and reports what it took beside what `model` and `optimizer`
-    hold. On a real card nothing is counted: its allocator says what it gave (no FLOPs)."""
-    if next(model.parameters()).is_cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        static = torch.cuda.memory_allocated()
-        work()
-        return Count(static, torch.cuda.max_memory_allocated(), "the card", 0)
+    hold."""
     with patch.object(F, "scaled_dot_product_attention", cuda_sdpa), watched(model, optimizer) as counter:
         work()
     return Count(counter.static, counter.peak, counter.at, counter.flops)

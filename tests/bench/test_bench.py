@@ -156,6 +156,7 @@ def test_the_curve_grows_group_and_prompt_around_the_setting():
     assert len(bench_grpo.table(said).splitlines()) == 2 + len(points)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CPU's kernels")
 def test_attention_on_a_cpu_is_charged_for_the_pairs_it_must_look_at():
     q, k, v = (torch.randn(2, 3, 16, 8, requires_grad=True) for _ in range(3))
     for causal, pairs in ((False, 16 * 16), (True, 16 * 17 // 2)):

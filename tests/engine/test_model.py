@@ -27,7 +27,7 @@ def hidden(model):
 
 def shake(model, name):
     for p in engine.adapter_parameters(model, name).values():
-        torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.normal_(p, std=0.2, generator=torch.Generator(p.device).manual_seed(1))
 
 
 def test_nf4_holds_four_bits_and_double_quantised_scales(loaded):

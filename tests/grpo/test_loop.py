@@ -40,8 +40,8 @@ def policy(conf, folder, shaken=True):
     model, tokenizer = engine.load(conf.model)
     model = engine.add_adapter(model, conf.model, rollouts.POLICY)
     if shaken:
-        g = torch.Generator().manual_seed(1)
         for p in engine.adapter_parameters(model, rollouts.POLICY).values():
+            g = torch.Generator(p.device).manual_seed(p.numel())
             torch.nn.init.normal_(p, std=0.2, generator=g)
     engine.save_adapter(model, rollouts.POLICY, folder / "sft" / "adapter")
     model = engine.load_adapter(model, folder / "sft" / "adapter", rollouts.REFERENCE)

@@ -94,6 +94,9 @@ def test_a_mask_on_meta_is_all_true(holder):
     count.count(work, holder)
 
 
+no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="a card's allocator rounds sizes up")
+
+
 def plain_attention(q, k, v, attn_mask=None, is_causal=False, scale=None, **_):
     """Attention out of matrix products: the same operations on a CPU and on meta."""
     scores = q @ k.transpose(-1, -2) * scale
@@ -103,6 +106,7 @@ def plain_attention(q, k, v, attn_mask=None, is_causal=False, scale=None, **_):
     return scores.masked_fill(~sees, float("-inf")).softmax(-1) @ v
 
 
+@no_card
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_meta_counts_what_real_tensors_count(layout, monkeypatch, one_thread):
     """The tiny model, loaded and quantised, against its shape alone: to the byte."""
@@ -117,6 +121,7 @@ def test_meta_counts_what_real_tensors_count(layout, monkeypatch, one_thread):
     assert a.peak > 1.1 * a.static and a.flops > 0
 
 
+@no_card
 def test_the_counter_counts_the_step_of_the_loop(one_thread):
     """The same sizes through GRPO's own optimizer_step: the same work, and a few small tensors more."""
     model, _ = engine.load(TINY)

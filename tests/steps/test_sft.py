@@ -26,6 +26,7 @@ def test_the_loss_is_trls_own(tmp_path):
              + [1] * m} for n, m in ((30, 9), (12, 20), (50, 5))]
     trainer, model, _ = build(tmp_path, rows)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     assert int((batch["labels"] != -100).sum()) == 9 + 20 + 5
     model.train()
     ours = trainer.compute_loss(model, dict(batch))
@@ -49,7 +50,7 @@ def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
     trainer.train()
     model.eval()
     with torch.no_grad():
-        logits = model(input_ids=torch.tensor([row["input_ids"][:-1]])).logits[0, 5:]
+        logits = model(input_ids=torch.tensor([row["input_ids"][:-1]], device=model.device)).logits[0, 5:]
     assert logits.argmax(-1).tolist() == [50, 51, tokenizer.eos_token_id]
 
 
