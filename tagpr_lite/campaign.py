@@ -23,10 +23,15 @@ import yaml
 from . import config as cfg
 from .config import UserError
 from .report import figures, tables
-from .runs import guard, keep_memory, whole_folder, write_text
+from .runs import guard, keep_memory, one_line, whole_folder, write_text
 from .steps import STEPS
 
 FOLDER = Path(__file__).parent / "campaigns"
+# The keys of a campaign's file, what each is, and how an error says so.
+SHAPE = (("name", str, "a word"), ("preset", str, "a preset's name"),
+         ("seeds", list, "a list of whole numbers"), ("steps", list, "a list of steps"),
+         ("share", bool, "true or false"),
+         ("settings", dict, "a map of settings"))
 END_OF_DOCUMENT = "...\n"
 
 
@@ -40,11 +45,20 @@ def read(name: str) -> dict:
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml")))
         raise UserError(f"no campaign '{name}'; known: {known}, or a file")
     try:
-        campaign = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        campaign = cfg.parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not YAML: {one_line(error)}") from None
     if not isinstance(campaign, dict) or not isinstance(campaign.get("variants"), dict):
         raise UserError(f"{path}: `variants` is missing, a map from a name to its settings")
+    for key, kind, words in SHAPE:
+        if key in campaign and not isinstance(campaign[key], kind):
+            raise UserError(f"{path}: `{key}` should be {words}")
+    settings = [campaign.get("settings") or {}, *campaign["variants"].values()]
+    if not all(isinstance(tree, dict | None) for tree in settings):
+        raise UserError(f"{path}: settings are a map from a name to a value")
+    seeds = campaign.get("seeds", [0])
+    if not seeds or not all(type(seed) is int for seed in seeds):
+        raise UserError(f"{path}: `seeds` should be a list of whole numbers")
     defaults = {"preset": "cpu", "seeds": [0], "steps": list(STEPS), "share": False, "settings": {}}
     campaign = defaults | campaign | {"name": path.stem}
     unknown_steps = sorted(set(campaign["steps"]) - set(STEPS))
@@ -112,7 +126,7 @@ def begin_with(first: Path, folder: Path) -> None:
     date, by its manifest, and the others are made again."""
     if folder != first and not folder.exists():
         with whole_folder(folder) as beside:
-            shutil.copytree(first, beside, dirs_exist_ok=True)
+            shutil.copytree(first, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".kept"))
 
 
 # ---------------------------------------------------------------- the table

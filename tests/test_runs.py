@@ -165,3 +165,171 @@ def test_a_command_run_by_hand_has_the_memory_settings_of_run_all(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True,
                               check=False)
         assert done.stdout.strip() == want
+
+
+# ---------------------------------------------------------------- results are never lost
+
+def stopped(text):
+    """A step that is stopped after it has written something."""
+    def work(c, folder):
+        write_out(text)(c, folder)
+        runs.log_metrics(folder, "one", index=0, loss=2.0)
+        raise KeyboardInterrupt
+    return work
+
+
+def test_a_mistaken_command_that_is_stopped_loses_nothing(conf, capsys):
+    """Another seed for a second, then the right one again: the results are back, and so are the other's."""
+    runs.write_text(conf.folder / "in.txt", "a")
+    step(conf, lambda c, f: (write_out("good")(c, f), runs.log_metrics(f, "one", index=0, loss=1.0)))
+    conf.seed = 1
+    with pytest.raises(KeyboardInterrupt):
+        step(conf, stopped("half"))
+    conf.seed = 0
+    step(conf, never)
+    assert "put back" in capsys.readouterr().out
+    assert (conf.folder / "out.txt").read_text() == "good"
+    assert [row["loss"] for row in runs.read_metrics(conf.folder, "one")] == [1.0]
+    conf.seed = 1
+    step(conf, lambda c, f: write_out((f / "out.txt").read_text() + " done")(c, f))
+    assert (conf.folder / "out.txt").read_text() == "half done"
+
+
+def test_results_of_every_setting_come_back_with_it(conf):
+    runs.write_text(conf.folder / "in.txt", "a")
+    for conf.seed in (0, 1, 2):
+        step(conf, write_out(f"of seed {conf.seed}"))
+    for conf.seed in (1, 0, 2, 0):
+        step(conf, never)
+        assert (conf.folder / "out.txt").read_text() == f"of seed {conf.seed}"
+
+
+@pytest.mark.parametrize("cut_after", range(1, 9))
+def test_a_move_that_is_cut_in_two_is_finished_by_the_next_start(conf, monkeypatch, cut_after):
+    """A kill at any of the renames and writes between two settings: both results are still there."""
+    runs.write_text(conf.folder / "in.txt", "a")
+    step(conf, lambda c, f: (write_out("zero")(c, f), runs.log_metrics(f, "one", index=0, loss=0.0)))
+    conf.seed = 1
+    step(conf, lambda c, f: (write_out("one")(c, f), runs.log_metrics(f, "one", index=0, loss=1.0)))
+    conf.seed = 0
+    real, calls = os.replace, []
+
+    def until_the_kill(source, target):
+        calls.append(target)
+        if len(calls) == cut_after:
+            raise KeyboardInterrupt
+        return real(source, target)
+
+    monkeypatch.setattr(os, "replace", until_the_kill)
+    try:
+        step(conf, never)
+    except KeyboardInterrupt:
+        pass
+    monkeypatch.setattr(os, "replace", real)
+    for conf.seed, text in ((0, "zero"), (1, "one"), (0, "zero")):
+        step(conf, never)
+        assert (conf.folder / "out.txt").read_text() == text
+        assert [row["loss"] for row in runs.read_metrics(conf.folder, "one")] == [float(conf.seed)]
+
+
+def test_a_folder_that_is_no_run_is_refused_and_left_alone(conf):
+    mine = conf.folder / "data" / "train.jsonl"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UserError, match="choose another name="):
+        runs.run_step(conf, "prepare", inputs=[], settings=[], outputs=["data/train.jsonl"], work=never)
+    assert mine.read_text() == "mine" and [p.name for p in conf.folder.iterdir()] == ["data"]
+
+
+def test_outputs_that_no_manifest_knows_are_kept_beside(conf):
+    runs.write_text(conf.folder / "in.txt", "a")
+    step(conf, write_out("old"))
+    (conf.folder / "manifests" / "one.json").write_text('{"key": ')
+    step(conf, write_out("new"))
+    (conf.folder / "manifests" / "one.json").unlink()
+    step(conf, write_out("newer"))
+    kept = sorted(path.read_text() for path in (conf.folder / ".kept").rglob("out.txt"))
+    assert kept == ["new", "old"] and (conf.folder / "out.txt").read_text() == "newer"
+
+
+# ---------------------------------------------------------------- what is unfinished, what is no number
+
+def test_a_step_does_not_take_what_an_unfinished_one_has_left(conf):
+    def two(work, **how):
+        runs.run_step(conf, "two", inputs=["?out.txt"], settings=[], outputs=["two.txt"], work=work, **how)
+
+    runs.write_text(conf.folder / "in.txt", "a")
+    with pytest.raises(KeyboardInterrupt):
+        step(conf, stopped("half"))
+    with pytest.raises(UserError, match="one, is not finished"):
+        two(never)
+    with pytest.raises(ZeroDivisionError):
+        two(lambda c, f: 1 / 0, of_unfinished=True)
+    step(conf, write_out("whole"))
+    with pytest.raises(ZeroDivisionError):
+        two(lambda c, f: 1 / 0)
+
+
+def test_a_line_after_a_cut_one_is_not_glued_to_it(tmp_path):
+    path = tmp_path / "m.jsonl"
+    for cut, rows in (('{"a": 1}\n{"a": ', 2), ('{"a"', 1), ("", 1)):
+        path.write_text(cut)
+        runs.append_jsonl(path, [{"a": 3}])
+        assert len(runs.read_jsonl(path)) == rows
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_neither_written_nor_read(tmp_path, value):
+    for write in (lambda: runs.log_metrics(tmp_path, "sft", loss=value),
+                  lambda: runs.write_json(tmp_path / "a.json", [value]),
+                  lambda: runs.write_jsonl(tmp_path / "a.jsonl", [{"a": value}]),
+                  lambda: runs.require_finite_number(value, "the loss", "lower the rate")):
+        with pytest.raises(UserError, match="not a finite number"):
+            write()
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "a.jsonl").write_text(json.dumps({"a": value}) + "\n")
+    (tmp_path / "a.json").write_text(json.dumps([value]))
+    with pytest.raises(UserError, match="is not a number"):
+        runs.read_json(tmp_path / "a.json")
+    with pytest.raises(UserError, match="is not a number"):
+        runs.read_jsonl(tmp_path / "a.jsonl")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n', encoding="utf-8-sig")
+    (tmp_path / "a.json").write_text('{"a": 1}\n', encoding="utf-8-sig")
+    assert runs.read_jsonl(tmp_path / "a.jsonl") == [{"a": 1}]
+    assert runs.read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_json_that_is_nested_without_end_is_one_line(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        runs.read_json(tmp_path / "a.json")
+
+
+# ---------------------------------------------------------------- hashes and text
+
+def test_a_fingerprint_sees_other_weights_of_the_same_size(tmp_path):
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(bytes(10 << 20))
+    (weights.parent / "config.json").write_text("{}")
+    first = runs.fingerprint(weights.parent)
+    weights.write_bytes(os.urandom(10 << 20))
+    second = runs.fingerprint(weights.parent)
+    (weights.parent / "config.json").write_text('{"a": 1}')
+    assert len({first, second, runs.fingerprint(weights.parent)}) == 3
+    assert runs.fingerprint(Path("Qwen/Qwen3-4B")) == "Qwen/Qwen3-4B"
+
+
+def test_an_error_line_is_one_printable_line(capsys):
+    def fail():
+        raise UserError("a\nb\x1b[31mred\u202egnp\x00 " + "x" * 5000)
+
+    with pytest.raises(SystemExit):
+        runs.guard(fail)
+    line = capsys.readouterr().err
+    assert line.startswith("error: a b\\x1b[31mred\\u202egnp\\x00 xxx") and line.count("\n") == 1
+    assert len(line) < 2100
+    assert runs.printable("Zürich\n\tनमस्ते 👩\u200d🔬") == "Zürich\n\tनमस्ते 👩\u200d🔬"

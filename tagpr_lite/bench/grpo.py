@@ -100,7 +100,7 @@ def group_of(side: Side, prompt: list[int]) -> groups.Group:
     shared_prompt = groups.prompt_for_training(g, side.model, prompt) if g.once else None
     samples = rollout(side, [prompt], [shared_prompt] if shared_prompt else None)[0]
     rewards = rewards_of(side.config)
-    advantages = losses.advantages(rewards[None], g.std_floor)[0]
+    advantages = losses.advantages(rewards[None], g.std_floor, g.loss)[0]
     return groups.Group(None, prompt, samples, shared_prompt, rewards=rewards, advantages=advantages)
 
 

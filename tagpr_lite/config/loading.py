@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
-
+from . import limits
+from .plain_yaml import parse
 from .settings import Config
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -37,7 +37,20 @@ def load(preset: str, overrides: list[str] = ()) -> Config:
     for override in overrides:
         key, value = _parse_override(override)
         _set(config, key, value, where="command line")
+    return checked(config)
+
+
+def checked(config: Config) -> Config:
+    """The configuration itself; UserError where a value cannot work (limits.py)."""
+    fault = limits.fault_of({key: _value(config, key) for key, _, _ in fields()})
+    if fault:
+        raise UserError(fault)
     return config
+
+
+def _value(config: Config, key: str) -> Any:
+    section, _, name = key.rpartition(".")
+    return getattr(getattr(config, section) if section else config, name)
 
 
 def _read_preset(path: Path, preset: str) -> dict:
@@ -46,9 +59,9 @@ def _read_preset(path: Path, preset: str) -> dict:
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise UserError(f"no preset '{preset}'; known: {known}, or the path of a YAML file")
     try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        tree = parse(path.read_text(encoding="utf-8-sig")) or {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not YAML: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected `key: value` lines")
     return tree
@@ -60,8 +73,8 @@ def _parse_override(override: str) -> tuple[str, Any]:
     if not equals:
         raise UserError(f"'{override}': settings are written key=value, such as grpo.group=4")
     try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
+        value = parse(text) if text else ""
+    except ValueError:
         value = text
     return key.strip(), value
 
@@ -118,7 +131,7 @@ def _cast(value: Any, kind: Any, key: str, where: str) -> Any:
     """
     value = _convert(value, kind)
     if not _has_type(value, kind):
-        raise UserError(f"{where}: {key}={value!r} should be {getattr(kind, '__name__', kind)}")
+        raise UserError(f"{where}: {key}={limits.short(value)} should be {getattr(kind, '__name__', kind)}")
     return value
 
 
@@ -140,10 +153,10 @@ def _convert(value: Any, kind: Any) -> Any:
     if outer is float and (is_number or isinstance(value, str)):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return value
     if outer is str and is_number:
-        return str(value)
+        return limits.digits(value) if is_whole else str(value)
     return value
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..config import Model, UserError
+from ..lamp.chat import as_text
 from . import model as models
 from .prefix import Prefill, forward
 
@@ -23,7 +24,8 @@ def mean_states(model, tokenizer, texts: list[str], most: int, batch: int = 16,
     """{text: [H] fp32} from the bare base, of each text's first `most` tokens. Batches go by length, so that
     padding is small, and by text: another order would round otherwise in the last bit, and no run could be
     repeated exactly."""
-    ids = {t: tokenizer(t, truncation=True, max_length=most).input_ids or [0] for t in set(texts)}
+    ids = {t: tokenizer(as_text(tokenizer, t), truncation=True, max_length=most).input_ids or [0]
+           for t in set(texts)}
     order = sorted(ids, key=lambda t: (len(ids[t]), t))
     device, found = next(model.parameters()).device, {}
     for at in range(0, len(order), batch):

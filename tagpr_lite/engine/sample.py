@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import UserError
 from .fold import folded
 from .logps import log_softmax
 from .prefix import KV, Decode, Prefill, SharedPrefix, base_of, forward
@@ -84,6 +85,9 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
     with folded(model):
         kv, lengths, hidden = prefill(model, prompts, tick, prefixes)
         completions = [[Sample([], [], False) for _ in range(group)] for _ in prompts]
+        if not bool(hidden.isfinite().all()):  # argmax and quantiles of NaN are tokens like any other
+            raise UserError("the model's states are not finite numbers: its weights or its adapter are "
+                            "damaged")
         state = Decode(kv, lengths, group, room)
         del kv
         quantiles = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B, G, room]

@@ -14,10 +14,11 @@ from torch import Tensor
 from ..config import GRPO, Config, UserError
 from ..engine.prefix import PromptLayout, base_of, forward_prompt
 from ..engine.sample import Sample, end_tokens, sample
+from ..lamp.chat import completion_text
 from ..lamp.prompts import build
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
-from ..runs import seed_of
+from ..runs import require_finite_number, seed_of
 from . import losses
 from .guard import Guard
 from .rewards import Terms, terms
@@ -118,7 +119,7 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[
                 micro: int) -> Group:
     """The rollout with its terms, rewards [G] and advantages [G]."""
     # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
-    texts = [tokenizer.decode(s.ids, skip_special_tokens=True) for s in rollout.samples]
+    texts = [completion_text(tokenizer, s.ids, s.ended) for s in rollout.samples]
     completion_terms = [terms(text, s.ended, rollout.question, tags, g.min_tags)
                         for text, s in zip(texts, rollout.samples, strict=True)]
     if stage.score_prmu is not None and stage.trusted_prmu_weight:
@@ -131,9 +132,11 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[
                             for t in completion_terms])
     lengths = torch.tensor([len(s.ids) for s in rollout.samples])
     rewards = rewards - losses.overlong(lengths, g.completion, g.overlong)
+    for reward in rewards.tolist():  # a reward that is NaN would only look like a group without signal
+        require_finite_number(reward, f"{stage.name}: a reward", "the reward model is at fault")
 
     # 3. Compared within the group: [1, 0, 1, 1] becomes [0.58, -1.73, 0.58, 0.58].
-    advantages = losses.advantages(rewards[None], g.std_floor)[0]
+    advantages = losses.advantages(rewards[None], g.std_floor, g.loss)[0]
     group = Group(rollout.question, rollout.prompt_ids, rollout.samples, rollout.shared_prompt,
                   completion_terms, rewards, advantages)
     if not group.has_signal:

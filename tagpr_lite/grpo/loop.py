@@ -64,7 +64,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         if index == done and config.grpo.self_check:
             check_layout(config.grpo, model, params, groups[0])
         stats, micro = optimizer_step(config.grpo, model, groups, optimizer, params, micro)
-        if index == 0 and stage.from_reference and stats["kl"] > LARGEST_FIRST_KL:
+        if index == 0 and stage.from_reference and not stats["kl"] <= LARGEST_FIRST_KL:
             raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not "
                                "the SFT adapter")
         if stage.guard:

@@ -14,14 +14,18 @@ from ..config import UserError
 KINDS = ("grpo", "dapo", "dr_grpo", "gspo", "cispo")
 
 
-def advantages(rewards: Tensor, std_floor: float) -> Tensor:
+def advantages(rewards: Tensor, std_floor: float, kind: str = "dapo") -> Tensor:
     """A_i = (r_i - mean(r)) / max(std(r), floor), within each group. rewards [B, G] -> [B, G].
 
+    dr_grpo does not divide (Dr. GRPO, arXiv 2503.20783): [1, 0, 0, 0] gives [0.75, -0.25, -0.25, -0.25].
     GRPO (Shao et al. 2024, arXiv 2402.03300, eq. 3) divides by std + eps; the floor keeps a group whose
     rewards differ by noise alone from being blown up to unit variance.
     """
+    centred = rewards - rewards.mean(-1, keepdim=True)
+    if kind == "dr_grpo":
+        return centred
     std = rewards.std(-1, unbiased=False, keepdim=True)
-    return (rewards - rewards.mean(-1, keepdim=True)) / std.clamp(min=std_floor)
+    return centred / std.clamp(min=std_floor)
 
 
 def has_signal(rewards: Tensor) -> Tensor:

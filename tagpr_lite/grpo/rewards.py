@@ -20,6 +20,9 @@ from ..tags.schema import Fault, answer_of, parse
 # The share of distinct triples of words from which a chain counts as fresh: a label of four words comes up in
 # every step.
 FRESH_TRIPLES = 0.85
+# Words (characters, where a language has no spaces) for each of the `min_tags` steps that a chain needs: three
+# words of the question under three tags are no reasoning. The template's shortest chains have 15 in all.
+WORDS_A_STEP = 4
 
 
 @dataclass
@@ -51,16 +54,17 @@ def format_term(text: str, ended: bool, answer: str | None, question: Question) 
         return 0.0
     written_answer = answer_of(text)
     if question.task.kind == "text":
-        return float("\n" not in written_answer)
+        return float("\n" not in written_answer or not question.task.has_one_line)
     return float(written_answer == answer)
 
 
 def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: int) -> float:
-    """0 unless the chain is well-formed with known tags; then variety * freshness * substance * truth.
+    """0 unless the chain is well-formed with known tags; then variety * size * freshness * substance * truth.
 
     Each factor is at most 1, so that neither more steps nor more tags than needed earn anything.
 
     variety      distinct tags / min_tags
+    size         words of the steps / (4 * min_tags), squared
     freshness    the share of distinct steps, or of distinct triples of words, whichever is less, squared
     substance    the share of steps with a word of what they are about, squared (tags/facts.py)
     truth        the share of checkable claims about the profile that hold (tags/facts.py)
@@ -73,4 +77,5 @@ def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: 
     words = length_units(" ".join(steps), question.task.language)
     distinct_steps = len(set(steps)) / len(steps)
     freshness = min(distinct_steps, distinct_triples(words) / FRESH_TRIPLES, 1.0)
-    return variety * freshness**2 * substance(chain, question)**2 * groundedness(chain, question)
+    size = min(1.0, len(words) / (WORDS_A_STEP * min_tags))
+    return variety * size**2 * freshness**2 * substance(chain, question)**2 * groundedness(chain, question)

@@ -13,6 +13,7 @@ from ..config import GRPO, UserError
 from ..engine.check import self_check
 from ..engine.prefix import base_of
 from ..engine.update import MicroBatch, group_gradient
+from ..runs import require_finite_number
 from . import losses
 from .groups import REFERENCE, Group
 
@@ -57,6 +58,8 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
             totals[name] = totals.get(name, 0.0) + value
     model.eval()
     grad_norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+    for what, value in (("loss", totals["loss"]), ("gradient's norm", float(grad_norm))):
+        require_finite_number(value, f"GRPO: the {what}", "lower grpo.lr")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Prompt, UserError
-from .style import style_of
+from .chat import prompt_ids
+from .style import length_unit, style_of
 from .tasks import Item, Question, Task
 from .words import content_tokens
 
@@ -66,14 +67,14 @@ def _text_facts(question: Question) -> str:
     """Example: "Past headlines: 4 words on average, Title Case 100%, end mark 0%". A habit is named when half
     of the texts show it or more; case and end mark always are."""
     style = style_of(question)
-    unit = "words" if question.task.language == "en" else "characters"
     shares = []
     for habit, share in style.items():
         if habit == "words":
             continue
         if share >= 0.5 or habit in ("Title Case", "end mark"):
             shares.append(f"{habit} {share:.0%}")
-    return f"Past {question.task.noun}: {style['words']:.0f} {unit} on average, {', '.join(shares)}"
+    length = f"{style['words']:.0f} {length_unit(question)} on average"
+    return f"Past {question.task.noun}: {length}, {', '.join(shares)}"
 
 
 def rating_stats(profile: tuple[Item, ...]) -> tuple[list[int], float, int]:
@@ -188,14 +189,12 @@ def build(question: Question, tokenizer: Any, settings: Prompt, *, with_profile:
                      for place in retrieved[:shown]]
         items = [item for item, _ in cut_items]
         text = message(question, items, settings.style, with_profile=with_profile, reason=reason)
-        chat = [{"role": "user", "content": _without_special(tokenizer, text)}]
-        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True,
-                                            return_dict=False)
+        ids = prompt_ids(tokenizer, text, reason)
         if len(ids) <= settings.max_tokens:
             break
     report = PromptReport(items_shown=shown, items_cut=sum(was_cut for _, was_cut in cut_items),
                           items_dropped=len(retrieved) - shown, over_budget=len(ids) > settings.max_tokens)
-    return list(ids), report
+    return ids, report
 
 
 def _cut_item(item: Item, task: Task, tokenizer: Any, most: int) -> tuple[Item, bool]:
@@ -212,11 +211,3 @@ def _first_tokens(tokenizer: Any, text: str, most: int) -> tuple[str, int, bool]
         return text, len(ids), False
     kept = tokenizer.decode(ids[:max(most, 0)]).rstrip("\ufffd ")  # a character cut in half decodes to U+FFFD
     return kept + "…", most, True
-
-
-def _without_special(tokenizer: Any, text: str) -> str:
-    """Special tokens that occur in the data lose their meaning: a review must not be able to end the user's
-    turn."""
-    for token in tokenizer.all_special_tokens:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict, replace
 from itertools import product
 
@@ -121,6 +122,8 @@ def main(args: argparse.Namespace) -> None:
         if not 1 <= least <= most <= 1.1:
             raise UserError("a formula is under the count, or more than 10% over it")
         return
+    if not 0 <= args.vram < math.inf:
+        raise UserError(f"--vram {args.vram}: a number of GiB, or 0 for no bound")
     for name in ("prompt", "group", "completion", "prompts", "lora_r"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number above 0 is needed")

@@ -29,7 +29,7 @@ from .shapes import SHAPES, base_parameters
 RESERVE = (0.10, 0.75 * GIB)  # share of the budget, plus bytes
 PASS_TOKENS = 300
 CHUNKS = (256, 128, 64, 32)
-DECODE_ROWS = GRPO().decode_rows  # completions decoded together
+DECODE_ROWS = GRPO.decode_rows  # completions decoded together
 
 
 @dataclass(frozen=True)

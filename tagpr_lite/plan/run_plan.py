@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..config import Config, UserError
+from ..engine.location import budget, find, identity
 from ..runs import read_json, write_json
 from .choice import choose
 from .formulas import GIB, Job
@@ -49,7 +50,7 @@ class RunPlan:
 def make_plan(config: Config) -> RunPlan:
     """Fetches the model, and decides how GRPO computes a group within the budget; refuses with advice where
     nothing fits."""
-    from ..engine.model import budget, find, identity, placement  # torch: who only reads a plan does without
+    from ..engine.model import placement  # torch: who only reads a plan does without it
     device, dtype = placement()
     where, room, g = find(config.model), budget(config.model), config.grpo
     plan = RunPlan(model=where if config.model.name == "auto" else config.model.name,
@@ -89,6 +90,14 @@ def read_plan(folder: Path) -> RunPlan:
     except (TypeError, AttributeError):
         raise UserError(f"{folder / FILE} is not as this version's step 1 writes it; delete it and run step "
                         "1 again") from None
+
+
+def planned_models(config: Config) -> list[str]:
+    """The folder or hub id of the run's base model, without loading it: what a step's key holds of it. Empty
+    before step 1."""
+    if not (config.folder / FILE).exists():
+        return []
+    return [find(replace(config.model, name=read_plan(config.folder).model))]
 
 
 def lines(plan: RunPlan, config: Config) -> list[tuple[str, str]]:

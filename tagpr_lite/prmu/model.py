@@ -32,6 +32,7 @@ from ..config import Prompt, Reward
 from ..engine.logps import padded
 from ..engine.model import adapter_parameters, load_adapter, save_adapter, using
 from ..engine.prefix import SharedPrefix, base_of
+from ..lamp.chat import completion_ids
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
 from ..runs import read_json, whole_folder, write_json
@@ -133,7 +134,7 @@ class PRMU:
 
     def encode(self, text: str) -> list[int]:
         """A chain as the policy writes it: its tokens and the end token."""
-        return self.tokenizer.encode(text, add_special_tokens=False) + [self.tokenizer.eos_token_id]
+        return completion_ids(self.tokenizer, text)
 
     def scores(self, shared_prompt: SharedPrefix, completions: list[list[int]], user: Tensor) -> Tensor:
         """r [m] of completions (token ids) after a prompt that the user's soft tokens [t, H] are part of."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..engine.sample import end_tokens, sample
+from ..lamp.chat import completion_text
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
@@ -64,8 +65,8 @@ def _sample_views(config: Config, model, tokenizer, views: list[tuple[str, Quest
                     temperature=config.grpo.temperature, seeds=seeds)  # [views][SAMPLES]
     texts = []
     for completions in groups:
-        ended = [completion.ids for completion in completions if completion.ended]
-        texts.append([tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in ended])
+        ended = [completion for completion in completions if completion.ended]
+        texts.append([completion_text(tokenizer, completion.ids, ended=True).strip() for completion in ended])
     return texts
 
 

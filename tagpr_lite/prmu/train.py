@@ -21,7 +21,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..engine.model import load_training_state, save_training_state
-from ..runs import drop_metrics, log_metrics, progress, read_json, seed_of, whole_file, write_json
+from ..runs import (
+    drop_metrics,
+    log_metrics,
+    progress,
+    read_json,
+    require_finite_number,
+    seed_of,
+    whole_file,
+    write_json,
+)
 from .model import PRMU
 from .pairs import Pair, cases, shuffled
 
@@ -120,7 +129,8 @@ def check_tune_loss(prmu: PRMU, tune_pairs: list[Pair], tune_losses: list[float]
                     home: Path) -> float:
     """The loss on the tuning users, appended to `tune_losses`; the parameters are saved if none was lower."""
     prmu.eval()
-    tune_losses.append(tune_loss(prmu, tune_pairs))
+    loss = tune_loss(prmu, tune_pairs)
+    tune_losses.append(require_finite_number(loss, "reward: the loss of tuning users", "lower reward.lr"))
     prmu.train()
     if tune_losses[-1] == min(tune_losses):
         tensors = {name: param.detach().cpu().contiguous() for name, param in params.items()}
@@ -177,7 +187,9 @@ def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[
         sums["loss"] += loss.item() / pair_count
         sums["accuracy"] += float((margins > 0).sum()) / pair_count
         sums["margin"] += float(margins.sum()) / pair_count
-    torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+    grad_norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+    for what, value in (("loss", sums["loss"]), ("gradient's norm", float(grad_norm))):
+        require_finite_number(value, f"reward: the {what}", "lower reward.lr")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {name: round(value, 5) for name, value in sums.items()}

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from ..engine.embed import mean_states
 from ..engine.prefix import base_of
+from ..lamp.chat import as_text
 from ..lamp.tasks import Item, Question
 from ..plan.run_plan import read_plan
 from ..runs import whole_file
@@ -89,7 +90,8 @@ class TextEmbeddings:
         states = mean_states(self.model, self.tokenizer, new_texts, TEXT_TOKENS, tick=tick)
         table = base_of(self.model).get_input_embeddings().weight  # [V, H]
         for text in new_texts:
-            encoded = self.tokenizer(text, truncation=True, max_length=TEXT_TOKENS, add_special_tokens=False)
+            encoded = self.tokenizer(as_text(self.tokenizer, text), truncation=True, max_length=TEXT_TOKENS,
+                                     add_special_tokens=False)
             token_ids = encoded.input_ids or [0]
             mean_token = table[token_ids].detach().float().mean(0).cpu()  # [H]
             self.known[self.key(text)] = torch.stack([states[text], mean_token])

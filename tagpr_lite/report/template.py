@@ -242,7 +242,8 @@ ones.</li>{% endif %}
 {% if config.model and config.model.name == "tiny" %}<li>The model is a tiny random one: \
 the run shows that the parts
 fit together, and its scores mean nothing.</li>{% endif %}
-{% for note in data.notes or [] %}<li>{{ note }}</li>{% endfor %}</ul>
+{% for note in data.notes or [] %}<li>{{ note }}</li>{% endfor %}
+{% if data.template %}<li>The chat template {{ data.template }}.</li>{% endif %}</ul>
 {% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for key, value in plan %}<tr>
 <th scope="row">{{ key }}</th><td style="text-align:left;white-space:normal">{{ value }}</td></tr>{% endfor %}
 </table></div></details>{% endif %}

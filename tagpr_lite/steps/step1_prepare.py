@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import Config, UserError
+from ..engine.location import find
 from ..lamp import leaks, mini
+from ..lamp.chat import template_of
 from ..lamp.extra import from_profiles
+from ..lamp.identity import with_unique_ids
 from ..lamp.official import files
 from ..lamp.own import load_own
 from ..lamp.prompts import PromptReport, build
@@ -19,14 +22,23 @@ from ..plan.run_plan import follow, lines, make_plan, read_plan, write_plan
 from ..runs import cli, run_step, save_config, seed_of, write_json
 
 YAML = (".yaml", ".yml")
+# What the plan is made for and of (plan/run_plan.py).
+PLANNED = [f"grpo.{name}" for name in ("group", "completion", "beta", "layout", "once", "micro", "logp_chunk",
+                                       "decode_rows", "checkpointing")]
 
 
 def main(config: Config) -> None:
-    run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model"],
-             outside=source_files(config.lamp.source), work=work,
+    run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model", *PLANNED],
+             outside=source_files(config.lamp.source), models=models_of(config), work=work,
              outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json",
                       "plan.json"])
     save_config(follow(config, read_plan(config.folder)))
+
+
+def models_of(config: Config) -> list[str]:
+    """The base model, fetched now where it is not there yet, and the sentence encoder of the retriever."""
+    dense = config.lamp.retriever == "dense" and config.lamp.encoder
+    return [find(config.model)] + ([config.lamp.encoder] if dense else [])
 
 
 def source_files(source: str) -> list[Path]:
@@ -54,16 +66,15 @@ def load(config: Config) -> dict[str, dict]:
 
 
 def work(config: Config, folder: Path) -> None:
-    from transformers import AutoTokenizer
-
     from ..engine.embed import encoder
-    from ..engine.model import find
+    from ..engine.usable import check_usable
+    tokenizer = check_usable(config.model)
     loaded = load(config)
     plan = make_plan(config)
-    tokenizer = AutoTokenizer.from_pretrained(find(config.model))
     embed = encoder(config.lamp.encoder, config.model) if config.lamp.retriever == "dense" else None
     prepared = [prepare_task(splits, config, tokenizer, embed) for _, splits in sorted(loaded.items())]
-    questions = {split: [q for task in prepared for q in getattr(task, split)] for split in ("train", "dev")}
+    questions = with_unique_ids({split: [q for task in prepared for q in getattr(task, split)]
+                                 for split in ("train", "dev")})
     if not questions["train"] or not questions["dev"]:
         raise UserError(f"{config.lamp.source} leaves {len(questions['train'])} questions to train on and "
                         f"{len(questions['dev'])} to score; both are needed")
@@ -73,13 +84,15 @@ def work(config: Config, folder: Path) -> None:
         print(task.sentences(config))
     for note in notes:
         print(f"  leak: {note}")
+    template = template_of(tokenizer).sentence()
+    print(f"  chat template: {template}")
     for what, value in lines(plan, follow(config, plan)):
         print(f"  {what}: {value}")
     for split in questions:
         write_questions(folder, split, questions[split])
     write_tasks(folder, questions["train"] + questions["dev"])
     summary = {task.task.name: task.summary(config.lamp.source) for task in prepared}
-    write_json(folder / "data" / "summary.json", {"tasks": summary, "notes": notes})
+    write_json(folder / "data" / "summary.json", {"tasks": summary, "notes": notes, "template": template})
     write_plan(folder, plan)
 
 

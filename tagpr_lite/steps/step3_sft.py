@@ -8,27 +8,40 @@ from pathlib import Path
 
 from ..config import Config, UserError
 from ..lamp.rows import read_questions
-from ..plan.run_plan import follow, read_plan
-from ..runs import cli, drop_metrics, log_metrics, progress, read_jsonl, run_step, seed_of, whole_folder
+from ..plan.run_plan import follow, planned_models, read_plan
+from ..runs import (
+    cli,
+    drop_metrics,
+    log_metrics,
+    progress,
+    read_json,
+    read_jsonl,
+    require_finite_number,
+    run_step,
+    seed_of,
+    whole_folder,
+)
 from ..tags.schema import FORMS, in_form
 
 SAVE_EVERY = 25  # optimiser steps
 SORTED_BATCHES = 16  # batches that are sorted by length together
 WARMUP = 0.05  # share of the steps
+# What a checkpoint of the trainer holds, in the order in which it is written.
+PARTS = ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
+         "trainer_state.json")
 IGNORED = -100  # the label of a token that the loss does not cover
 
 
 def main(config: Config) -> None:
     run_step(config, "sft", inputs=["data/train.jsonl", "data/tasks.json", "chains/kept.jsonl", "plan.json"],
-             work=work, settings=["seed", "prompt", "model", "sft"], outputs=["sft"])
+             work=work, settings=["seed", "prompt", "model", "sft", "grpo.logp_chunk"], outputs=["sft"],
+             models=planned_models(config))
 
 
 def work(config: Config, folder: Path) -> None:
     if config.sft.form not in FORMS:
         raise UserError(f"sft.form={config.sft.form}: known are {', '.join(FORMS)}")
     config = follow(config, read_plan(folder))
-    from transformers.trainer_utils import get_last_checkpoint
-
     from ..engine.model import add_adapter, load, save_adapter
     model, tokenizer = load(config.model, attention="sdpa")
     model = add_adapter(model, config.model, "policy", config.seed)
@@ -40,13 +53,38 @@ def work(config: Config, folder: Path) -> None:
     # A run that was killed goes on from its last checkpoint, such as sft/state/checkpoint-50.
     state = folder / "sft" / "state"
     trainer = make_trainer(config, model, tokenizer, rows, state, log)
-    checkpoint = get_last_checkpoint(state) if state.is_dir() else None
+    checkpoint = newest_whole(state)
     steps_done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
     drop_metrics(folder, "sft", from_index=steps_done)
     trainer.train(resume_from_checkpoint=checkpoint)
     with whole_folder(folder / "sft" / "adapter") as beside:
         save_adapter(model, "policy", beside)
     shutil.rmtree(state, ignore_errors=True)
+
+
+def newest_whole(state: Path) -> str | None:
+    """The newest checkpoint that holds everything a resumed run needs, such as "sft/state/checkpoint-50".
+
+    The trainer writes a checkpoint file by file, trainer_state.json last; what a kill left half written is
+    removed. A checkpoint without the optimiser's moments would train on as if they were zero.
+    """
+    whole = []
+    for folder in state.glob("checkpoint-*"):
+        parts = (folder / part for part in PARTS)
+        if all(part.is_file() and part.stat().st_size for part in parts) and is_json(folder / PARTS[-1]):
+            whole.append(folder)
+        else:
+            shutil.rmtree(folder)
+    newest = max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    return str(newest) if newest else None
+
+
+def is_json(path: Path) -> bool:
+    try:
+        read_json(path)
+    except UserError:
+        return False
+    return True
 
 
 def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
@@ -57,6 +95,7 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
     with the end-of-sequence token, and the loss covers it: a policy that never learned to stop earns nothing
     in GRPO.
     """
+    from ..lamp.chat import completion_ids
     from ..lamp.prompts import build
     questions = {question.id: question for question in read_questions(folder, "train")}
     rows = []
@@ -64,7 +103,7 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
         prompt_ids, _ = build(questions[chain["id"]], tokenizer, config.prompt, with_profile=True,
                               reason=config.sft.form != "answer")
         text = in_form(chain["text"], config.sft.form)
-        completion = tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
+        completion = completion_ids(tokenizer, text)
         mask = [0] * len(prompt_ids) + [1] * len(completion)
         rows.append({"input_ids": prompt_ids + completion, "completion_mask": mask})
     return rows
@@ -114,6 +153,7 @@ def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path
                      max_length=None, bf16=False, gradient_checkpointing=config.model.checkpointing,
                      gradient_checkpointing_kwargs={"use_reentrant": False}, completion_only_loss=True,
                      train_sampling_strategy="sequential", seed=config.seed, logging_steps=1,
+                     logging_nan_inf_filter=False,
                      save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False,
                      disable_tqdm=True)
     trainer = trainer_class(config)(model=model, args=args, train_dataset=Dataset.from_list(rows),
@@ -163,7 +203,10 @@ def log_callback(log: Callable[..., None]):
         def on_log(self, args, state, control, logs=None, **_):
             if "loss" not in (logs or {}):
                 return
-            loss = float(logs["loss"])
+            # Before the trainer saves a checkpoint: a state of NaN must not be one.
+            loss = require_finite_number(float(logs["loss"]), "sft: the loss", "lower sft.lr")
+            require_finite_number(float(logs.get("grad_norm", 0.0)), "sft: the gradient's norm",
+                                  "lower sft.lr")
             log(state.global_step - 1, loss=round(loss, 5), lr=float(logs["learning_rate"]))
             self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             self.bar.update()

@@ -9,19 +9,26 @@ from ..config import Config, UserError
 from ..lamp import mini
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
-from ..plan.run_plan import follow, read_plan
+from ..plan.run_plan import follow, planned_models, read_plan
 from ..prmu.pairs import Pair, PolicyText, Rules, cases, make_pairs, take_turns, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
 from ..tags.teachers.cues import Cues, learn
 from ..tags.teachers.teacher import Template
 
+# How the SFT policy's chains are sampled, and how the template's chains of held-out users are filtered.
+SAMPLED = ["grpo.completion", "grpo.temperature"]
+HELD = [f"tag.{name}" for name in ("samples", "words", "per_question", "percentile", "within",
+                                   "rationalised")]
+
 
 def main(config: Config) -> None:
     run_step(config, "reward",
              inputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "chains/kept.jsonl",
-                     "sft/adapter", "plan.json"], settings=["seed", "lamp", "prompt", "model", "reward"],
-             work=work, outputs=["prmu", "chains/pairs.jsonl", "?chains/rollouts.jsonl"])
+                     "sft/adapter", "plan.json"],
+             models=planned_models(config), work=work,
+             settings=["seed", "lamp", "prompt", "model", "reward", *SAMPLED, *HELD],
+             outputs=["prmu", "chains/pairs.jsonl", "?chains/rollouts.jsonl"])
 
 
 def work(config: Config, folder: Path) -> None:

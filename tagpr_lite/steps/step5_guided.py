@@ -6,16 +6,17 @@ from pathlib import Path
 from ..config import LAYOUTS, Config, UserError
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
-from ..plan.run_plan import follow, read_plan
+from ..plan.run_plan import follow, planned_models, read_plan
 from ..runs import cli, read_json, run_step
 
 SCALES = ("sigmoid", "group")  # of grpo.prmu_scale
 USERS = ("own", "shuffled")  # of grpo.prmu_users
-SETTINGS = ["seed", "prompt", "model", "reward", "grpo"]
+SETTINGS = ["seed", "prompt", "model", "sft.form", "reward", "grpo"]
 
 
 def main(config: Config) -> None:
     run_step(config, "guided", settings=SETTINGS, outputs=["guided"], work=work,
+             models=planned_models(config),
              inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "prmu",
                      "plan.json"])
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import Config
+from ..plan.run_plan import planned_models
 from ..runs import cli, run_step
 from .step5_guided import SETTINGS, grpo_settings, load_policy
 
 
 def main(config: Config) -> None:
     run_step(config, "explore", settings=SETTINGS, outputs=["explore"], work=work,
+             models=planned_models(config),
              inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "guided",
                      "plan.json"])
 

@@ -10,7 +10,7 @@ from ..lamp.rows import read_questions
 from ..lamp.sampling import group_by
 from ..lamp.scorer import score
 from ..lamp.tasks import Question
-from ..plan.run_plan import follow, read_plan
+from ..plan.run_plan import follow, planned_models, read_plan
 from ..runs import append_jsonl, cli, progress, read_jsonl, run_step, write_json
 from ..tags.schema import answer_of
 
@@ -36,7 +36,8 @@ def main(config: Config) -> None:
         raise UserError(f"evaluate.systems: unknown {sorted(unknown)[0]!r}; known: {', '.join(SYSTEMS)}")
     adapters = [f"{adapter}/adapter" for adapter in adapters_of(config)]
     run_step(config, "evaluate", inputs=["data/dev.jsonl", "data/tasks.json", "plan.json", *adapters],
-             work=work, outputs=["eval"], settings=["seed", "prompt", "model", "sft", "grpo", "evaluate"])
+             work=work, outputs=["eval"], models=planned_models(config),
+             settings=["seed", "prompt", "model", "sft.form", "grpo.completion", "evaluate"])
 
 
 def adapters_of(config: Config) -> list[str]:
@@ -72,6 +73,7 @@ def answer_questions(config: Config, partial: Path, system: System, model, token
     """{question id: {"id", "text", "seconds"}} of all dev questions. Batches that an interrupted run finished
     are taken from the file `partial`."""
     from ..engine.sample import end_tokens, sample
+    from ..lamp.chat import completion_text
     from ..lamp.prompts import build
     reason = system.reason and config.sft.form != "answer"
     limit = config.grpo.completion if reason else config.evaluate.answer_tokens  # tokens of an answer
@@ -94,7 +96,7 @@ def answer_questions(config: Config, partial: Path, system: System, model, token
         seconds = round((time.time() - started) / len(batch), 2)  # of one question
         new_rows = []
         for question, (completion,) in zip(batch, groups, strict=True):
-            text = tokenizer.decode(completion.ids, skip_special_tokens=True)
+            text = completion_text(tokenizer, completion.ids, completion.ended)
             new_rows.append({"id": question.id, "text": text, "seconds": seconds})
         append_jsonl(partial, new_rows)
         rows |= {row["id"]: row for row in new_rows}

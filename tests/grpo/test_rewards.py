@@ -32,7 +32,7 @@ def test_a_good_chain_earns_everything():
 
 @pytest.mark.parametrize("said, task, form, tag", [
     (text(answer="2"), 0.5, 1, 1), (text(answer="4 stars"), 1.0, 0, 1), (text(answer="no idea"), 0, 0, 1),
-    ("4", 1.0, 0, 0), (text(STEPS[:2]), 1, 1, 2 / 3), (text([*STEPS, STEPS[0]]), 1, 1, (3 / 4)**2),
+    ("4", 1.0, 0, 0), (text(STEPS[:2]), 1, 1, 2 / 3 * (9 / 12)**2), (text([*STEPS, STEPS[0]]), 1, 1, (3 / 4)**2),
     (text([STEPS[0].replace("4.5", "3.0"), *STEPS[1:]]), 1, 1, 2 / 3),
     (text(["<ponder>x</ponder>", *STEPS]), 1, 1, 0),
     (text([]), 1, 1, 0), ("", 0, 0, 0), (text()[:60], 0, 0, 0)])
@@ -92,6 +92,10 @@ DEGENERATE = {"nothing": "", "answer alone": "4", "empty think": "<think>\n</thi
               "all nine, nothing in them": written(*((t, f"Now I {t.replace('_', ' ')} carefully.")
                                                      for t in PRIMARY)),
               "dots": written((E, "..."), (A, "!!!"), (C, "???")),
+              "three words of the question": written((E, "soap"), (A, "nice"), (C, "bar")),
+              "three words of the profile": written((E, "good"), (P, "bad"), (A, "nice")),
+              "a bare quotation": written((E, '"soap"'), (A, '"nice bar"'), (C, '"bar" 4')),
+              "numbers alone": written((E, "5 4"), (P, "4.5"), (C, "4")),
               "letters": written((E, "a"), (A, "b"), (C, "c")),
               "one word": written((E, "ok"), (A, "ok ok"), (C, "okay")),
               "a loop": written((E, "Past scores 5 4. " * 9), (A, "A nice bar. " * 9), (C, "So 4. " * 9)),

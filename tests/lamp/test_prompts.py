@@ -18,6 +18,9 @@ from tagpr_lite.lamp.tasks import TASKS, Item, Question
 class Words:
     """A tokenizer whose tokens are words; its template puts <s> before and <assistant> after the message."""
     all_special_tokens = ["<s>", "</s>", "<assistant>"]
+    added_tokens_decoder = {}
+    chat_template = "<s> message <assistant>"
+    name_or_path = "words"
 
     def __init__(self):
         self.vocabulary = []
@@ -32,10 +35,13 @@ class Words:
     def decode(self, ids):
         return " ".join(self.vocabulary[i] for i in ids)
 
-    def apply_chat_template(self, chat, add_generation_prompt, tokenize, return_dict):
-        assert add_generation_prompt and tokenize and not return_dict
+    def __len__(self):
+        return len(self.vocabulary)
+
+    def apply_chat_template(self, chat, chat_template, add_generation_prompt, tokenize, **switches):
+        assert add_generation_prompt and not tokenize
         assert [turn["role"] for turn in chat] == ["user"]
-        return self.encode(f"<s> {chat[0]['content']} <assistant>", add_special_tokens=False)
+        return f"<s> {chat[0]['content']} <assistant>"
 
 
 def review(items, text="A fine thing", retrieved=(), task="LaMP_3"):

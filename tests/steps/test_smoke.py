@@ -19,16 +19,24 @@ ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "TAGPR_PYTHON": sys.executable}
 
 
-def run_all(*words, **more):
-    return subprocess.run(["bash", str(ROOT / "run_all.sh"), *map(str, words)], env=ENV, capture_output=True,
+def run_all(*words, env=ENV, **more):
+    return subprocess.run(["bash", str(ROOT / "run_all.sh"), *map(str, words)], env=env, capture_output=True,
                           text=True, cwd=ROOT, **more)
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
+def records(tmp_path_factory):
+    """The folder of what every step of the undisturbed run has read (helpers/recorder)."""
+    return tmp_path_factory.mktemp("records")
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory, records):
     """The folder of one undisturbed smoke run."""
     results = tmp_path_factory.mktemp("results")
-    got = run_all("smoke", f"results={results}")
+    recorder = f"{ROOT / 'tests/helpers/recorder'}{os.pathsep}{ENV.get('PYTHONPATH', '')}"
+    got = run_all("smoke", f"results={results}",
+                  env=ENV | {"PYTHONPATH": recorder, "TAGPR_RECORDS": str(records)})
     assert got.returncode == 0, got.stdout[-2000:] + got.stderr[-4000:]
     return results / "smoke"
 
@@ -59,6 +67,32 @@ def test_a_second_run_skips_every_step(smoke):
     got = run_all("smoke", f"results={smoke.parent}")
     assert got.returncode == 0 and got.stdout.count("up to date, skipped") == len(STEPS)
     assert time.time() - started < 60
+
+
+# Where the run lies, and how many rows are sampled at a time, change no result.
+WITHOUT_EFFECT = {"name", "preset", "results", "grpo.decode_rows", "model.threads"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_whatever_a_step_reads_is_in_its_key(smoke, records, step):
+    """Derived, not listed: a setting or a file that a step looks at decides whether it is done again."""
+    read = json.loads(next(records.glob(f"{STEPS[step].module}-*.json")).read_text())
+    manifest = json.loads((smoke / "manifests" / f"{step}.json").read_text())
+    key = manifest["key"]
+    sections = set(key["settings"])
+    settings = {name for name in read["settings"] if not sections & {name, name.partition(".")[0]}}
+    if step != "report":  # it shows the settings of config.yaml, which is its input
+        assert not settings - WITHOUT_EFFECT
+
+    own = [*key["inputs"], *manifest["outputs"], "manifests", "metrics.jsonl", "config.yaml"]
+    inside = [os.path.relpath(path, smoke) for path in read["files"] if path.startswith(f"{smoke}/")]
+    unknown = [path for path in inside
+               if not any(f"{path}/".startswith(f"{known}/") for known in own)
+               and not Path(path).name.startswith(".")]  # .x.part and .x.old, the writing of x
+    assert not unknown
+    model = str(runs.cache_folder() / "tiny-2")
+    if any(path.startswith(f"{model}/") for path in read["files"]):
+        assert model in key["models"]
 
 
 def test_the_report_opens_in_a_browser(smoke, tmp_path):

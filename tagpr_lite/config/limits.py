@@ -1,0 +1,102 @@
+"""What a setting may be: checked when settings are read, so that nothing that cannot work is paid for.
+
+The help of a setting says what it means; here stands what is refused. A bound that a later step would meet
+by a traceback, or by training nothing without a word, belongs here.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Least and largest value of numbers, both allowed; None: no bound. The largest ones are far beyond any use:
+# a number of thousands of digits must not be computed with.
+HUGE = 10**9
+NUMBERS: dict[str, tuple[float | None, float | None]] = {
+    "seed": (0, 2**63 - 1),
+    "lamp.k": (0, 10_000), "lamp.profile_max": (1, HUGE), "lamp.mini_users": (2, 100_000),
+    "prompt.max_tokens": (1, HUGE), "prompt.item_tokens": (1, HUGE),
+    "model.vram": (0, 10_000), "model.lora_r": (1, 4096), "model.lora_alpha": (1, HUGE),
+    "model.threads": (0, 4096),
+    "tag.room": (1, HUGE), "tag.temperature": (0, 100), "tag.at_once": (1, 1000), "tag.per_minute": (0, HUGE),
+    "tag.timeout": (0.001, HUGE), "tag.retries": (0, 1000), "tag.price_in": (0, HUGE),
+    "tag.price_out": (0, HUGE), "tag.max_cost": (0, HUGE), "tag.max_tokens": (0, 10**15), "tag.near": (0, 2),
+    "tag.mend": (-1, 1), "tag.samples": (1, 10_000), "tag.per_question": (1, 10_000), "tag.most": (0, HUGE),
+    "tag.words": (1, HUGE), "tag.percentile": (0, 100), "tag.within": (0, HUGE), "tag.rationalised": (0, 1),
+    "sft.epochs": (1e-6, 10_000), "sft.lr": (0, 10), "sft.batch": (1, 100_000),
+    "reward.pairs": (1, HUGE), "reward.epochs": (1, 10_000), "reward.lr": (0, 10),
+    "reward.batch": (1, 100_000),
+    "reward.tokens": (1, 1024), "reward.heldout": (0.001, 0.999), "reward.reported": (1, HUGE),
+    "reward.history": (1, HUGE), "reward.strangers": (0, HUGE), "reward.rollouts": (0, HUGE),
+    "reward.margin": (0, 1000), "reward.generic": (0, 1), "reward.checks": (1, HUGE),
+    "reward.patience": (0, HUGE),
+    "grpo.group": (2, 4096), "grpo.prompts": (1, 100_000), "grpo.guided_steps": (0, HUGE),
+    "grpo.explore_steps": (0, HUGE), "grpo.lr": (0, 10), "grpo.explore_lr": (0, 10),
+    "grpo.temperature": (0.01, 100), "grpo.completion": (16, HUGE), "grpo.clip_low": (0, 1),
+    "grpo.clip_high": (0, 1000), "grpo.beta": (0, 1000), "grpo.std_floor": (1e-6, 1000),
+    "grpo.alpha_task": (0, 1000), "grpo.alpha_tag": (0, 1000), "grpo.alpha_prmu": (0, 1000),
+    "grpo.guard_accuracy": (0, 1), "grpo.guard_agreement": (-1, 1), "grpo.overlong": (0, HUGE),
+    "grpo.resample": (0, 1000), "grpo.min_tags": (1, 9), "grpo.micro": (1, 4096),
+    "grpo.decode_rows": (1, HUGE), "grpo.logp_chunk": (1, HUGE), "grpo.save_every": (1, HUGE),
+    "evaluate.batch": (1, HUGE), "evaluate.answer_tokens": (1, HUGE),
+}
+# Why a bound stands where it stands, where the number alone does not say it.
+WHY = {"grpo.group": "the completions of a group are compared with each other",
+       "grpo.temperature": "completions that are all equal teach nothing",
+       "grpo.completion": "a tagged chain is longer",
+       "sft.lr": "weights of such steps are noise", "reward.lr": "weights of such steps are noise",
+       "grpo.lr": "weights of such steps are noise", "grpo.explore_lr": "weights of such steps are noise"}
+
+WORDS: dict[str, tuple[Any, ...]] = {
+    "lamp.retriever": ("bm25", "dense", "recency", "random"), "lamp.mini_language": ("en", "zh"),
+    "lamp.mini_people": ("new", "same"), "lamp.exclude": ("gold", "asked", "future", "shared"),
+    "prompt.style": ("chat", "official"), "model.bits": (4, 32),
+    "tag.teacher": ("template", "openai", "local"), "sft.form": ("tagged", "untagged", "answer"),
+    "grpo.loss": ("grpo", "dapo", "dr_grpo", "gspo", "cispo"),
+    "grpo.layout": ("two_phase", "kept", "recompute", "packed", "classic"),
+    "grpo.prmu_scale": ("sigmoid", "group"), "grpo.prmu_users": ("own", "shuffled"),
+    "evaluate.systems": ("base", "base_profile", "sft", "guided", "explore"),
+}
+# Settings that hold nothing where they are empty.
+NOT_EMPTY = ("lamp.source", "model.name", "model.lora_targets", "evaluate.systems", "results")
+PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f]{0,100}")
+
+
+def fault_of(values: Mapping[str, Any]) -> str | None:
+    """What is wrong with the values of dotted keys, in a line; None where nothing is."""
+    for key, (least, most) in NUMBERS.items():
+        value = values[key]
+        if not least <= value <= most:
+            why = f": {WHY[key]}" if key in WHY else ""
+            return f"{key}={short(value)} is outside {least:g} to {most:g}{why}"
+    for key, known in WORDS.items():
+        value = values[key]
+        unknown = [word for word in (value if isinstance(value, list) else [value]) if word not in known]
+        if unknown:
+            return f"{key}={short(unknown[0])}: known are {', '.join(map(str, known))}"
+    for key in NOT_EMPTY:
+        if not values[key]:
+            return f"{key} is empty"
+    for key in ("lamp.train_limit", "lamp.dev_limit", "lamp.from_profile"):
+        negative = [task for task, limit in values[key].items() if limit < 0]
+        if negative:
+            return f"{key}: a limit below 0, of {short(negative[0])}"
+    if not PLAIN_NAME.fullmatch(values["name"]) or values["name"] in (".", ".."):
+        return f"name={short(values['name'])} is no plain name of a folder; results= says where it lies"
+    if values["grpo.overlong"] > values["grpo.completion"]:
+        return "grpo.overlong is more than grpo.completion"
+    return None
+
+
+def short(value: Any) -> str:
+    """A value for an error, in at most 60 characters; a list or a tree by its kind alone, because aliases can
+    make it endless."""
+    if isinstance(value, (list, dict)):
+        return f"a {type(value).__name__}"
+    text = digits(value) if isinstance(value, int) else repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def digits(value: int) -> str:
+    """Python refuses to write an integer of more than 4,300 digits."""
+    return str(value) if abs(value) < 10**60 else "a number of very many digits"

@@ -1,0 +1,62 @@
+"""The front of every command: its words, its one line of error, its memory settings, its progress bar."""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+
+from .. import config as cfg
+from ..config import Config, UserError
+from .text import one_line
+
+# glibc: huge pages, and freed memory stays with the process. On a CPU every update otherwise asks the system
+# again for gigabytes that it gave back a moment ago, and waits while they are cleared: up to half of its
+# time.
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+
+
+def keep_memory() -> None:
+    """Starts this command again under MALLOC, which is read when a process starts; run_all.sh has it set
+    already."""
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = MALLOC
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def cli(main: Callable[[Config], None], about: str) -> None:
+    """The front of every step: `python -m tagpr_lite.steps.step3_sft [--preset cpu] [key=value ...]`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="cpu", help="smoke, cpu, gpu, paper, or a YAML file")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="see python -m tagpr_lite.config")
+    args = parser.parse_args()
+    guard(lambda: main(cfg.load(args.preset, args.overrides)), debug=args.debug)
+
+
+def guard(work: Callable[[], None], debug: bool = False) -> None:
+    """Runs `work`; a UserError becomes one line on stderr and exit code 2."""
+    warnings.simplefilter("ignore", FutureWarning)  # what libraries tell their own developers
+    try:
+        work()
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {one_line(error, most=2000)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def progress(total: int, about: str, unit: str = "it"):
+    """A progress bar with the time left; in a log file a line every half minute instead of every tenth of a
+    second."""
+    from tqdm import tqdm
+    live = sys.stderr.isatty()
+    return tqdm(total=total, desc=about, unit=unit, mininterval=0.5 if live else 30, dynamic_ncols=live,
+                smoothing=0.1)

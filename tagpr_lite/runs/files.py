@@ -1,0 +1,182 @@
+"""Files of a run: whole or not at all, JSON without NaN, and hashes that say when something changed."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..config import UserError
+from .text import one_line
+
+SAMPLED_BLOCKS, BLOCK = 64, 1 << 16  # of a large file that is fingerprinted
+
+
+def cache_folder() -> Path:
+    """What may be fetched or paid for once and used by every run: models, a teacher's answers."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagpr_lite"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a path to write to; renames it to `path` when the block ends well, removes it when it does
+    not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yields a folder to write to; renames it to `path` when the block ends well, removes it when it does
+    not. An old folder at `path` stays until the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def as_json(value: Any, path: Path, **how: Any) -> str:
+    """The value as JSON text. NaN and infinity are no JSON: other readers refuse them, and a comparison with
+    them is always false. path: where it will be written, for the error."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, **how)
+    except ValueError:
+        raise UserError(f"{path}: a value is not a finite number; nothing was written") from None
+
+
+def parse_json(text: str) -> Any:
+    """The inverse; ValueError where the text is no JSON, NaN included, or nested too deeply."""
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not a number")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, as_json(value, path, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """utf-8-sig: a byte-order mark, as some editors write it, is no part of the text."""
+    try:
+        return parse_json(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a JSON file: {one_line(error)}") from None
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    with whole_file(path) as beside, open(beside, "w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(as_json(row, path) + "\n")
+
+
+def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    """Adds lines at the end. A last line that was cut by a kill goes first: what is glued to it is lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [as_json(row, path) + "\n" for row in rows]
+    drop_cut_line(path)
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write("".join(lines))
+
+
+def drop_cut_line(path: Path) -> None:
+    """Shortens the file to its last line end; a file that ends with one, or is missing, stays."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with open(path, "r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) != b"\n":
+            stream.seek(0)
+            stream.truncate(stream.read().rfind(b"\n") + 1)
+
+
+def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
+    """The rows of a JSONL file.
+
+    partial: the file is one that lines are appended to. It may be missing, and a last line that was cut by a
+    kill is dropped.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        if partial and isinstance(error, FileNotFoundError):
+            return []
+        raise UserError(f"{path} cannot be read: {one_line(error)}") from None
+    rows = []
+    lines = text.split("\n")  # not splitlines, which would cut at U+2028 inside a string too
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError("not a JSON object")
+            rows.append(row)
+        except ValueError as error:
+            if partial and number == len(lines):
+                break
+            raise UserError(f"{path} line {number}: {error}") from None
+    return rows
+
+
+# ---------------------------------------------------------------- hashes
+
+def digest(path: Path) -> str:
+    """sha256 of a file, or of a folder's names and files."""
+    sha = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            sha.update(file.name.encode())
+            with open(file, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    sha.update(block)
+    return sha.hexdigest()[:16]
+
+
+def fingerprint(path: Path) -> str:
+    """A hash of a model's folder that costs little: every file's name and size, small files whole, and 64
+    blocks of every large one. Other weights of the same size have another fingerprint; a single changed byte
+    need not. A path that does not exist stands for itself."""
+    if not path.exists():
+        return str(path)
+    sha = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        sha.update(f"{file.name} {size}".encode())
+        distance = max(BLOCK, size // SAMPLED_BLOCKS)  # between the blocks that are looked at
+        with open(file, "rb") as stream:
+            for start in range(0, size, distance):
+                stream.seek(start)
+                sha.update(stream.read(BLOCK))
+    return sha.hexdigest()[:16]

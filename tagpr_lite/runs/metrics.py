@@ -1,0 +1,36 @@
+"""metrics.jsonl, one line a step of training, and config.yaml: what a run logged and what it was told."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import config as cfg
+from ..config import Config
+from .files import append_jsonl, read_jsonl, write_jsonl, write_text
+
+
+def log_metrics(folder: Path, step: str, **values: Any) -> None:
+    """Appends one line to metrics.jsonl: the step's name, then the values."""
+    append_jsonl(folder / "metrics.jsonl", [{"step": step, **values}])
+
+
+def read_metrics(folder: Path, step: str) -> list[dict]:
+    """A step's lines of metrics.jsonl, in the order in which they were logged."""
+    rows = read_jsonl(folder / "metrics.jsonl", partial=True)
+    return [row for row in rows if row.get("step") == step]
+
+
+def drop_metrics(folder: Path, step: str, from_index: int = 0) -> None:
+    """Removes a step's lines from `from_index` on: a resumed loop writes them again, once."""
+    path = folder / "metrics.jsonl"
+    if path.exists():
+        rows = read_jsonl(path, partial=True)
+        write_jsonl(path, [row for row in rows
+                           if row.get("step") != step or row.get("index", 0) < from_index])
+
+
+def save_config(config: Config) -> None:
+    write_text(config.folder / "config.yaml",
+               yaml.safe_dump(cfg.to_dict(config), sort_keys=False, allow_unicode=True))

@@ -1,0 +1,161 @@
+"""Steps and their manifests: done once, resumed when cut off, done again when what they depend on changes.
+
+A step is a function that reads files of the run folder and writes others. `run_step` hashes what it reads and
+the settings it uses: the same hash as last time means there is nothing to do. Files appear whole or not at
+all, so a step that was killed leaves either its finished parts, which it finds again, or nothing.
+"""
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .. import config as cfg
+from ..config import Config, UserError
+from . import kept
+from .files import digest, fingerprint, read_json, write_json
+
+
+def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str], outputs: list[str],
+             work: Callable[[Config, Path], None], outside: Iterable[Path] = (),
+             models: Iterable[str | Path] = (), of_unfinished: bool = False) -> None:
+    """Does `work` unless its manifest says that it was done from the same inputs, with the same settings.
+
+    inputs, outputs: paths within the run folder; a leading `?` marks one that may be absent.
+    settings: the names in Config that the result depends on, sections (`grpo`) or single ones (`grpo.group`).
+    outside: files of the user's that it reads. models: folders of models that it loads, or hub ids.
+    of_unfinished: whether inputs of steps that are not done will do; the report shows whatever there is.
+
+    The manifest holds the key (hashes of inputs, values of settings), whether the step was done, and its
+    outputs:
+
+        key                  done   outputs      what happens
+        the same             yes    all there    nothing, the step is up to date
+        the same             yes    one missing  started; what is there stays
+        the same             no     any          resumed; `work` finds the parts that it finished
+        another              any    any          kept beside, and put back when their key comes back (kept.py)
+    """
+    started = time.time()
+    folder = config.folder
+    outputs_plain = [output.lstrip("?") for output in outputs]
+    refuse_foreign_folder(folder, outputs_plain if inputs else ["."])
+    if not of_unfinished:
+        refuse_unfinished(folder, name, inputs)
+    key = step_key(config, name, inputs, settings, outside, models)
+    manifest = folder / "manifests" / f"{name}.json"
+    kept.finish_moves(folder, name, outputs_plain, read_manifest(manifest))
+    last = read_manifest(manifest, folder, outputs_plain)
+
+    # 1. What lies there under another key was made from something else. It moves aside, and what was kept of
+    # this key comes back.
+    moved = None
+    if last is not None and last.get("key") != key:
+        moved = last
+        place = kept.keep(folder, name, outputs_plain, last)
+        print(f"[{name}] other settings or inputs: what was made before is kept in {place}", flush=True)
+        last = None
+    if last is None:
+        last = kept.put_back(folder, name, outputs_plain, key)
+        if last is not None:
+            print(f"[{name}] what was made with these settings is put back", flush=True)
+
+    # 2. Done already?
+    if last and last.get("done") and all_written(folder, outputs):
+        print(f"[{name}] up to date, skipped", flush=True)
+        return
+    print(f"[{name}] {'resumed' if last and not last.get('done') else 'started'}", flush=True)
+
+    # 3. The work. Bad input must not cost the results of an earlier, good one.
+    state = {"key": key, "done": False, "outputs": outputs_plain}
+    write_json(manifest, state)
+    try:
+        work(config, folder)
+    except UserError:
+        if moved:
+            kept.keep(folder, name, outputs_plain, state)
+            kept.put_back(folder, name, outputs_plain, moved.get("key"))
+        elif last is None and not any((folder / output).exists() for output in outputs_plain):
+            manifest.unlink()
+        raise
+    if not all_written(folder, outputs):
+        raise RuntimeError(f"{name} ended without writing {outputs}")
+    write_json(manifest, state | {"done": True, "seconds": round(time.time() - started, 1)})
+    print(f"[{name}] done in {time.time() - started:.0f} s", flush=True)
+
+
+def step_key(config: Config, name: str, inputs: list[str], settings: list[str], outside: Iterable[Path],
+             models: Iterable[str | Path]) -> dict:
+    """What the step's result depends on: {inputs: {path: hash}, outside: {path: hash}, models: {path: hash},
+    settings: {name: value}}, as JSON has it. A UserError where an input is missing that may not be absent."""
+    folder = config.folder
+    input_hashes = {}
+    for marked in inputs:
+        path = folder / marked.lstrip("?")
+        if path.exists():
+            input_hashes[str(path.relative_to(folder))] = digest(path)
+        elif not marked.startswith("?"):
+            raise UserError(f"{name}: {path} is missing; run the steps before it first "
+                            f"(bash run_all.sh {config.preset})")
+    values = cfg.to_dict(config)
+    key = {"inputs": input_hashes, "outside": {str(path): digest(path) for path in outside},
+           "models": {str(model): fingerprint(Path(model)) for model in models},
+           "settings": {setting: value_of(values, setting) for setting in settings}}
+    return json.loads(json.dumps(key))
+
+
+def value_of(tree: dict, name: str) -> Any:
+    """The value of a dotted name: {"grpo": {"group": 4}} and "grpo.group" give 4."""
+    for part in name.split("."):
+        tree = tree[part]
+    return tree
+
+
+def all_written(folder: Path, outputs: list[str]) -> bool:
+    """Whether every output exists that may not be absent."""
+    return all((folder / output).exists() for output in outputs if not output.startswith("?"))
+
+
+def read_manifest(path: Path, folder: Path | None = None, outputs: Iterable[str] = ()) -> dict | None:
+    """{"key", "done", "outputs", "seconds"}, or None where there is none. One that was damaged names no key,
+    and neither do outputs in the folder without a manifest: what nobody knows the key of is kept beside."""
+    unknown = {"key": None, "done": False}
+    if not path.exists():
+        return unknown if any((folder / output).exists() for output in outputs) else None
+    try:
+        found = read_json(path)
+    except UserError:
+        found = None
+    return found if isinstance(found, dict) else unknown
+
+
+# ---------------------------------------------------------------- what is refused
+
+def refuse_foreign_folder(folder: Path, outputs: list[str]) -> None:
+    """UserError: the run's folder is no run, and something is there already where the step would write."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; choose another name= or results=")
+    if (folder / "manifests").is_dir() or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    there = [output for output in outputs if (folder / output).exists()]
+    if there:
+        raise UserError(f"{folder} holds files and no run of this program: choose another name= or results=, "
+                        "so that nothing in it is overwritten")
+
+
+def refuse_unfinished(folder: Path, name: str, inputs: list[str]) -> None:
+    """UserError: a step that makes one of the inputs was begun and is not done."""
+    wanted = [input_.lstrip("?") for input_ in inputs]
+    for path in sorted((folder / "manifests").glob("*.json")):
+        manifest = read_manifest(path) or {}
+        if path.stem == name or manifest.get("done"):
+            continue
+        for output in manifest.get("outputs", ()):
+            if any(_within(input_, output) or _within(output, input_) for input_ in wanted):
+                raise UserError(f"{name} reads {output}, and the step that makes it, {path.stem}, is not "
+                                f"finished: run {path.stem} to its end first")
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")

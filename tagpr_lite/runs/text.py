@@ -1,0 +1,31 @@
+"""Text from outside, made safe to print: out of files, keys, servers and libraries' errors."""
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST_LINE = 600  # characters
+# Control, format (bidirectional marks too), surrogates, private use, separators of lines.
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+KEPT = "\n\t\u200c\u200d"  # the last two join and divide letters in Persian, Hindi and emoji
+
+
+def printable(text: str) -> str:
+    """The text with every character that steers a terminal or hides in a page written out: ESC as \\x1b,
+    U+202E as \\u202e. Line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(_written_out(character) if is_hidden(character) else character for character in text)
+
+
+def is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in HIDDEN and character not in KEPT
+
+
+def one_line(text: object, most: int = LONGEST_LINE) -> str:
+    """Anything as one printable line of at most `most` characters."""
+    line = printable(" ".join(str(text)[:20 * most].split()))
+    return line if len(line) <= most else line[:most - 1] + "…"
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
