@@ -16,6 +16,7 @@ from .lamp.official.files import read_outputs
 from .lamp.own import declarations
 from .lamp.scorer import score
 from .lamp.tasks import TASKS, find_task
+from .lamp.values import as_label
 from .runs import guard
 
 
@@ -39,7 +40,8 @@ def main(golds_file: str, predictions_file: str, task_name: str | None, own_file
         if predicted != task:
             raise UserError(f"{predictions_file} is of {predicted.name}, the golds are of {task.name}")
 
-    wrong = [item_id for item_id, gold in golds.items() if task.labels and gold.strip() not in task.labels]
+    wrong = [item_id for item_id, gold in golds.items()
+             if task.labels and as_label(gold, task.labels) not in task.labels]
     if wrong:
         raise UserError(f"{golds_file}: golds that are no answer to {task.name}: "
                         f"{', '.join(sorted(wrong)[:3])}")

@@ -1,9 +1,9 @@
 """Settings: what they are (settings.py), and how they are read (loading.py)."""
 from .loading import PRESETS, UserError, fields, flatten, from_dict, load, to_dict
-from .plain_yaml import PlainLoader
+from .plain_yaml import WordLoader
 from .plain_yaml import parse as parse_yaml
 from .settings import GRPO, LAYOUTS, SFT, Config, Evaluate, Lamp, Model, Prompt, Reward, Tag
 
-__all__ = ["GRPO", "LAYOUTS", "PRESETS", "SFT", "Config", "Evaluate", "Lamp", "Model", "PlainLoader",
-           "Prompt", "Reward", "Tag", "UserError", "fields", "flatten", "from_dict", "load", "parse_yaml",
+__all__ = ["GRPO", "LAYOUTS", "PRESETS", "SFT", "Config", "Evaluate", "Lamp", "Model", "Prompt",
+           "Reward", "Tag", "UserError", "WordLoader", "fields", "flatten", "from_dict", "load", "parse_yaml",
            "to_dict"]

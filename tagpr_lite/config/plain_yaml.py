@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 
-class PlainLoader(yaml.SafeLoader):
+class NoAliases:
     """Refuses aliases: nine lines of them stand for a billion values, and no setting needs one."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -16,7 +16,15 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def parse(text: str, loader: type[yaml.SafeLoader] = PlainLoader) -> Any:
+class PlainLoader(NoAliases, yaml.SafeLoader):
+    """Numbers, dates and yes or no have their types, as YAML 1.1 has them."""
+
+
+class WordLoader(NoAliases, yaml.BaseLoader):
+    """Every scalar stays the word that was written: `yes` is "yes", 01 is "01"."""
+
+
+def parse(text: str, loader: type = PlainLoader) -> Any:
     """The value that a YAML text stands for. ValueError, in one line, for whatever is wrong with it: PyYAML
     raises errors of its own, and others for a day that is none, thousands of digits or of brackets."""
     try:

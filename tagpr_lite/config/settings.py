@@ -111,7 +111,8 @@ class Tag:
     example: bool = True
     """Show the teacher one worked example before each question; small models need it."""
     room: int = 1024
-    """Most tokens of a teacher's answer, its thinking included."""
+    """Most tokens of a teacher's answer, its thinking included. A labeller that cannot be read has it in its
+    second turn."""
     temperature: float = 0.8
     """Sampling temperature of the teacher."""
     at_once: int = 8
@@ -128,10 +129,11 @@ class Tag:
     """Price of a million tokens received from the teacher, in the currency of `tag.price_in`."""
     max_cost: float = 0.0
     """Most that all answers of the teacher may cost in a run; 0: no bound. A request is not sent if its
-    longest answer could exceed it."""
+    longest answer could exceed it. A request that failed counts too where it may have been billed."""
     max_tokens: int = 0
     """Most tokens that may be sent to the teacher and received from it in a run; 0: no bound. A request is
-    not sent if its longest answer could exceed it."""
+    not sent if its longest answer could exceed it. A request that failed counts too where it may have been
+    billed."""
     chains: str = ""
     """Ready-made chains instead of a teacher: a JSONL file of {id, text}."""
     tags_file: str = ""
@@ -245,9 +247,10 @@ class GRPO:
     completion: int = 128
     """Most tokens of a completion in GRPO (R)."""
     loss: str = "dapo"
-    """Objective of GRPO: dapo (token mean), grpo (mean of sequence means), dr_grpo (constant divisor), gspo
-    or cispo. The default is dapo: a chain's length should not decide how much its tokens count. In the rest
-    the objectives agree, because each batch is used for one update."""
+    """Objective of GRPO: dapo (token mean), grpo (mean of sequence means), dr_grpo (constant divisor, and
+    advantages that are not divided by the standard deviation), gspo or cispo. The default is dapo: a chain's
+    length should not decide how much its tokens count. In the rest the objectives agree, because each batch
+    is used for one update."""
     clip_low: float = 0.2
     """Lower clip of the probability ratio: it may fall to 1 - clip_low."""
     clip_high: float = 0.28

@@ -19,6 +19,7 @@ from .location import find
 from .prefix import check_architecture
 
 INDEX = "model.safetensors.index.json"
+ADDED = 64  # tokens that a tokenizer may name and a model need not know
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -39,6 +40,12 @@ def check_usable(settings: Model):
         check_weights(Path(where), name)
     with loading(name):
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+    ids = tokenizer.encode("Think, then answer: 4", add_special_tokens=False)
+    if not ids or tokenizer.unk_token_id in ids:  # a library makes an empty tokenizer where there is none
+        raise UserError(f"model '{name}': its tokenizer cannot read plain text; are its files all there?")
+    if max(ids) >= shape.vocab_size or len(tokenizer) > shape.vocab_size + ADDED:
+        raise UserError(f"model '{name}': its tokenizer has {len(tokenizer)} tokens and the model "
+                        f"{shape.vocab_size}; they are not of one kind")
     if tokenizer.eos_token_id is None:
         raise UserError(f"model '{name}': its tokenizer names no end-of-sequence token; use an instruct "
                         "model")

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..lamp.answers import answer_of
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
 from ..lamp.words import length_units
 from ..tags.facts import distinct_triples, groundedness, substance
-from ..tags.schema import Fault, answer_of, parse
+from ..tags.schema import Fault, parse
 
 # The share of distinct triples of words from which a chain counts as fresh: a label of four words comes up in
 # every step.
 FRESH_TRIPLES = 0.85
-# Words (characters, where a language has no spaces) for each of the `min_tags` steps that a chain needs: three
-# words of the question under three tags are no reasoning. The template's shortest chains have 15 in all.
+# Words (characters, where a language has no spaces) for each of the `min_tags` steps that a chain needs:
+# three words of the question under three tags are no reasoning. The template's shortest chains have 15.
 WORDS_A_STEP = 4
 
 
@@ -41,8 +42,9 @@ class Terms:
 def terms(text: str, ended: bool, question: Question, allowed: tuple[str, ...], min_tags: int) -> Terms:
     """Task, format and tag terms of a completion. ended: whether it came to its end token within its most
     tokens."""
-    answer = question.task.parse_answer(answer_of(text))
-    return Terms(task=item_reward(question.task, answer, question.gold),
+    written_answer = answer_of(text)
+    answer = question.task.parse_answer(written_answer)
+    return Terms(task=item_reward(question.task, written_answer, question.gold),
                  format=format_term(text, ended, answer, question),
                  tag=tag_term(text, question, allowed, min_tags) if ended else 0.0)
 
@@ -54,7 +56,8 @@ def format_term(text: str, ended: bool, answer: str | None, question: Question) 
         return 0.0
     written_answer = answer_of(text)
     if question.task.kind == "text":
-        return float("\n" not in written_answer or not question.task.has_one_line)
+        # Where the gold has one line, only the first line is scored, and more of them would cost nothing.
+        return float("\n" not in written_answer or "\n" in question.gold.strip())
     return float(written_answer == answer)
 
 

@@ -1,10 +1,12 @@
-"""How an answer is read out of what a model wrote. Ours: official LaMP compares the raw string (scorer.py,
-`strict`).
+"""How an answer is read out of what a model wrote: the one reader of rewards, scores and filters. Ours:
+official LaMP compares the raw string (scorer.py, `strict`).
 
-    reference   "The answer is [2]."                 [2]         a citation
-    label       "a dark comedy, I think"             dark comedy the other choices
-    rating      "on a scale of 1 to 5 I give it 2"   2           a rating
-    line        'Title: "Late trains"'               Late trains a text
+    answer_of   "<think>2 is low</think> 5"      5           what follows the thought
+    reference   "The answer is [2]."             [2]         a citation
+    label       "a dark comedy, I think"         dark comedy the other choices
+    rating      "on a scale of 1 to 5 I give it 2"   2       a rating
+    line        'Title: "Late trains"'           Late trains a text of one line
+    whole       'Tweet: one line\nand another'   both lines  a text of several
 
 Every reader returns the answer in the gold's form, or None. None of them guesses, because an answer that is
 not there must earn nothing. Chinese is our extension. It has other markers and number words, and no word
@@ -14,6 +16,9 @@ from __future__ import annotations
 
 import re
 
+from .words import MARKS, UNSPACED
+
+THOUGHT_MARK = re.compile(r"</?(?i:think|thinking)>|\[/?THINK\]")
 # "Answer: x", "**Score**: x", "the tag is x": what follows the last marker is the answer.
 MARKER = re.compile(r"\b(?:answer|score|rating|tag)\b[\s*_\"']*(?:is\b|:|=)"
                     r"|(?:答案|评分|打分|标签)\s*\**\s*(?:是|为|：|:)", re.IGNORECASE)
@@ -29,6 +34,16 @@ NUMBER = re.compile(r"(?<![a-zA-Z0-9_.-])[0-9]{1,9}(?:\.[0-9]{1,9})?(?![0-9])")
 ENGLISH_RATING = re.compile(r"\W*(one|two|three|four|five)\b(?:\W*$|\s+(?:stars?|out)\b)", re.IGNORECASE)
 CHINESE_RATING = re.compile(r"\W*([一二两三四五])(?:\W*$|[颗]?[星分])")
 LINE_NAME = re.compile(rf"^[\s*_#]*(?:{LINE_NAMES})\s*[*_]*[:：][*_]*", re.IGNORECASE)
+
+
+def answer_of(text: str) -> str:
+    """What stands after the last closing mark of a thought. A text without a thought is all answer (a system
+    that does not reason); one whose last thought is never closed has none: ""."""
+    answer = text
+    for mark in THOUGHT_MARK.finditer(text):
+        is_closing = mark[0][1] == "/"
+        answer = text[mark.end():] if is_closing else ""
+    return answer.strip()
 
 
 def after_marker(text: str) -> str:
@@ -57,17 +72,43 @@ def reference(text: str) -> str | None:
 
 
 def label(text: str, labels: tuple[str, ...]) -> str | None:
-    """The label named earliest, the longest of those that begin there; case, hyphens and spaces do not
-    matter."""
-    candidates = []  # (where it begins, minus its length, label): the least is the answer
+    """The label that the answer is; else the one named earliest after the last marker, the longest of those
+    that begin there. Case, hyphens and spaces do not matter, unless two labels differ in nothing else."""
+    # 1. The whole text, or all that follows a marker, is a label: "score: high" where a label is called so.
+    for start in [0, *(marker.end() for marker in MARKER.finditer(text))]:
+        for written in (text[start:].strip(), bare(text[start:])):
+            if written in labels:
+                return written
+
+    # 2. A label is named in a sentence.
+    text = after_marker(text)
+    candidates = []  # (where it begins, minus its length, whether its case differs, label): the least is it
     for name in labels:
-        pattern = r"[\s-]+".join(map(re.escape, re.split(r"[\s-]", name)))
-        if name.isascii():  # a word of its own; Chinese is written without spaces
-            pattern = rf"(?<![a-zA-Z0-9_]){pattern}(?![a-zA-Z0-9_])"
-        match = re.search(pattern, text, re.IGNORECASE)
+        match = re.search(_pattern(name), text, re.IGNORECASE)
         if match:
-            candidates.append((match.start(), -len(name), name))
-    return min(candidates)[2] if candidates else None
+            candidates.append((match.start(), -len(name), match[0] != name, name))
+    return min(candidates)[-1] if candidates else None
+
+
+def _pattern(name: str) -> str:
+    """Finds a label as words of their own. Where a script is written without spaces there are none."""
+    in_word = rf"(?:(?![{UNSPACED}])\w|[{MARKS}])"
+    begins = "" if re.match(f"[{UNSPACED}]", name) else rf"(?<!{in_word})"
+    ends = "" if re.search(f"[{UNSPACED}]$", name) else rf"(?!{in_word})"
+    return begins + r"[\s-]+".join(map(re.escape, re.split(r"[\s-]+", name))) + ends
+
+
+def bare(text: str) -> str:
+    """A text without the quotation marks, asterisks and full stop that stand around it."""
+    text = text.strip()
+    while True:
+        if len(text) > 1 and text[0] + text[-1] in QUOTES:
+            shorter = text[1:-1].strip()
+        else:
+            shorter = text.rstrip(".。").strip()
+        if shorter == text:
+            return text
+        text = shorter
 
 
 def rating(text: str, low: int = 1, high: int = 5) -> str | None:
@@ -90,10 +131,26 @@ def rating(text: str, low: int = 1, high: int = 5) -> str | None:
 
 def line(text: str) -> str | None:
     """The first line that holds anything, without a "Title:" before it and quotation marks around it."""
-    for written in text.splitlines():
-        content = LINE_NAME.sub("", written).strip()
-        while len(content) > 1 and content[0] + content[-1] in QUOTES:
-            content = content[1:-1].strip()
-        if content:
+    for written in without_lead_in(text).splitlines():
+        if content := unquoted(written):
             return content
     return None
+
+
+def whole(text: str) -> str | None:
+    """All lines, without a "Tweet:" before the first and quotation marks around them."""
+    return unquoted(without_lead_in(text)) or None
+
+
+def without_lead_in(text: str) -> str:
+    """The text without "Title:" before it, unless that is all there is."""
+    rest = LINE_NAME.sub("", text)
+    return rest if unquoted(rest) else text
+
+
+def unquoted(text: str) -> str:
+    """The text without white space and pairs of quotation marks or asterisks around it."""
+    text = text.strip()
+    while len(text) > 1 and text[0] + text[-1] in QUOTES:
+        text = text[1:-1].strip()
+    return text

@@ -2,15 +2,15 @@
 
 Three questions decide whether what we send and read is what we mean.
 
-1. Does the model think by itself? Qwen3 does, unless its template is told `enable_thinking=False`; others open
-   the thought in the prompt ("<think>\n" after the assistant's header). Our chains bring their own <think>, and
-   a system that answers at once must not think: its few tokens would end within the thought.
+1. Does the model think by itself? Qwen3 does, unless its template is told `enable_thinking=False`; others
+   open the thought in the prompt ("<think>\n" after the assistant's header). Our chains bring their own
+   <think>, and a system that answers at once must not think: its few tokens would end within the thought.
 
-       prompt, with reasoning      ... <|im_start|>assistant\n                         the chain's own <think> follows
-       prompt, without             ... <|im_start|>assistant\n<think>\n\n</think>\n\n  where the model knows thinking
+       with reasoning    ... <|im_start|>assistant\n                          the chain's own <think> follows
+       without           ... <|im_start|>assistant\n<think>\n\n</think>\n\n    where the model knows thoughts
 
 2. Which texts are control tokens? A review must not be able to end the user's turn, nor a gold answer the
-   completion. They are those of the tokenizer's own table; in text from outside they are written with a space.
+   completion. They are those of the tokenizer's own table; in text from outside they get a space.
 
 3. Which tokens of a completion are no text? Only the one that ended it: `<think>` is a special token of some
    tokenizers, and a decoder that skips special tokens takes it out of what the reward sees.
@@ -29,12 +29,14 @@ from ..config import UserError
 SWITCHES = ("enable_thinking", "thinking")  # Qwen3, GLM and others; Granite, DeepSeek
 THOUGHT_MARKS = ("<think>", "</think>")
 EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
-# Where a template's own words after the user's message end with marks of a thought: "<think>\n", a whole empty
-# thought, or "</think>".
+# Where a template's own words after the user's message end with marks of a thought: "<think>\n", a whole
+# empty thought, or "</think>".
 MARKS_AT_THE_END = re.compile(r"\s*(?:<think>\s*(?:</think>\s*)?|</think>\s*)$")
 PROBE = "a message"
 # Templates that print today's date print this one, so that a prompt does not depend on the day.
 FIXED_DAY = datetime(2024, 7, 26)
+# A call whose format is not written out gets this text, whatever the format.
+ANY_FORMAT = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 
@@ -71,7 +73,8 @@ class ChatTemplate:
 
 
 def template_of(tokenizer: Any) -> ChatTemplate:
-    """Learns a template from two renderings of a probe. UserError: there is none, or it cannot be rendered."""
+    """What a tokenizer's template does, from two renderings of a probe. UserError: there is none, or it
+    cannot be rendered."""
     return _learn(tokenizer, tokenizer.chat_template)
 
 
@@ -103,18 +106,24 @@ def _render(tokenizer: Any, text: str, thinking: bool) -> str:
     switches = {"enable_thinking": True} if thinking else dict.fromkeys(SWITCHES, False)
     if tokenizer.chat_template is None:
         raise UserError(f"{tokenizer.name_or_path} has no chat template; use an instruct model")
-    template = TODAY.sub(lambda call: repr(FIXED_DAY.strftime(call[2])), tokenizer.chat_template)
     try:
-        return tokenizer.apply_chat_template([{"role": "user", "content": text}], chat_template=template,
+        return tokenizer.apply_chat_template([{"role": "user", "content": text}],
+                                             chat_template=undated(tokenizer.chat_template),
                                              add_generation_prompt=True, tokenize=False, **switches)
     except Exception as error:  # a template is a program of its own, and may raise anything
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the chat template of {tokenizer.name_or_path} cannot be used: {reason}") from None
 
 
+def undated(chat_template: str) -> str:
+    """The template with FIXED_DAY wherever it prints the day on which it is used."""
+    template = TODAY.sub(lambda call: repr(FIXED_DAY.strftime(call[2])), chat_template)
+    return ANY_FORMAT + template if "strftime_now(" in template else template
+
+
 def prompt_ids(tokenizer: Any, text: str, reason: bool) -> list[int]:
-    """Token ids [P] of one user message and what the model's turn begins with. reason: a chain will follow; else
-    an answer at once. The text is from outside: control tokens in it are text."""
+    """Token ids [P] of one user message and what the model's turn begins with. reason: a chain will follow;
+    else an answer at once. The text is from outside: control tokens in it are text."""
     template = template_of(tokenizer)
     rendered = _render(tokenizer, as_text(tokenizer, text), thinking=reason)
     added, wanted = ((template.added_thinking, template.with_reasoning) if reason
@@ -142,10 +151,10 @@ def _control_pattern(tokenizer: Any, size: int, keep: tuple[str, ...]) -> re.Pat
 
 
 def completion_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids [R] of a completion that is trained on or scored: the text and one end token. Of control tokens
-    the marks of the thought stay what they are."""
-    return tokenizer.encode(as_text(tokenizer, text, THOUGHT_MARKS), add_special_tokens=False) + [
-        tokenizer.eos_token_id]
+    """Token ids [R] of a completion that is trained on or scored: the text and one end token. Of control
+    tokens the marks of the thought stay what they are."""
+    ids = tokenizer.encode(as_text(tokenizer, text, THOUGHT_MARKS), add_special_tokens=False)
+    return [*ids, tokenizer.eos_token_id]
 
 
 def completion_text(tokenizer: Any, ids: Sequence[int], ended: bool) -> str:

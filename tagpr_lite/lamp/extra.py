@@ -6,6 +6,7 @@ Dev users' histories are left alone: they are what a dev question is answered fr
 """
 from __future__ import annotations
 
+from .dates import order_is_known
 from .sampling import sample
 from .tasks import Question
 
@@ -21,11 +22,12 @@ def from_profiles(questions: list[Question], most: int, seed: int) -> list[Quest
         task, profile = question.task, question.profile
         if not task.asks_what_items_hold or not task.label_key:
             continue
-        if not all(item.date for item in profile):
-            continue  # without dates an "earlier" item may be a later one
+        if not order_is_known([item.date for item in profile]):
+            continue  # an "earlier" item may be a later one
         for place, item in enumerate(profile):
             key = (question.user, item.text.strip())
             if place >= LEAST_EARLIER_ITEMS and item.label and key not in asked and key not in made:
                 made[key] = Question(id=f"{question.id}.p{place}", task=task, user=question.user,
-                                     input=task.ask(item.text), gold=item.label, profile=profile[:place])
+                                     input=task.ask(item.text), gold=item.label, profile=profile[:place],
+                                     date=item.date)
     return sample(list(made.values()), most, seed)

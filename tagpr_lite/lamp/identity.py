@@ -1,4 +1,4 @@
-"""What names a question. From step 1 on an id names one question of the run, whatever its files were numbered by.
+"""What names a question: from step 1 on an id names one question of the run, however its file was numbered.
 
 LaMP's files number every task, and every split, by themselves. Later steps keep chains, rollouts and answers
 under a question's id, so an id that two questions share would give one of them the other's.

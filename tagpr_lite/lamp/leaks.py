@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..config import UserError
+from .dates import is_later
 from .tasks import Item, Question
 from .words import length_units, normalised
 
@@ -91,13 +92,6 @@ def gives_gold_away(item: Item, question: Question) -> bool:
         is_long = len(length_units(gold, question.task.language)) >= LONG_GOLD
         return gold in (text, label) or (is_long and gold in text)
     return False
-
-
-def is_later(one: str, other: str) -> bool:
-    """Whether one ISO date is after another, compared to the precision that both have: 2012-05 is not after
-    2012."""
-    length = min(len(one), len(other))
-    return one[:length] > other[:length]
 
 
 def lines(counts: Counts, exclude: list[str]) -> list[str]:

@@ -2,10 +2,11 @@
 
 Decisions. `bm25` is bm25s with its defaults (Lucene variant, English stop words), one index a question, since
 every question has a profile of its own. The official code's BM25Okapi splits at blanks; it is close, but
-case-sensitive. Chinese is split into pairs of characters. `dense` ranks by the dot products of the vectors
-that `embed` gives (engine/embed.py). Of items with equal scores, zero among them, the newer comes first.
-`random` is without replacement and seeded by the question; the official one repeats items and has no seed.
-Queries and corpora are the official ones (tasks.py).
+case-sensitive. Scripts that are written without spaces are split into pairs of characters, and a vowel sign
+belongs to its word. `dense` ranks by the dot products of the vectors that `embed` gives (engine/embed.py). Of
+items with equal scores, zero among them, the newer comes first. `random` is without replacement and seeded by
+the question; the official one repeats items and has no seed. Queries and corpora are the official ones
+(tasks.py).
 """
 from __future__ import annotations
 
@@ -23,11 +24,14 @@ import numpy as np
 from ..config import UserError
 from ..runs import seed_of
 from .tasks import Question
-from .words import CHINESE_RUN
+from .words import CHARACTER, CHARACTERS, MARKS, in_pairs
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # otherwise it logs a line for every index
 
+RUN = re.compile(f"(?:{CHARACTERS})+")
 RETRIEVERS = ("bm25", "dense", "recency", "random")
+TOKEN = rf"(?<![\w{MARKS}])\w[\w{MARKS}]+"
+"""bm25s's pattern, two characters or more, but for the vowel signs, at which `\\w` ends."""
 Embed = Callable[[list[str]], np.ndarray]
 """n texts -> [n, H] vectors of unit length."""
 
@@ -68,7 +72,8 @@ def bm25_scores(question: Question) -> np.ndarray:
 
 def _tokens(texts: list[str]) -> list[list[str]]:
     """The words of each text, without English stop words."""
-    return bm25s.tokenize([in_pairs(text) for text in texts], return_ids=False, show_progress=False)
+    return bm25s.tokenize([spaced(text) for text in texts], token_pattern=TOKEN, return_ids=False,
+                          show_progress=False)
 
 
 def dense_scores(question: Question, embed: Embed) -> np.ndarray:
@@ -78,16 +83,9 @@ def dense_scores(question: Question, embed: Embed) -> np.ndarray:
     return vectors[1:] @ vectors[0]
 
 
-def in_pairs(text: str) -> str:
-    """Runs of Chinese characters as overlapping pairs with spaces between them; other text as it is.
+def spaced(text: str) -> str:
+    """Runs of a script without spaces as overlapping pairs of characters; other text as it is.
 
     Example: "好雨伞 abc" becomes " 好雨 雨伞  abc".
     """
-    return re.sub(rf"{CHINESE_RUN}+", _run_in_pairs, text)
-
-
-def _run_in_pairs(match: re.Match[str]) -> str:
-    run = match[0]
-    last_start = max(len(run) - 2, 0)  # a single character stands alone
-    pairs = [run[start:start + 2] for start in range(last_start + 1)]
-    return f" {' '.join(pairs)} "
+    return RUN.sub(lambda run: f" {' '.join(in_pairs(CHARACTER.findall(run[0])))} ", text)

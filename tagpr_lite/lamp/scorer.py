@@ -7,22 +7,32 @@ seed.
 
 Decisions. `strict` is what the official evaluation gives for the raw strings. `lenient` reads the answer
 first (Task.parse_answer), and an unreadable one counts as the official rule says for unparsable output: a
-wrong class, the farther end of the scale, an empty text. Strict accepts numbers outside 1..5 as the official
-script does; `nan` and `inf`, which break that script, are unparsable here. The official script prints the
-median of an unseeded bootstrap of ROUGE, which moves in the third digit; here ROUGE is the exact mean.
-Macro-F1 divides by all classes of the task, also those absent from the golds.
+wrong class, the farther end of the scale, an empty text. Free texts are read alike on both sides, so that a
+gold is its own best answer: "Review:" is taken off a headline only where it is taken off the gold too.
+
+ROUGE counts the official words (a-z and 0-9) in the official tasks alone. A person's own tasks and our
+benchmark's further ones count the words of any script (words.py); of a text in ASCII they are the same.
+
+Strict accepts numbers outside 1..5 as the official script does; `nan` and `inf`, which break that script, are
+unparsable here. The official script prints the median of an unseeded bootstrap of ROUGE, which moves in the
+third digit; here ROUGE is the exact mean. Macro-F1 divides by all classes of the task, also those absent from
+the golds.
 """
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
 
 from ..config import UserError
 from ..runs import seed_of
-from .tasks import Task
-from .words import length_units
+from .answers import answer_of, line, whole
+from .tasks import OFFICIAL, Task
+from .values import as_label
+from .words import words_of
 
 RESAMPLES = 1000  # of the bootstrap
 RESAMPLES_AT_ONCE = 100  # bounds the memory: [RESAMPLES_AT_ONCE, n] values
@@ -31,20 +41,24 @@ PerItem = dict[str, np.ndarray]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-class Characters:
-    """Tokens of Chinese text for ROUGE: every character is one, and so are Latin words and numbers.
-
-    Ours. The official tokenizer drops everything outside a-z and 0-9, so that a Chinese answer always scores
-    0.
-    """
+class AnyScript:
+    """A tokenizer of rouge_score that keeps the words of every script. The official one drops what is not a-z
+    or 0-9, so that a perfect answer in Russian, Hindi or Chinese would score 0."""
 
     def tokenize(self, text: str) -> list[str]:
-        return length_units(text.lower(), "zh")
+        return words_of(text)
 
 
 ROUGES = ["rouge1", "rougeL"]
-ROUGE = {"en": RougeScorer(ROUGES, use_stemmer=False),  # built once: rewards are computed by the thousand
-         "zh": RougeScorer(ROUGES, tokenizer=Characters())}
+OFFICIAL_WORDS = DefaultTokenizer(use_stemmer=False)
+ANY_WORDS = AnyScript()
+ROUGE = {words: RougeScorer(ROUGES, tokenizer=words)  # built once: rewards are computed by the thousand
+         for words in (OFFICIAL_WORDS, ANY_WORDS)}
+
+
+def tokenizer_of(task: Task) -> DefaultTokenizer | AnyScript:
+    """What ROUGE counts in a task's texts."""
+    return OFFICIAL_WORDS if task.name in OFFICIAL else ANY_WORDS
 
 
 def score(task: Task, golds: dict[str, str], preds: dict[str, str]) -> dict:
@@ -54,14 +68,40 @@ def score(task: Task, golds: dict[str, str], preds: dict[str, str]) -> dict:
     The interval is a 95% bootstrap of the lenient per-item means: accuracy, mae, or rouge1 and rougeL.
     """
     _check_ids(golds, preds)
-    gold_texts = [golds[name].strip() for name in golds]
+    gold_texts = [as_label(golds[name], task.labels) for name in golds]
     raw_answers = [preds[name].strip() for name in golds]
-    read_answers = [task.parse_answer(answer) for answer in raw_answers]
     strict, _ = _metrics(task, gold_texts, raw_answers)
-    lenient, per_item = _metrics(task, gold_texts, [answer or "" for answer in read_answers])
+    pairs = [read_alike(task, gold, answer) for gold, answer in zip(gold_texts, raw_answers)]
+    read_golds, read_answers = map(list, zip(*pairs))
+    lenient, per_item = _metrics(task, read_golds, [answer or "" for answer in read_answers])
     return {"n": len(gold_texts), "strict": strict, "lenient": lenient,
             "parse_failure": read_answers.count(None) / len(read_answers),
             "interval": {name: _bootstrap(values) for name, values in per_item.items()}}
+
+
+def read_alike(task: Task, gold: str, answer: str) -> tuple[str, str | None]:
+    """(gold, answer) as lenient scores compare them; None for an answer that cannot be read.
+
+    Of a free text both lose a lead-in such as "Title:", and the answer's first line counts where the gold has
+    one line, all of it where the gold has several. Where no word of the gold would be left, both stay.
+    """
+    if task.kind != "text":
+        return gold, task.parse_answer(answer)
+    without_thought = answer_of if answer_of(gold) else str.strip  # a gold may write about <think>
+    gold, answer = without_thought(gold), without_thought(answer)
+    read = whole if len(gold.splitlines()) > 1 else line
+    read_gold = _until_stable(read, gold)
+    if not tokenizer_of(task).tokenize(read_gold or ""):
+        return gold, answer or None
+    return read_gold, _until_stable(read, answer)
+
+
+def _until_stable(read: Callable[[str], str | None], text: str) -> str | None:
+    """Reads until there is nothing more to take off, so that an answer that was read before is read alike."""
+    content = read(text)
+    while content and content != text:
+        text, content = content, read(content)
+    return content
 
 
 def _metrics(task: Task, golds: list[str], answers: list[str]) -> tuple[dict[str, float], PerItem]:
@@ -120,7 +160,7 @@ def _rating(answer: str, gold: float, low: int = 1, high: int = 5) -> float:
 
 def _rouge(gold: str, answer: str, task: Task) -> tuple[float, float]:
     """F-measures of ROUGE-1 and ROUGE-L, in 0..1."""
-    scores = ROUGE[task.language].score(gold, answer)
+    scores = ROUGE[tokenizer_of(task)].score(gold, answer)
     return scores["rouge1"].fmeasure, scores["rougeL"].fmeasure
 
 
@@ -151,12 +191,12 @@ def item_reward(task: Task, answer: str | None, gold: str) -> float:
     choice: 1 if y' = y, else 0. rating: 1 - |y' - y| / (high - low). text: (ROUGE-1 + ROUGE-L) / 2. An answer
     that cannot be read earns 0, never a partial reward.
     """
-    parsed = task.parse_answer(answer) if answer else None
-    if parsed is None:
+    gold, read_answer = read_alike(task, gold, answer or "")
+    if read_answer is None:
         return 0.0
     if task.kind == "choice":
-        return float(parsed == gold.strip())
+        return float(read_answer == gold.strip())
     if task.kind == "rating":
         low, high = task.scale
-        return 1.0 - abs(float(parsed) - float(gold)) / (high - low)
-    return sum(_rouge(gold, parsed, task)) / 2
+        return 1.0 - abs(float(read_answer) - float(gold)) / (high - low)
+    return sum(_rouge(gold, read_answer, task)) / 2

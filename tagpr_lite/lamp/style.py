@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterable
 
 from .tasks import Question
-from .words import length_units
+from .words import counts_characters, length_units
 
+QUESTION_MARKS = ("?", "？", "؟")
+EXCLAMATION_MARKS = ("!", "！")
+END_MARKS = (".", "。", "।", "۔", "။", "។", *QUESTION_MARKS, *EXCLAMATION_MARKS)
 HABIT = 0.5  # a habit is what more than this share of a user's texts shows
 LONGEST_SMALL_WORD = 3  # letters of a word that keeps its small letter in Title Case
 LENGTH = re.compile(r"\babout (\d+) (?:words|characters)\b", re.IGNORECASE)
@@ -22,6 +25,11 @@ def past_texts(question: Question) -> list[str]:
     """What the user wrote: the items' labels, or their texts where items have no label."""
     has_labels = question.task.label_key is not None
     return [item.label if has_labels else item.text for item in question.profile]
+
+
+def length_unit(question: Question) -> str:
+    """What the length of the user's texts is counted in, as a word for prompts and chains."""
+    return "characters" if counts_characters(past_texts(question), question.task.language) else "words"
 
 
 def style_stats(texts: list[str], language: str = "en") -> dict[str, float]:
@@ -40,9 +48,9 @@ def style_stats(texts: list[str], language: str = "en") -> dict[str, float]:
         "lower case": share(text.islower() for text in texts),
         "CAPS word": share(map(_has_caps_word, words_of_texts)),
         "colon": share(":" in text or "：" in text for text in texts),
-        "question": share(text.rstrip().endswith(tuple("?？")) for text in texts),
-        "exclamation": share(text.rstrip().endswith(tuple("!！")) for text in texts),
-        "end mark": share(text.rstrip().endswith(tuple(".!?。！？")) for text in texts),
+        "question": share(text.rstrip().endswith(QUESTION_MARKS) for text in texts),
+        "exclamation": share(text.rstrip().endswith(EXCLAMATION_MARKS) for text in texts),
+        "end mark": share(text.rstrip().endswith(END_MARKS) for text in texts),
     }
 
 
@@ -65,7 +73,7 @@ def style_sentence(question: Question) -> str:
     """The habits in words: "About 8 words, Title Case, no end mark." Chinese has no case."""
     style = style_of(question)
     english = question.task.language == "en"
-    parts = [f"About {style['words']:.0f} {'words' if english else 'characters'}"]
+    parts = [f"About {style['words']:.0f} {length_unit(question)}"]
     if english:
         parts.append("Title Case" if style["Title Case"] > HABIT else "plain case")
     parts.append(f"{'an' if style['end mark'] > HABIT else 'no'} end mark.")

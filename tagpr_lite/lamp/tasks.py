@@ -88,6 +88,12 @@ class Task:
         return self.form != "citation"
 
     @property
+    def has_one_line(self) -> bool:
+        """Whether an answer is one line by its nature: a headline, a title or a subject. Other texts may have
+        paragraphs."""
+        return self.lamp_name in ("LaMP_4", "LaMP_5", "LaMP_6")
+
+    @property
     def prefix(self) -> str:
         """What tells the task of an input. LaMP_2 stops before its tag list, which a subset may shorten."""
         if self.lamp_name == "LaMP_2":
@@ -129,14 +135,17 @@ class Task:
         return f"{item.label} {item.text}" if self.ranked_with_label else item.text
 
     def parse_answer(self, text: str) -> str | None:
-        """The answer that `text` gives, in the gold's form, or None when it gives none."""
+        """The answer that `text` gives after its thought, in the gold's form, or None when it gives none."""
+        text = answers.answer_of(text)
         if self.form == "citation":
             return answers.reference(answers.after_marker(text))
         if self.form == "choice":
-            return answers.label(answers.after_marker(text), self.labels)
+            return answers.label(text, self.labels)
         if self.form == "rating":
+            if text in self.labels:
+                return text
             return answers.rating(answers.after_marker(text), *self.scale)
-        return answers.line(text)
+        return answers.line(text) if self.has_one_line else answers.whole(text)
 
 
 @dataclass(frozen=True)

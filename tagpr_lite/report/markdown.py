@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..runs import printable
 from .tables import (
     AVERAGE,
     METRICS,
@@ -35,7 +36,7 @@ def markdown(folder: Path) -> str:
     parts.append(prmu_sentence(prmu) if prmu else "Not run.")
     if "calibration" in prmu:
         parts.append(prmu_manners(prmu))
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def lenient_table(rows: list[dict]) -> str:

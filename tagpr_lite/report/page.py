@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ..config import from_dict
 from ..lamp.rows import read_tasks
 from ..plan import run_plan
-from ..runs import read_jsonl, read_metrics
+from ..runs import printable, read_jsonl, read_metrics
 from . import plots, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
@@ -137,5 +137,5 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
         charts=unescaped(curves(metrics)), primary=primary, kept_count=len(kept), chain_sets=chain_sets,
         **settings_part(folder), **data_part(folder), **score_part(rows, title), **reward_part(folder),
         **tag_part(folder, tag_table, primary))
-    # Half a surrogate pair in the data cannot be written as UTF-8: it becomes a question mark.
-    return page.encode("utf-8", "replace").decode("utf-8")
+    # Control characters, direction marks and halves of surrogate pairs are written out, wherever they are.
+    return printable(page)

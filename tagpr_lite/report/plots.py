@@ -16,6 +16,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
+from ..runs import printable
 from .tables import LOWER_IS_BETTER, METRICS, decimal, number, percent
 
 WIDTH = 340
@@ -34,8 +35,8 @@ Scale = Callable[[float], float]  # a value of the data to a coordinate of the c
 # ---------------------------------------------------------------- parts
 
 def esc(value: Any) -> str:
-    """Text for an SVG or attribute. XML has no control characters at all, not even escaped ones."""
-    return html.escape("".join(character for character in str(value) if character.isprintable()))
+    """Text for an SVG or attribute. XML has no control characters at all: they are written out."""
+    return html.escape(printable(str(value)))
 
 
 def svg(height: float, label: str, parts: list[str]) -> str:

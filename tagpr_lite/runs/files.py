@@ -26,7 +26,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yields a path to write to; renames it to `path` when the block ends well, removes it when it does
     not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write one answer
     try:
         yield beside
         os.replace(beside, path)
@@ -79,14 +79,22 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def read_text(path: Path) -> str:
+    """The text of a file of UTF-8. A byte-order mark, as some editors write it, is no part of it (utf-8-sig).
+    A device, which may have no end, is no file."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError("not a regular file")
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
 def write_json(path: Path, value: Any) -> None:
     write_text(path, as_json(value, path, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """utf-8-sig: a byte-order mark, as some editors write it, is no part of the text."""
+    """The value of a JSON file; UserError where it is missing or is none."""
     try:
-        return parse_json(Path(path).read_text(encoding="utf-8-sig"))
+        return parse_json(read_text(path))
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except (OSError, ValueError) as error:
@@ -126,7 +134,7 @@ def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
     kill is dropped.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         if partial and isinstance(error, FileNotFoundError):
             return []

@@ -12,9 +12,10 @@ KEPT = "\n\t\u200c\u200d"  # the last two join and divide letters in Persian, Hi
 def printable(text: str) -> str:
     """The text with every character that steers a terminal or hides in a page written out: ESC as \\x1b,
     U+202E as \\u202e. Line ends and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(_written_out(character) if is_hidden(character) else character for character in text)
+    for character in set(text):
+        if is_hidden(character):
+            text = text.replace(character, character.encode("unicode_escape").decode("ascii"))
+    return text
 
 
 def is_hidden(character: str) -> bool:
@@ -25,7 +26,3 @@ def one_line(text: object, most: int = LONGEST_LINE) -> str:
     """Anything as one printable line of at most `most` characters."""
     line = printable(" ".join(str(text)[:20 * most].split()))
     return line if len(line) <= most else line[:most - 1] + "…"
-
-
-def _written_out(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

@@ -9,6 +9,7 @@ from ..config import Config, UserError
 from ..engine.location import find
 from ..lamp import leaks, mini
 from ..lamp.chat import template_of
+from ..lamp.declaration import declarations
 from ..lamp.extra import from_profiles
 from ..lamp.identity import with_unique_ids
 from ..lamp.official import files
@@ -17,7 +18,7 @@ from ..lamp.prompts import PromptReport, build
 from ..lamp.retrieve import Embed, retrieve
 from ..lamp.rows import write_questions, write_tasks
 from ..lamp.sampling import sample
-from ..lamp.tasks import Question, Task
+from ..lamp.tasks import TASKS, Question, Task
 from ..plan.run_plan import follow, lines, make_plan, read_plan, write_plan
 from ..runs import cli, run_step, save_config, seed_of, write_json
 
@@ -46,13 +47,15 @@ def source_files(source: str) -> list[Path]:
     path = Path(source)
     if source == "mini":
         return []
-    if path.suffix in YAML:
-        return sorted(p for p in path.parent.glob("*") if p.suffix in (*YAML, ".jsonl"))
+    if path.suffix in YAML:  # the declaration, and the records that it names, wherever they lie
+        records = {path.parent / declaration["records"] for _, declaration in declarations(path)}
+        return [path, *sorted(file for file in records if file.is_file())]
     if not path.is_dir():
         raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files "
                         "(the official ones: python -m tagpr_lite.lamp.official --task all), or the YAML "
                         "of a task of your own")
-    return sorted(p for p in path.rglob("*") if p.suffix in (".json", ".db"))
+    return sorted(file for folder in files.task_folders(path) for file in folder.rglob("*")
+                  if file.suffix in (".json", ".db"))
 
 
 def load(config: Config) -> dict[str, dict]:
@@ -70,6 +73,7 @@ def work(config: Config, folder: Path) -> None:
     from ..engine.usable import check_usable
     tokenizer = check_usable(config.model)
     loaded = load(config)
+    check_limits(config, set(loaded))
     plan = make_plan(config)
     embed = encoder(config.lamp.encoder, config.model) if config.lamp.retriever == "dense" else None
     prepared = [prepare_task(splits, config, tokenizer, embed) for _, splits in sorted(loaded.items())]
@@ -142,6 +146,17 @@ def prepare_task(splits: dict, config: Config, tokenizer, embed: Embed | None) -
     fitting = [q for q, report in zip(train, reports) if not report.over_budget]  # in dev all are answered
     return PreparedTask(task, fitting, dev, {split: len(splits[split]) for split in splits}, extra,
                         len(train) - len(fitting), leaked, reports)
+
+
+def check_limits(config: Config, loaded: set[str]) -> None:
+    """UserError: a limit names a task that neither the source nor LaMP has. A misspelt one would leave the
+    task without its limit."""
+    known = loaded | set(TASKS) | {"default"}
+    for key in ("train_limit", "dev_limit", "from_profile"):
+        for name in getattr(config.lamp, key):
+            if name not in known:
+                raise UserError(f"lamp.{key} names a task '{name}' that is not there; known: "
+                                f"{', '.join(sorted(known))}")
 
 
 def limit_of(limits: dict[str, int], task: Task) -> int | None:

@@ -13,10 +13,12 @@ from ..runs import cli, progress, run_step, write_json, write_jsonl
 from ..tags import chains, discover, labels, stats
 from ..tags.discover import PrimaryChains
 from ..tags.schema import PRIMARY
-from ..tags.teachers.chat import Answers, Ledger
+from ..tags.teachers.chat import Answers
+from ..tags.teachers.ledger import Ledger, gist
 from ..tags.teachers.teacher import answers, teacher
 
 COMPARED = 40  # chains that the labeller names a second time, out of the closed set
+MOST_REASONS = 8  # reasons to drop a chain that are shown; all of them are in a file
 
 
 def main(config: Config) -> None:
@@ -25,9 +27,16 @@ def main(config: Config) -> None:
         if not path.is_file():
             raise UserError(f"{path} is not a file")
     run_step(config, "tag", inputs=["data/train.jsonl", "data/tasks.json"], settings=["seed", "tag"],
-             outside=given, work=work,
+             outside=given, models=models_of(config), work=work,
              outputs=["chains/kept.jsonl", "chains/dropped.jsonl", "chains/tags.json", "chains/stats.json",
                       "?chains/synonyms.json"])
+
+
+def models_of(config: Config) -> list[str]:
+    """The models that are loaded here: a local teacher, and the sentence encoder that compares names."""
+    t = config.tag
+    local = [name for name in (t.model, t.label_model) if t.teacher == "local" and name]
+    return local + ([t.encoder] if t.encoder else [])
 
 
 def work(config: Config, folder: Path) -> None:
@@ -35,10 +44,10 @@ def work(config: Config, folder: Path) -> None:
     allowed = chains.read_tags(t.tags_file) if t.tags_file else ()
     ledger = Ledger(t.price_in, t.price_out, t.max_cost, t.max_tokens)
     kept, dropped, source = written_chains(config, questions, allowed, ledger)
-    check_some(kept, dropped)
+    check_some(kept, dropped, folder)
     found, refused = in_primary_tags(kept, dropped, allowed, config, ledger)
     dropped = dropped + refused
-    check_some(found.kept, dropped)
+    check_some(found.kept, dropped, folder)
     kept = chains.balanced(found.kept, t.most) if t.most else found.kept
     table = stats.tag_table(kept, source, found)
     write_jsonl(folder / "chains" / "kept.jsonl", kept)
@@ -72,14 +81,31 @@ def written_chains(config: Config, questions: dict[str, Question], allowed: tupl
     return kept, dropped, writer.source
 
 
-def check_some(kept: list[dict], dropped: list[dict]) -> None:
+def check_some(kept: list[dict], dropped: list[dict], folder: Path) -> None:
+    """Writes chains/reasons.json; UserError where no chain is left. The file is no output of the step, so it
+    stays where the step's outputs do not."""
+    write_json(folder / "chains" / "reasons.json", dict(Counter(map(reason, dropped)).most_common()))
     if not kept:
         raise UserError(f"no chain was kept: nothing to train on; {reasons(dropped)}")
 
 
 def reasons(dropped: list[dict]) -> str:
-    counts = Counter(row["reason"].partition(":")[0] for row in dropped)
-    return ", ".join(f"{n} {reason}" for reason, n in counts.most_common()) or "none"
+    """How often each reason came up, in one line. Words that differ in their numbers alone are one reason,
+    and are shown as they first came up."""
+    counts: Counter = Counter()
+    first: dict[str, str] = {}
+    for row in dropped:
+        counts[gist(reason(row))] += 1
+        first.setdefault(gist(reason(row)), reason(row))
+    shown = [f"{count} {first[key]}" for key, count in counts.most_common(MOST_REASONS)]
+    if len(counts) > MOST_REASONS:
+        shown.append(f"{len(counts) - MOST_REASONS} more reasons in chains/reasons.json")
+    return ", ".join(shown) or "none"
+
+
+def reason(row: dict) -> str:
+    """Why a chain was dropped, in full."""
+    return f"{row['reason']}: {row['detail']}" if row.get("detail") else row["reason"]
 
 
 # ---------------------------------------------------------------- names become tags
@@ -105,13 +131,16 @@ def name_steps(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], 
     t = config.tag
     wrong = wrong_chains(kept, dropped)
     with progress(len(kept) + len(wrong), "name the steps", "chain") as bar:
-        def ask(rows: list[dict], closed: tuple[str, ...]) -> list[tuple[str, ...] | None]:
-            return labels.label(model, [tuple(row["steps"]) for row in rows], config.seed, closed, bar.update)
+        def ask(rows: list[dict], closed: tuple[str, ...]) -> tuple[list[labels.Labels | None], list[str]]:
+            return labels.label(model, [tuple(row["steps"]) for row in rows], config.seed, closed, bar.update,
+                                t.room)
 
         # 1. Every chain's steps are named, freely or out of `allowed`.
-        for row, names in zip(kept + wrong, ask(kept + wrong, allowed), strict=True):
+        names_of_rows, faults = ask(kept + wrong, allowed)
+        for row, names in zip(kept + wrong, names_of_rows, strict=True):
             row["tags"] = list(names or [])
-        refused = [{**row, "reason": "could not be labelled"} for row in kept if not row["tags"]]
+        refused = [{**row, "reason": "could not be labelled", "detail": fault}
+                   for row, fault in zip(kept, faults) if not row["tags"]]
 
         # 2. Names that mean the same are merged, the nine most frequent become the primary tags.
         given = discover.read_synonyms(t.synonyms) if t.synonyms else {}
@@ -126,10 +155,10 @@ def name_steps(kept: list[dict], dropped: list[dict], allowed: tuple[str, ...], 
         # that do not fit.
         primary, sample = found.tag_map.primary, found.kept[:COMPARED]
         bar.total += len(sample) + len(found.unmapped)
-        pairs = [pair for row, names in zip(sample, ask(sample, primary), strict=True) if names
+        pairs = [pair for row, names in zip(sample, ask(sample, primary)[0], strict=True) if names
                  for pair in zip(row["tags"], names, strict=True)]
         agreement = discover.agreement([first for first, _ in pairs], [second for _, second in pairs])
-        again = list(zip(found.unmapped, ask(found.unmapped, primary), strict=True))
+        again = list(zip(found.unmapped, ask(found.unmapped, primary)[0], strict=True))
         mapped = [discover.tagged(row, names) for row, names in again if names]
         return replace(found, kept=found.kept + mapped, unmapped=[row for row, names in again if not names],
                        agreement=agreement), refused

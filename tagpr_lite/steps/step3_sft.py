@@ -27,8 +27,8 @@ SAVE_EVERY = 25  # optimiser steps
 SORTED_BATCHES = 16  # batches that are sorted by length together
 WARMUP = 0.05  # share of the steps
 # What a checkpoint of the trainer holds, in the order in which it is written.
-PARTS = ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
-         "trainer_state.json")
+PARTS = ("policy/adapter_config.json", "policy/adapter_model.safetensors", "optimizer.pt", "scheduler.pt",
+         "rng_state.pth", "trainer_state.json")
 IGNORED = -100  # the label of a token that the loss does not cover
 
 

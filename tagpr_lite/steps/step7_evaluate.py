@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import Config, UserError
+from ..lamp.answers import answer_of
 from ..lamp.rows import read_questions
 from ..lamp.sampling import group_by
 from ..lamp.scorer import score
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
 from ..runs import append_jsonl, cli, progress, read_jsonl, run_step, write_json
-from ..tags.schema import answer_of
 
 
 class System(NamedTuple):

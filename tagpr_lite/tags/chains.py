@@ -12,6 +12,8 @@ reason. The wrong ones serve PRMU's pairs as the "worse answer with the right pr
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +45,8 @@ ADMITS_GOLD = re.compile(r"\b(?:correct|true|given|gold|actual|provided|expected
 # ---------------------------------------------------------------- attempts
 
 Rows = list[dict]
-"""Chains as rows {id, task, user, kind, steps, tags, answer, gold}; a dropped one has a `reason`."""
+"""Chains as rows {id, task, user, kind, steps, tags, answer, gold}; a dropped one has a `reason`, and where
+there is more to say of it a `detail`, such as a server's words."""
 
 
 def generate(questions: list[Question], teacher: Teacher, settings: Tag,
@@ -101,7 +104,8 @@ def judged(question: Question, draft: Draft, settings: Tag, known: Rows) -> dict
         content = row["steps"], row["answer"]
         if any(content == (other["steps"], other["answer"]) for other in known):
             reason = "the same as another"
-    return {**row, "reason": reason}
+    detail = {"detail": draft.detail} if draft.detail else {}
+    return {**row, "reason": reason, **detail}
 
 
 def _best_texts(questions: list[Question], good: dict[str, Rows],
@@ -198,7 +202,7 @@ def rejection_reason(chain: Chain, question: Question, settings: Tag = Tag(), to
         return "leaks the answer"
     if task.kind == "text" and _holds_gold(text, question.gold, task.language):
         return "leaks the answer"
-    if own_words and _foreign_share(text, task.language) > MAX_FOREIGN:
+    if own_words and _foreign_share(text, question) > MAX_FOREIGN:
         return "in another language"
     if own_words and any(normalised(step.text) in EXAMPLE_STEPS for step in chain.steps):
         return "copies the worked example"
@@ -217,16 +221,22 @@ def _holds_gold(text: str, gold: str, language: str) -> bool:
     return len(length_units(gold, language)) > LEAK_WORDS and normalised(gold) in normalised(text)
 
 
-def _foreign_share(text: str, language: str) -> float:
-    """Share of a text's letters that are of no script of the language; 1 for a text without letters."""
-    letters = [character for character in text if character.isalpha()]
-    if not letters:
+def _foreign_share(text: str, question: Question) -> float:
+    """Share of a text's letters that are neither of the task's language nor of a script in which much of the
+    question is written, as a Russian one of a person's own task; 1 for a text without letters."""
+    scripts = _scripts(text)
+    if not scripts:
         return 1.0
-    if language == "en":
-        own = sum(letter < "\u0250" for letter in letters)  # Latin
-    else:
-        own = sum("\u4e00" <= letter <= "\u9fff" for letter in letters)  # Chinese
-    return 1 - own / len(letters)
+    own = {"LATIN" if question.task.language == "en" else "CJK"}
+    asked = _scripts(f"{question.task.payload(question.input)} {question.gold}")
+    own |= {script for script, count in asked.items() if count > asked.total() / 5}
+    return 1 - sum(scripts[script] for script in own) / scripts.total()
+
+
+def _scripts(text: str) -> Counter[str]:
+    """{script: letters}, by the first word of a letter's Unicode name: LATIN, CYRILLIC, DEVANAGARI, CJK."""
+    return Counter(unicodedata.name(character, "?").partition(" ")[0] for character in text
+                   if character.isalpha())
 
 
 def plain_row(row: dict) -> dict:
@@ -243,7 +253,7 @@ def plain_row(row: dict) -> dict:
 def read_tags(path: str) -> tuple[str, ...]:
     """A user's tag names, one on each line; lines that begin with # are comments."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"tag.tags_file={path} cannot be read: {error}") from None
     names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -2,8 +2,8 @@
 set.
 
 A chain's steps are named in one question, and the answer has one line for each step. An answer that cannot be
-read is asked for once more under another seed. If that fails too, the chain has no labels and is dropped with
-that reason.
+read is asked for once more under another seed, with the room of a thinking model. If that fails too, the
+chain has no labels and is dropped with that reason.
 
 Decision: the worked example of the open question does not use names like `examine_examples`. Whether such a
 name comes up is a result, so the prompt must not suggest it.
@@ -42,25 +42,28 @@ Labels = tuple[str, ...]
 
 
 def label(model: Answers, chains: list[tuple[str, ...]], seed: int, allowed: tuple[str, ...] = (),
-          tick: Callable[[], None] = lambda: None) -> list[Labels | None]:
-    """The labels of every chain, None where none could be read.
+          tick: Callable[[], None] = lambda: None, room: int = 0) -> tuple[list[Labels | None], list[str]]:
+    """(the labels of every chain, None where none could be read; why there are none, "" where there are).
 
     chains: the steps of each. allowed: a closed set of labels; (): any name. tick: called once for each
-    chain.
+    chain. room: tokens of an answer in the second turn, if that is more than the labels need.
     """
     labels: list[Labels | None] = [None] * len(chains)
+    faults = [""] * len(chains)
     for turn in range(TURNS):
         missing = [index for index, chain_labels in enumerate(labels) if chain_labels is None]
-        requests = [_request(chains[index], seed_of(seed, "labels", chains[index], turn), allowed, turn)
+        requests = [_request(chains[index], seed_of(seed, "labels", chains[index], turn), allowed, turn, room)
                     for index in missing]
         replies = model.ask(requests, tick if turn == 0 else lambda: None)
         for index, reply in zip(missing, replies):
             labels[index] = read(reply.text, len(chains[index]), allowed)
-    return labels
+            unread = "an answer that names no label for each step"
+            faults[index] = "" if labels[index] else reply.refused or unread
+    return labels, faults
 
 
-def _request(steps: tuple[str, ...], seed: int, allowed: tuple[str, ...], turn: int) -> Request:
-    """The question about a chain's steps; the second turn samples at a temperature."""
+def _request(steps: tuple[str, ...], seed: int, allowed: tuple[str, ...], turn: int, room: int) -> Request:
+    """The question about a chain's steps; the second turn samples at a temperature, and may think."""
     listed = "\n".join(f"{number}. {text}" for number, text in enumerate(steps, 1))
     if allowed:
         messages = (("user", CLOSED.format(steps=listed, labels=", ".join(allowed))),)
@@ -68,7 +71,10 @@ def _request(steps: tuple[str, ...], seed: int, allowed: tuple[str, ...], turn: 
         example_steps, example_labels = EXAMPLE
         messages = (("user", OPEN.format(steps=example_steps)), ("assistant", example_labels),
                     ("user", OPEN.format(steps=listed)))
-    return Request(messages, seed, room=24 + 16 * len(steps), temperature=0.0 if turn == 0 else 0.7)
+    needed = 24 + 16 * len(steps)
+    if turn == 0:
+        return Request(messages, seed, needed, temperature=0.0)
+    return Request(messages, seed, max(needed, room), temperature=0.7)
 
 
 # ---------------------------------------------------------------- reading an answer

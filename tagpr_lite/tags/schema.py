@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..lamp.answers import answer_of
+
 # Nine primary tags for chains that were not named by a model. The paper has nine too, but only
 # examine_examples and identify_patterns of them are known by name (from secondary sources); the other names
 # are ours.
@@ -119,14 +121,6 @@ def in_form(text: str, form: str) -> str:
         return mark[0] if mark[2] == "think" else ""
 
     return MARK.sub(keep_think, text)
-
-
-def answer_of(text: str) -> str:
-    """What stands after the last </think>. A text with no mark of thinking is all answer (a system that does
-    not reason); one whose <think> is never closed has none."""
-    if "</think>" in text:
-        return text.rpartition("</think>")[2].strip()
-    return "" if "<think>" in text else text.strip()
 
 
 def valid_name(tag: str) -> bool:

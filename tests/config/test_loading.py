@@ -2,6 +2,7 @@
 import pytest
 
 from tagpr_lite import config
+from tagpr_lite.config import limits
 
 
 def test_every_setting_has_help_and_every_preset_loads():
@@ -33,3 +34,61 @@ def test_bad_settings_are_one_clear_line(word, says):
 def test_unknown_preset_names_the_known_ones():
     with pytest.raises(config.UserError, match="cpu, gpu, paper, smoke"):
         config.load("cuda")
+
+
+# ---------------------------------------------------------------- what cannot work is refused at once
+
+@pytest.mark.parametrize("word, says", [
+    ("grpo.group=1", "grpo.group=1 is outside 2 to 4096: the completions of a group"),
+    ("grpo.temperature=0", "completions that are all equal"), ("grpo.temperature=-1", "outside"),
+    ("grpo.completion=4", "a tagged chain is longer"), ("grpo.std_floor=-1", "outside"),
+    ("sft.lr=1e30", "outside 0 to 10"), ("sft.epochs=1e30", "outside"), ("sft.epochs=0", "outside"),
+    ("grpo.lr=-1", "outside"), ("sft.batch=0", "outside"), ("reward.pairs=-1", "outside"),
+    ("grpo.guided_steps=-1", "outside"), ("grpo.save_every=0", "outside"), ("grpo.micro=0", "outside"),
+    ("tag.percentile=101", "outside 0 to 100"), ("evaluate.batch=0", "outside"),
+    ("reward.tokens=0", "outside"),
+    ("model.bits=3", "model.bits=3: known are 4, 32"), ("model.lora_r=0", "outside"),
+    ("model.threads=-1", "outside"), ("grpo.loss=x", "known are grpo, dapo"),
+    ("grpo.layout=x", "known are two_phase"),
+    ("evaluate.systems=[sft, x]", "evaluate.systems='x': known are"),
+    ("evaluate.systems=[]", "evaluate.systems is empty"), ("lamp.retriever=bm52", "known are bm25"),
+    ("lamp.exclude=[gold, x]", "known are gold"), ("lamp.train_limit={default: -3}", "a limit below 0"),
+    ("name=../../x", "no plain name"), ("name=/etc/x", "no plain name"), ("name=..", "no plain name"),
+    ("grpo.overlong=100000", "more than grpo.completion"), ("seed=" + "9" * 5000, "should be int"),
+    ("grpo.group=" + "9" * 4000, "very many digits is outside"), ("sft.lr=" + "9" * 400, "should be float"),
+    ("tag.extra=" + "[" * 3000, "should be dict"),
+    ("seed={a: &a [1, 2], b: *a}", "should be int")])
+def test_settings_that_cannot_work_are_one_short_line(word, says):
+    with pytest.raises(config.UserError) as error:
+        config.load("smoke", [word])
+    assert says in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_every_number_and_every_choice_has_bounds():
+    """A setting that is added must be given them."""
+    for key, default, _ in config.fields():
+        if isinstance(default, (int, float)) and not isinstance(default, bool):
+            assert (key in limits.NUMBERS) != (key in limits.WORDS), key
+    assert set(limits.NUMBERS) | set(limits.WORDS) | set(limits.WHY) <= {key for key, _, _ in config.fields()}
+    assert limits.WORDS["grpo.layout"] == config.LAYOUTS
+
+
+@pytest.mark.parametrize("text, says", [
+    ("a: &a [x]\nseed: *a", "alias"), ("seed: !!python/object/apply:os.system ['true']", "tag"),
+    ("name: 2026-02-30", None), ("[" * 5000, "nested too deeply"), ("seed: 1\nseed: [", "not YAML"),
+    ("\ufeffseed: 3", None)])
+def test_a_preset_is_plain_yaml_or_one_line(tmp_path, text, says):
+    path = tmp_path / "p.yaml"
+    path.write_text(text, encoding="utf-8")
+    if says is None and "seed" in text:
+        assert config.load(str(path)).seed == 3
+        return
+    with pytest.raises(config.UserError) as error:
+        config.load(str(path))
+    assert (says or "not YAML") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_preset_that_is_no_utf8_is_one_line(tmp_path):
+    (tmp_path / "p.yaml").write_bytes("name: Zürich".encode("latin-1"))
+    with pytest.raises(config.UserError, match="is not YAML: 'utf-8'"):
+        config.load(str(tmp_path / "p.yaml"))

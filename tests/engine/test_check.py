@@ -27,8 +27,8 @@ def policy(request, monkeypatch):
 
 @pytest.mark.parametrize("layout", ["two_phase", "kept", "recompute", "packed"])
 def test_rounding_is_no_fault(policy, layout):
-    """In bf16 the classic layout agrees with itself to the last bit whatever its batch, and the others do not:
-    that once stopped every run on a card."""
+    """In bf16 the classic layout agrees with itself to the last bit whatever its batch, and the others do
+    not: that once stopped every run on a card."""
     model, params = policy
     found = self_check(model, params, PROMPT, COMPLETIONS, layout)
     assert found["logp_noise"] > 0 < found["grad_noise"]

@@ -1,11 +1,16 @@
 """Loading: NF4 really is four bits, adapters go round trip, one base plays every role."""
+from pathlib import Path
+
 import bitsandbytes as bnb
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tagpr_lite.config import Model, UserError
+from tagpr_lite.engine import location
 from tagpr_lite.engine import model as engine
 from tagpr_lite.engine.prefix import SharedPrefix
+from tagpr_lite.engine.sample import sample
 
 TINY = Model(name="tiny", lora_r=4, lora_alpha=8)
 
@@ -141,3 +146,73 @@ def test_auto_sizes_by_the_budget():
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="--vram"):
             engine.find(Model(name="auto"))
+
+
+# ---------------------------------------------------------------- what an adapter says and holds
+
+NOT_NUMBERS = [float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize("value", NOT_NUMBERS)
+def test_an_adapter_that_is_no_number_is_neither_saved_nor_loaded(tmp_path, value):
+    model, _ = fresh()
+    engine.save_adapter(model, "policy", tmp_path / "whole")
+    parameter = list(engine.adapter_parameters(model, "policy").values())[3]
+    parameter.data.view(-1)[5] = value
+    with pytest.raises(UserError, match="in 1 of 28 tensors"):
+        engine.save_adapter(model, "policy", tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()
+
+    path = tmp_path / "whole" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[0] = value
+    save_file(tensors, path)
+    with pytest.raises(UserError, match="not finite numbers"):
+        engine.load_adapter(engine.load(TINY)[0], tmp_path / "whole", "policy")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "config", "rank"])
+def test_a_damaged_adapter_is_one_line(tmp_path, damage):
+    model, _ = fresh()
+    folder = tmp_path / "a"
+    engine.save_adapter(model, "policy", folder)
+    weights, settings = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    if damage in ("cut", "empty"):
+        weights.write_bytes(weights.read_bytes()[:5000 if damage == "cut" else 0])
+    elif damage == "gone":
+        weights.unlink()
+    elif damage == "config":
+        settings.write_text("{")
+    else:
+        settings.write_text(settings.read_text().replace('"r": 4', '"r": 8'))
+    with pytest.raises(UserError, match="cannot be loaded") as error:
+        engine.load_adapter(engine.load(TINY)[0], folder, "policy")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("bits, words", [(4, "in NF4 with double quantisation"),
+                                         (32, "over tagpr_lite_tiny as it is")])
+def test_an_adapter_says_over_which_weights_it_is_exact_and_names_no_path(tmp_path, monkeypatch, bits, words):
+    monkeypatch.setitem(location.HUB_NAMES, "tiny", "tagpr_lite_tiny")
+    settings = Model(name="tiny", bits=bits)
+    model = engine.add_adapter(engine.load(settings)[0], settings, "policy")
+    engine.save_adapter(model, "policy", tmp_path / "a")
+    assert words in (tmp_path / "a" / "README.md").read_text()
+    told = (tmp_path / "a" / "adapter_config.json").read_text()
+    assert '"base_model_name_or_path": "tagpr_lite_tiny"' in told
+    assert str(Path.home()) not in told and str(tmp_path) not in told
+
+
+def test_models_have_names_that_another_machine_knows(tmp_path):
+    (tmp_path / "smollm2").mkdir()
+    (tmp_path / "my-qwen").mkdir()
+    assert location.public_name(str(tmp_path / "smollm2")) == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert location.public_name(str(tmp_path / "my-qwen")) == "my-qwen"
+    assert location.public_name("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B"
+
+
+def test_a_model_whose_states_are_no_numbers_is_not_sampled_from():
+    model, _ = engine.load(TINY)
+    model.model.norm.weight.data.fill_(float("nan"))
+    with pytest.raises(UserError, match="not finite numbers"):
+        sample(model, [[5, 6, 7]], 1, 4, set(), temperature=0)

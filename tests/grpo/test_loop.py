@@ -457,3 +457,35 @@ def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_pa
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
         loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True),
                    model, tokenizer, questions, PRIMARY)
+
+
+# ---------------------------------------------------------------- not a number
+
+def test_a_gradient_that_is_no_number_is_not_stepped_on(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+    params = engine.adapter_parameters(model, rollouts.POLICY)
+    before = {name: param.detach().clone() for name, param in params.items()}
+    real = losses.policy_loss
+    monkeypatch.setattr(losses, "policy_loss", lambda *args: real(*args) * float("nan"))
+    with pytest.raises(UserError, match="not a finite number; lower grpo.lr"):
+        update.optimizer_step(conf.grpo, model, groups, torch.optim.AdamW(params.values()), params, micro=4)
+    assert all(torch.equal(param, before[name]) for name, param in params.items())
+
+
+def test_a_reward_that_is_no_number_is_not_taken_for_a_group_without_signal(conf, questions, tmp_path):
+    model, tokenizer = policy(conf, tmp_path)
+    stage = rollouts.Stage("guided", 3, 1.0, 0.2, 1.0, guard=Guard(1.0, conf.grpo),
+                           score_prmu=lambda *_: torch.full((4,), float("nan")))
+    rollout = rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    with pytest.raises(UserError, match="guided: a reward is not a finite number"):
+        rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=4)
+
+
+def test_a_first_kl_that_is_no_number_stops_the_run(conf, questions, tmp_path, monkeypatch):
+    model, tokenizer = policy(conf, tmp_path)
+    monkeypatch.setattr(loop, "optimizer_step", lambda *_: ({"kl": float("nan")}, 4))
+    monkeypatch.setattr(loop, "check_layout", lambda *_: None)
+    with pytest.raises(RuntimeError, match="is not the SFT adapter"):
+        loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True),
+                   model, tokenizer, questions, PRIMARY)

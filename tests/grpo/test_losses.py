@@ -112,3 +112,11 @@ def trl_loss(kind, logp, old, ref, advantages, mask, beta):
         "prompt_ids": prompt, "prompt_mask": prompt, "completion_ids": torch.zeros(m, r, dtype=torch.long),
         "completion_mask": mask.long(), "advantages": advantages, "old_per_token_logps": old,
         "ref_per_token_logps": ref, "num_items_in_batch": mask.sum()})
+
+
+def test_dr_grpo_does_not_divide_by_the_standard_deviation():
+    """Dr. GRPO (arXiv 2503.20783): the centred reward itself."""
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    assert losses.advantages(rewards, 0.05, "dr_grpo").tolist() == [[0.75, -0.25, -0.25, -0.25]]
+    for kind in ("grpo", "dapo", "gspo", "cispo"):
+        assert torch.allclose(losses.advantages(rewards, 0.05, kind)[0, 0], torch.tensor(3**0.5))

@@ -1,7 +1,8 @@
 """A local OpenAI-compatible server that fails in all the ways that servers fail, and keeps the bill.
 
 Its answers are a function of the request, so two runs can be compared byte for byte. `faults` says what
-happens to the n-th request that comes in; a question is paid for when its answer left whole.
+happens to the n-th request that comes in, `special` what is sent to a request in the place of an answer. A
+question is paid for when its answer left whole.
 """
 from __future__ import annotations
 
@@ -13,11 +14,28 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Server:
-    """answer(text of the last message, seed) -> what the model says."""
+def completion(message, finish="stop", usage=(30, 20)):
+    """The body of a chat completion. message: its fields beside the role. usage: (prompt tokens, answer
+    tokens), or whatever a server sends in its place."""
+    if isinstance(usage, tuple):
+        usage = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+    return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": usage,
+            "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", **message}}]}
 
-    def __init__(self, answer, faults=lambda n: "", slow=0.0):
+
+def only(text, said):
+    """A `special` for the requests whose last message holds the text. said: (status, content) or (status,
+    content, headers)."""
+    return lambda body: said if text in body["messages"][-1]["content"] else None
+
+
+class Server:
+    """answer(text of the last message, seed) -> what the model says. special(body of the request) ->
+    (status, content) or (status, content, headers), None for an answer as usual."""
+
+    def __init__(self, answer, faults=lambda n: "", slow=0.0, special=lambda body: None):
         self.answer, self.faults, self.slow, self.seen, self.keys = answer, faults, slow, 0, set()
+        self.special, self.bodies = special, []
         self.paid: Counter = Counter()
         self.running = self.most_running = 0
         self.starts: list[float] = []
@@ -38,6 +56,7 @@ class Server:
                     outer.most_running = max(outer.most_running, outer.running)
                     outer.starts.append(time.monotonic())
                     outer.keys.add(self.headers.get("Authorization"))
+                    outer.bodies.append(json.loads(body))
                 try:
                     outer.handle(self, json.loads(body), outer.faults(n))
                 finally:
@@ -59,20 +78,15 @@ class Server:
             return self.send(http, 200, {"late": True})
         if fault == "drop":
             return http.connection.close()
+        said = self.special(body)
+        if said is not None:
+            return self.send(http, *said)
         text = self.answer(body["messages"][-1]["content"], body.get("seed"))
-        whole = json.dumps({"id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-                            "choices": [{"index": 0, "finish_reason": "stop",
-                                         "message": {"role": "assistant", "content": text}}],
-                            "usage": {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}})
+        whole = json.dumps(completion({"content": text}))
         if fault == "garbage":
             return self.send(http, 200, "{\"choices\": [", {})
         if fault == "html":
             return self.send(http, 200, "<html>busy</html>", {"Content-Type": "text/html"})
-        if fault == "empty":
-            return self.send(http, 200, {"choices": []})
-        if fault == "null":
-            return self.send(http, 200, json.loads(whole)
-                             | {"choices": [{"index": 0, "message": {"role": "assistant", "content": None}}]})
         if fault == "cut":
             return self.send(http, 200, whole[:len(whole) // 2], {"Content-Length": str(len(whole))})
         with self.lock:
@@ -83,8 +97,9 @@ class Server:
         data = (content if isinstance(content, str) else json.dumps(content)).encode()
         try:
             http.send_response(status)
-            for key, value in ({"Content-Type": "application/json", "Content-Length": str(len(data))}
-                               | (headers or {})).items():
+            # Said, so that the client does not send its next request into a closed connection.
+            for key, value in ({"Content-Type": "application/json", "Content-Length": str(len(data)),
+                                "Connection": "close"} | (headers or {})).items():
                 http.send_header(key, value)
             http.end_headers()
             http.wfile.write(data)

@@ -99,6 +99,10 @@ def test_nothing_in_a_prompt_depends_on_the_day(with_template, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", "Today {{ strftime_now('%d %B %Y') }}: "
                                                     "{{ messages[0].content }}\nanswer: ")
     assert tokenizer.decode(prompt_ids(tokenizer, "hello", True)) == "Today 26 July 2024: hello\nanswer: "
+    monkeypatch.setattr(tokenizer, "chat_template", "{% set how = '%Y' %}{% if strftime_now is defined %}"
+                                                    "Today {{ strftime_now(how) }}{% endif %}"
+                                                    "{{ messages[0].content }}.")
+    assert tokenizer.decode(prompt_ids(tokenizer, "hello", True)) == "Today 26 Jul 2024hello."
 
 
 @pytest.mark.parametrize("template, line", [

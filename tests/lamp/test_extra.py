@@ -1,7 +1,7 @@
 """Questions made of profile items: nothing from the future, nothing asked twice."""
 from dataclasses import replace
 
-from tagpr_lite.lamp import mini
+from tagpr_lite.lamp import leaks, mini
 from tagpr_lite.lamp.extra import from_profiles
 from tagpr_lite.lamp.tasks import TASKS, detect
 
@@ -33,3 +33,9 @@ def test_it_is_bounded_seeded_and_leaves_undated_histories_alone():
     assert from_profiles(questions, 5, 0) == from_profiles(questions, 5, 0)
     undated = [replace(q, profile=tuple(replace(i, date="") for i in q.profile)) for q in questions]
     assert from_profiles(undated, 5, seed=0) == []
+
+
+def test_each_is_asked_at_the_date_of_its_item():
+    questions = made()
+    assert all(leaks.check([q], [], [])[2]["future"]["train"] == 0 and q.date > q.profile[-1].date
+               for q in from_profiles(questions, 1000, seed=0))

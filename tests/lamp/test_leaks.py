@@ -1,7 +1,8 @@
 import pytest
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.leaks import KINDS, check, is_later, lines
+from tagpr_lite.lamp.dates import is_later
+from tagpr_lite.lamp.leaks import KINDS, check, lines
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp import own, rows
-from tagpr_lite.lamp.own import load_own, read_declaration
+from tagpr_lite.lamp import rows
+from tagpr_lite.lamp.declaration import declarations, read_declaration
+from tagpr_lite.lamp.own import load_own
 from tagpr_lite.lamp.scorer import item_reward, score
 from tagpr_lite.lamp.tasks import TASKS, Item
 
@@ -120,6 +121,111 @@ def test_other_faults_of_a_declaration(tmp_path):
         load_own(write(tmp_path, [{**record(0), "history": []}]), 0)
     with pytest.raises(UserError, match="declares a task twice"):
         (tmp_path / "two.yaml").write_text("- {name: a, kind: text, records: r}\n" * 2)
-        own.declarations(tmp_path / "two.yaml")
+        declarations(tmp_path / "two.yaml")
     with pytest.raises(UserError, match="expected `key: value`"):
         read_declaration(["x"], tmp_path)
+
+
+# ---------------------------------------------------------------- numbers, nulls and dates of people's files
+
+RATING = "kind: rating\nheldout: 1\nitem: {text: text, label: score}"
+
+
+def rated(user="u", output=4, score=4, **more):
+    history = [{"text": "older", "score": score}]
+    return {"user": user, "input": "x", "output": output, "history": history, **more}
+
+
+def load(folder, records, said=RATING):
+    """The dev questions of records, in file order."""
+    return load_own(write(folder, records, said, "stars"), 0)["stars"]["dev"]
+
+
+@pytest.mark.parametrize("number", [5, 5.0, "5", "5.0", " 5 "])
+def test_a_whole_number_is_one_answer_however_it_is_written(tmp_path, number):
+    question, = load(tmp_path, [rated(output=number, score=number)])
+    assert (question.gold, question.profile[0].label) == ("5", "5")
+
+
+def test_users_ids_and_texts_may_be_numbers(tmp_path):
+    records = [rated(user=12.0, id=7.0) | {"input": 1984, "history": None, "date": date}
+               for date in (1999, 2001)]
+    records[1] |= {"id": None, "user": "12"}
+    question, = load(tmp_path, records)
+    assert (question.user, question.id) == ("12", "stars-2")
+    assert question.profile == (Item("7", "1984", "4", "1999"),)
+
+
+def test_a_null_is_as_if_its_key_were_absent(tmp_path):
+    nulls = {"id": None, "date": None, "split": None, "more": None}
+    items = [{"text": "older", "score": 4, "id": None, "date": None}]
+    plain = load(tmp_path, [rated(), rated("v")])
+    assert load(tmp_path, [rated(**nulls, history=items), rated("v", **nulls, history=items)]) == plain
+    assert [question.id for question in plain] == ["stars-1", "stars-2"]
+
+
+@pytest.mark.parametrize("more, named", [
+    ({"output": True}, "True is no|'true' is no answer"), ({"output": [5]}, r"'output' is \[5\], a list"),
+    ({"user": {}}, "'user' is {}, an object"), ({"user": None}, "has no 'user'"),
+    ({"output": 4.5}, "'4.5' is no answer"),
+    ({"score": None}, "history item 1: has no 'score'"), ({"score": [1]}, r"'score' is \[1\], a list"),
+    ({"history": [None]}, "history item 1 is None"), ({"id": []}, r"'id' is \[\], a list"),
+    ({"split": 1}, "split 1 should be"), ({"date": "soon"}, "record 1: date 'soon' cannot be read"),
+    ({"history": [{"text": "x", "score": 1, "date": [1]}]}, r"record 1 history: date \[1\], a list")])
+def test_a_value_of_another_type_is_named_as_what_it_is(tmp_path, more, named):
+    with pytest.raises(UserError, match=named) as error:
+        load(tmp_path, [rated(**more)])
+    assert "record 1" in str(error.value) and str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("key", ["user", "output", "date"])
+def test_what_is_no_number_is_refused(tmp_path, key, number):
+    with pytest.raises(UserError, match="(?i)nan|inf"):
+        load(tmp_path, [rated(**{key: number})])
+
+
+def test_labels_that_json_writes_as_booleans_or_numbers(tmp_path):
+    said = "kind: choice\nheldout: 1\nlabels: {}\nitem: {{text: text, label: score}}"
+    question, = load(tmp_path, [rated(output=True, score=False)], said.format("[true, false]"))
+    assert (question.gold, question.profile[0].label) == ("true", "false")
+    question, = load(tmp_path, [rated(output=1.0, score="2")], said.format("[01, 2.0]"))
+    assert (question.gold, question.profile[0].label) == ("01", "2.0")
+
+
+DATES = {"unix": [1050000000, 970000000, 1020000000],
+         "milliseconds": [1050000000000, 970000000000, 1020000000000],
+         "month first": ["01/15/2021", "12/20/2019", "06/01/2020"],
+         "day first": ["15.1.2021", "20.12.2019", "1.6.2020"],
+         "unpadded": ["2020-10-3", "2020-2-1", "2020-9-14"], "years": [2003, "1999", 2000.0],
+         "mixed": ["2005", 970000000, "2004-05-06T10:00:00+02:00"],
+         "zones": ["2020-01-01T00:30:00+00:00", "2020-01-01T01:00:00+02:00", "2019-12-31T20:00:00-04:00"]}
+
+
+@pytest.mark.parametrize("form", DATES)
+def test_the_future_is_in_no_history(tmp_path, form):
+    """The first record has no history, the second has one item, the third two; so too in a history given."""
+    third, first, second = DATES[form]
+    records = [{"user": "u", "input": name, "output": 5, "date": date}
+               for name, date in (("third", third), ("first", first), ("second", second))]
+    histories = {question.task.payload(question.input): [item.text for item in question.profile]
+                 for question in load(tmp_path, records)}
+    assert histories == {"third": ["first", "second"], "second": ["first"]}
+    items = [{"text": record["input"], "score": 1, "date": record["date"]} for record in records]
+    question, = load(tmp_path, [rated(history=items)])
+    assert [item.text for item in question.profile] == ["first", "second", "third"]
+
+
+def test_a_user_without_dates_does_not_undate_the_others(tmp_path):
+    plain = [{"user": "u", "input": str(date), "output": 5, "date": date} for date in (2021, 2020)]
+    question, = load(tmp_path, [*plain, {"user": "v", "input": "x", "output": 5}])
+    assert (question.task.payload(question.input), question.profile[0].text) == ("2021", "2020")
+
+
+@pytest.mark.parametrize("dates, named", [
+    (["2020", "2020-05"], "user 'u': 2020 and 2020-05 cannot be compared"),
+    (["2021", None, "2020"], "2021 stands before 2020, and others have no date"),
+    (["01/02/2020", "03/04/2020"], "record 1: date '01/02/2020' may begin with the day")])
+def test_dates_that_cannot_be_compared_are_refused(tmp_path, dates, named):
+    with pytest.raises(UserError, match=named):
+        load(tmp_path, [{"user": "u", "input": "x", "output": 5, "date": date} for date in dates])

@@ -1,10 +1,11 @@
+import bm25s
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagpr_lite.config import UserError
-from tagpr_lite.lamp.retrieve import RETRIEVERS, bm25_scores, in_pairs, retrieve
+from tagpr_lite.lamp.retrieve import RETRIEVERS, TOKEN, bm25_scores, retrieve, spaced
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 
 
@@ -26,7 +27,7 @@ def test_dense_ranks_by_the_dot_products_of_its_encoder():
 
 def test_chinese_is_found_by_pairs_of_characters():
     items = [Item("0", "这把雨伞漏水", "2"), Item("1", "很好的水壶", "5"), Item("2", "台灯", "4")]
-    assert in_pairs("好雨伞 abc 水") == " 好雨 雨伞  abc  水 "
+    assert spaced("好雨伞 abc 水") == " 好雨 雨伞  abc  水 "
     assert retrieve(question("买了一把雨伞", items, "LaMP_3_zh"), "bm25", 1, 0) == (0,)
 
 
@@ -75,3 +76,17 @@ def test_unknown_retriever_names_the_known_ones():
         retrieve(question("x", [Item("0", "t", "5")]), "sparse", 1, 0)
     with pytest.raises(UserError, match="negative"):
         retrieve(question("x", [Item("0", "t", "5")]), "bm25", -1, 0)
+
+
+@pytest.mark.parametrize("asked, planted, other", [
+    ("ร่มรั่วน้ำ", "ซื้อร่มคันใหม่", "โคมไฟสวยงาม"), ("新しい傘がこわれた", "傘は新しい", "いいランプ"),
+    ("मीठी चाय", "यह चाय मीठी है", "नया दीपक"), ("зонт течёт", "новый зонт", "лампа")])
+def test_an_item_is_found_in_every_script(asked, planted, other):
+    items = [Item("0", planted, "5"), Item("1", other, "5"), Item("2", other * 2, "5")]
+    assert retrieve(question(asked, items), "bm25", 1, 0) == (0,)
+
+
+@given(st.text(st.characters(max_codepoint=0x24f, exclude_characters="İ"), max_size=60))
+def test_latin_texts_have_bm25s_own_words(text):
+    plain = bm25s.tokenize([text], return_ids=False, show_progress=False)
+    assert bm25s.tokenize([spaced(text)], token_pattern=TOKEN, return_ids=False, show_progress=False) == plain

@@ -13,8 +13,9 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_
 
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp.official.files import read_outputs
-from tagpr_lite.lamp.scorer import item_reward, score
-from tagpr_lite.lamp.tasks import OFFICIAL, TASKS
+from tagpr_lite.lamp.scorer import OFFICIAL_WORDS, item_reward, score, tokenizer_of
+from tagpr_lite.lamp.tasks import OFFICIAL, TASKS, Task
+from tagpr_lite.lamp.words import words_of
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT.parent / "shared" / "golden"
@@ -181,3 +182,90 @@ def test_strict_equals_the_official_rules_on_unseen_files(task, data):
         each = [plain.score(a.strip(), b.strip()) for a, b in zip(gold, pred)]
         want = {name: sum(e[name].fmeasure for e in each) / len(each) for name in ("rouge1", "rougeL")}
     assert got == pytest.approx(want, abs=1e-9)
+
+
+# ---------------------------------------------------------------- a gold is its own best answer
+
+TEXT_TASKS = [*(task for task in TASKS.values() if task.kind == "text"),
+              Task("notes", "notes", "text", "Write."),
+              Task("notes_zh", "notes", "text", "写", language="zh")]
+LEAD_INS = ["", "Review: ", "Title: ", "Answer: ", "answer:", "new tweet: ", "Subject: Title: ",
+            "**Headline:** ", "标题：", "The answer: ", "# Title: ", "Review:\n", "Note: "]
+AROUND = ["{}", '"{}"', "**{}**", "“{}”", "{}.", "《{}》", "{}\n", "__{}__", '"{}" and "more"']
+WORDS = st.sampled_from(["line", "two", "cats", "the", "a", "8", "Answer", "title", "review:", "x's"])
+LINES = st.lists(st.lists(WORDS, min_size=1, max_size=4).map(" ".join), min_size=1, max_size=4)
+BREAKS = st.sampled_from(["\n", "\n\n", "\r\n", " \n \n", "\u2028"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(TEXT_TASKS), st.lists(st.sampled_from(LEAD_INS), max_size=2).map("".join),
+       st.sampled_from(AROUND), LINES, BREAKS)
+def test_a_gold_is_its_own_best_answer(task, lead_in, around, lines, line_break):
+    gold = lead_in + around.format(line_break.join(lines))
+    got = score(task, ids(gold), ids(gold))
+    assert got["strict"] == got["lenient"] == {"rouge1": 1.0, "rougeL": 1.0} and got["parse_failure"] == 0
+    assert item_reward(task, gold, gold) == 1.0
+    # An answer that was read before is read alike.
+    if not task.has_one_line or len(gold.strip().splitlines()) == 1:
+        assert item_reward(task, task.parse_answer(gold), gold) == 1.0
+    thought = f"<think>\nTitle: no\n</think>\n\n{gold}"
+    assert score(task, ids(gold), ids(thought))["lenient"] == {"rouge1": 1.0, "rougeL": 1.0}
+
+
+@given(st.sampled_from(TEXT_TASKS[-2:]), st.text(min_size=1).filter(lambda text: words_of(text.strip())))
+def test_so_is_any_text_of_an_own_task(task, gold):
+    got = score(task, ids(gold), ids(gold))
+    assert got["strict"] == got["lenient"] == {"rouge1": 1.0, "rougeL": 1.0}
+
+
+def test_what_a_gold_has_besides_is_not_lost():
+    """An answer with the first of two lines is half right; what a model adds to one line is no fault."""
+    notes = TEXT_TASKS[-2]
+    assert item_reward(notes, "red wine", "red wine\ngood price") == pytest.approx(2 / 3)
+    assert item_reward(TASKS["LaMP_4"], "Breaking", "Breaking\nstorm hits coast") == pytest.approx(0.4)
+    assert item_reward(TASKS["LaMP_4"], "Storm hits\n\nThis headline is short.", "Storm hits") == 1
+    assert item_reward(TASKS["LaMP_4"], 'Title: "Storm hits"', "Storm hits") == 1
+    assert item_reward(TASKS["LaMP_4"], "Storm <think> hits", "Storm <think> hits") == 1  # about the mark
+
+
+# ---------------------------------------------------------------- other scripts
+
+SENTENCES = {"ru": ("Сухое вино с ароматом вишни", "Мокрый снег падает на город"),
+             "hi": ("यह शराब बहुत मीठी है", "कल बारिश होगी शहर में"),
+             "ja": ("とても甘いワインです", "明日は雨がふります"),
+             "ko": ("아주 달콤한 와인", "내일 비가 온다"), "ar": ("نبيذ حلو جدا", "سوف تمطر غدا"),
+             "el": ("πολύ γλυκό κρασί", "αύριο θα βρέξει"), "zh": ("很甜的酒", "明天城里下雨"),
+             "th": ("ไวน์หวานมากกลิ่นเชอร์รี่", "พรุ่งนี้ฝนจะตกในเมือง"),
+             "km": ("ស្រានេះផ្អែមណាស់", "ថ្ងៃស្អែកមានភ្លៀង"),
+             "my": ("ဒီဝိုင်ကအရမ်းချိုတယ်", "မနက်ဖြန်မိုးရွာမယ်"),
+             "lo": ("ເຫຼົ້ານີ້ຫວານຫຼາຍ", "ມື້ອື່ນຝົນຈະຕົກ"), "ta": ("மிகவும் இனிப்பு", "நாளை மழை"),
+             "he": ("יין מתוק מאוד", "מחר ירד גשם"), "emoji": ("😀😀", "🍷")}
+
+
+@pytest.mark.parametrize("script", SENTENCES)
+@pytest.mark.parametrize("task", TEXT_TASKS[-2:], ids=lambda task: task.name)
+def test_a_perfect_answer_scores_1_in_every_script_and_an_unrelated_one_about_0(task, script):
+    gold, unrelated = SENTENCES[script]
+    got = score(task, ids(gold), ids(gold))
+    assert got["strict"] == got["lenient"] == {"rouge1": 1.0, "rougeL": 1.0}
+    assert score(task, ids(gold), ids(unrelated))["lenient"]["rouge1"] < 0.2
+    assert score(task, ids(gold), ids(gold.upper()))["strict"]["rougeL"] == 1
+
+
+def test_the_official_words_are_for_the_official_tasks_alone():
+    cafe = ids("Café"), ids("Caf")
+    assert score(TASKS["LaMP_4"], *cafe)["strict"]["rouge1"] == 1  # é is dropped
+    assert score(TASKS["shop_reviews"], *cafe)["strict"]["rouge1"] == 0
+    assert {name for name, task in TASKS.items() if tokenizer_of(task) is OFFICIAL_WORDS} == set(OFFICIAL)
+
+
+def test_golds_and_predictions_that_are_numbers(tmp_path):
+    """As the official script has them: str(prediction).strip(), and what is no number is the farther end."""
+    file = tmp_path / "outputs.json"
+    file.write_text(json.dumps({"task": "LaMP_3", "golds": [
+        {"id": n, "output": output} for n, output in enumerate([4, 2.0, "3.0", None, True, 4.5])]}))
+    _, preds = read_outputs(file)
+    assert list(preds.values()) == ["4", "2", "3.0", "", "True", "4.5"]
+    got = score(TASKS["LaMP_3"], ids("4", "2", "3", "5", "1", "4"), preds)
+    assert got["strict"]["mae"] == (0 + 0 + 0 + 4 + 4 + 0.5) / 6 and got["parse_failure"] == 2 / 6
+    assert score(TASKS["LaMP_3"], ids("4.0"), ids("4"))["lenient"]["mae"] == 0

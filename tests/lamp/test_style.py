@@ -101,3 +101,16 @@ def test_a_title_with_quotation_marks_of_its_own_can_be_quoted():
     chain = template.write(question, 0)
     assert 'The user wrote "Use of none here".' in chain.steps[0].text
     assert claims(chain, question)[0] == ('"Use of none here"', True)
+
+
+def test_lengths_are_named_for_what_they_are_counted_in():
+    """A text without spaces has no words: its characters are counted, and said to be."""
+    assert style_sentence(titled("ในใจ", "雨の夜")) == "About 2 characters, plain case, no end mark."
+    assert "2 characters on average" in facts(titled("ในใจ", "雨の夜"))
+    assert "3 words on average" in facts(titled("A red fox", "Und der Regen"))
+    assert style_stats(["x" * 100_000])["words"] > 1000
+
+
+@pytest.mark.parametrize("text", ["यह मीठी है।", "یہ میٹھا ہے۔", "很好。", "καλό."])
+def test_end_marks_of_other_scripts(text):
+    assert style_stats([text])["end mark"] == 1

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp.rows import from_row, to_row
 from tagpr_lite.lamp.tasks import MOVIE_TAGS, OFFICIAL, TASKS, Item, Question, detect, find_task
-from tagpr_lite.lamp.words import content_tokens, length_units, normalised
 
 CITATION = ('For an author who has written the paper with the title "On "Quoted" Things", '
             'which reference is related? Just answer with [1] or [2] without explanation. '
@@ -86,13 +85,6 @@ def test_payload_query_and_corpus_of_the_other_tasks():
                if name in OFFICIAL}
     assert [n for n, c in corpora.items() if c == "label text"] == ["LaMP_1", "LaMP_4", "LaMP_5"]
     assert {c for n, c in corpora.items() if n not in ("LaMP_1", "LaMP_4", "LaMP_5")} == {"text"}
-
-
-def test_words_and_pieces_of_both_languages():
-    assert content_tokens("The film 电影很 was Über, 雨") == ["film", "电影", "影很", "Über"]
-    assert length_units("这部 iPhone 15好!", "zh") == ["这", "部", "iPhone", "15", "好"]
-    assert length_units("a b!", "en") == ["a", "b!"]
-    assert normalised("  A Study\n of Rivers… ") == "a study of rivers"
 
 
 def test_a_chinese_citation_question():

@@ -1,4 +1,7 @@
 """SFT: our loss is TRL's own on the same batch, and the end token is learned."""
+import math
+import shutil
+
 import pytest
 import torch
 
@@ -86,3 +89,55 @@ def test_the_order_of_training_is_seeded_and_grouped_by_length():
     assert len(ids) == 250 and sorted(ids[:100]) == sorted(ids[100:200]) == list(range(100))
     spread = [max(ids[i:i + 4]) - min(ids[i:i + 4]) for i in range(0, 200, 4)]
     assert sum(spread) / len(spread) < 15  # at random it is 60
+
+
+# ---------------------------------------------------------------- not a number, not finished
+
+ROW = {"input_ids": [1, 40, 41, 42, 43, 2, 50, 51, 2], "completion_mask": [0] * 6 + [1] * 3}
+
+
+def test_a_loss_that_is_no_number_stops_training_before_a_checkpoint(tmp_path, monkeypatch):
+    """The trainer's default logs such a loss as 0.0 and goes on."""
+    monkeypatch.setattr(step3_sft, "SAVE_EVERY", 1)
+    conf = config.load("smoke", [f"results={tmp_path}"])
+    conf.sft.lr = 1e30
+    model, tokenizer = engine.load(conf.model, attention="sdpa")
+    model = engine.add_adapter(model, conf.model, "policy")
+    logged = []
+    trainer = make_trainer(conf, model, tokenizer, [ROW] * 40, tmp_path / "state",
+                           lambda index, **values: logged.append(values))
+    with pytest.raises(UserError, match="sft: the .* is not a finite number; lower sft.lr"):
+        trainer.train()
+    assert len(logged) < 10 and all(math.isfinite(row["loss"]) for row in logged)
+    with pytest.raises(UserError, match="not finite numbers"):
+        next(iter(engine.adapter_parameters(model, "policy").values())).data.fill_(float("nan"))
+        engine.save_adapter(model, "policy", tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("missing", [*step3_sft.PARTS, "the end of trainer_state.json", "everything"])
+def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, monkeypatch, missing):
+    """Killed while it is written, or damaged: the one before it is used, as if nothing had been."""
+    monkeypatch.setattr(step3_sft, "SAVE_EVERY", 10)
+    state = tmp_path / "state"
+    trainer, model, _ = build(tmp_path, [ROW] * 120)
+    trainer.args.save_total_limit = None
+    trainer.train()
+    saved = {path.name for path in state.glob("checkpoint-*")}
+    assert saved == {"checkpoint-10", "checkpoint-20", "checkpoint-30"}
+    newest = state / "checkpoint-30"
+    assert step3_sft.newest_whole(state) == str(newest)
+    if missing == "everything":
+        shutil.rmtree(newest)
+        newest.mkdir()
+    elif missing.startswith("the end"):
+        path = newest / "trainer_state.json"
+        path.write_text(path.read_text()[:-20])
+    else:
+        (newest / missing).unlink()
+    assert step3_sft.newest_whole(state) == str(state / "checkpoint-20") and not newest.exists()
+
+
+def test_without_a_whole_checkpoint_training_begins_anew(tmp_path):
+    assert step3_sft.newest_whole(tmp_path / "none") is None
+    (tmp_path / "state" / "checkpoint-25").mkdir(parents=True)
+    assert step3_sft.newest_whole(tmp_path / "state") is None

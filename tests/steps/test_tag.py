@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from fault_server import Server
+from fault_server import Server, completion
 from planted import FUNCTIONS, WORDS
 
 from tagpr_lite import config
@@ -157,6 +157,56 @@ def test_a_ceiling_and_a_dead_server_are_one_line_and_exit_2(server, tmp_path):
     assert "Traceback" not in err
 
 
+def test_a_parameter_that_is_never_taken_is_the_servers_sentence_and_exit_2(server, tmp_path):
+    sentence = "Unsupported parameter: 'max_tokens': use 'max_completion_tokens' instead."
+    server.special = lambda body: (400, {"error": {"message": sentence}})
+    words = settings(tmp_path, server.url)
+    step1_prepare.main(config.load("smoke", words))
+    one = run(words)
+    last = one.communicate(timeout=60)[1].strip().splitlines()[-1]
+    assert one.returncode == 2 and last.startswith("error: ") and sentence in last
+    assert "set tag.extra={max_tokens: null, max_completion_tokens: 1024}" in last
+    assert server.seen < 3 + 8  # the first three, and what was under way with the last of them
+
+
+def test_where_nothing_is_kept_the_reasons_are_there_in_full(server, tmp_path):
+    """One answer is no chain; then the server takes no more. Numbers in its words make no second reason."""
+    words = "'input': not: %d tokens"
+    server.special = lambda body: (
+        (200, completion({"content": "I would rather not say."})) if server.seen == 1
+        else (400, {"error": {"message": words % server.seen}}))
+    conf = config.load("smoke", settings(tmp_path, server.url, "tag.samples=1", "tag.at_once=1"))
+    step1_prepare.main(conf)
+    with pytest.raises(UserError, match=r"no chain was kept.* \d+ refused: HTTP 400: 'input': not: 2 tokens, "
+                                        r"1 no answer line$"):
+        step2_tag.main(conf)
+    written = read_json(conf.folder / "chains" / "reasons.json")
+    assert written["refused: HTTP 400: 'input': not: 2 tokens"] == written["no answer line"] == 1
+    assert sum(written.values()) == server.seen
+
+
+def test_what_is_refused_costs_its_question_and_is_said(server, tmp_path, capsys):
+    """A third of the answers has no text. They are on disk: a second run asks nothing."""
+    empty = completion({"content": None}, "length", (30, 1024))
+    server.special = lambda body: (200, empty) if zlib.crc32(
+        body["messages"][-1]["content"].encode()) % 3 == 0 and "reasoning about a user" not in str(
+            body["messages"]) else None
+    conf = config.load("smoke", settings(tmp_path, server.url))
+    step1_prepare.main(conf)
+    step2_tag.main(conf)
+    reason = "refused: finish_reason length: raise tag.room"
+    folder = conf.folder / "chains"
+    stats, seen = read_json(folder / "stats.json"), server.seen
+    refused = read_json(folder / "reasons.json")[reason]
+    assert f"{refused} {reason}" in capsys.readouterr().out and refused == sum(
+        stats["dropped"]["refused"].values()) > 3
+    assert stats["cost"]["tokens_out"] == 20 * len(server.paid) + 1024 * (seen - len(server.paid))
+    first = made(conf.folder)
+    (folder / "kept.jsonl").unlink()
+    step2_tag.main(conf)
+    assert server.seen == seen and made(conf.folder) == first
+
+
 def test_an_edited_map_and_a_persons_own_tags(server, tmp_path):
     words = settings(tmp_path, server.url)
     conf = config.load("smoke", words)
@@ -218,8 +268,8 @@ def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_
     step1_prepare.main(conf)
     asked = []
     monkeypatch.setattr(models.Remote, "_one",
-                        lambda self, request, real=models.Remote._one: asked.append(request)
-                        or real(self, request))
+                        lambda self, request, account, real=models.Remote._one: asked.append(request)
+                        or real(self, request, account))
 
     def outcome():
         try:

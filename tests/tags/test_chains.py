@@ -185,3 +185,9 @@ def test_a_bad_tags_file_is_one_clear_line(tmp_path, lines, says):
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match=says):
         chains.read_tags(str(path))
+
+
+def test_a_tags_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "tags.txt"
+    path.write_text("\n".join(PRIMARY), encoding="utf-8-sig")
+    assert chains.read_tags(str(path)) == PRIMARY

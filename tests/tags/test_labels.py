@@ -47,9 +47,24 @@ class Labeller:
 
 def test_what_cannot_be_read_is_asked_once_more():
     model, ticks = Labeller(), []
-    found = labels.label(model, [("a", "b", "c"), ("odd", "x", "y"), ("never", "x", "y")], 0,
-                         tick=lambda: ticks.append(1))
+    found, faults = labels.label(model, [("a", "b", "c"), ("odd", "x", "y"), ("never", "x", "y")], 0,
+                                 tick=lambda: ticks.append(1))
     assert found == [("name_it",) * 3, ("name_it",) * 3, None] and model.asked == [3, 2] and len(ticks) == 3
+    assert faults == ["", "", "an answer that names no label for each step"]
+
+
+class Thinker:
+    """A thinking model: in less than 500 tokens its thought does not end."""
+
+    def ask(self, requests, tick):
+        return [Reply("1: name_it\n2: name_it") if r.room >= 500 else Reply("", refused="no room")
+                for r in requests]
+
+
+def test_a_labeller_that_thinks_has_its_room_in_the_second_turn():
+    chains = [("a", "b")]
+    assert labels.label(Thinker(), chains, 0, room=1000) == ([("name_it", "name_it")], [""])
+    assert labels.label(Thinker(), chains, 0) == ([None], ["no room"])
 
 
 def test_the_open_question_does_not_plant_the_names_we_hope_for():

@@ -102,9 +102,9 @@ def convert(folder: Path, split: str, task: str | None = None) -> store.Stored:
     known."""
     task_field, golds = None, None
     if split != "test":
-        task_field, golds = files.read_outputs(folder / f"{split}_outputs.json")
-    path = folder / f"{split}_questions.json"
-    sources = {name: store.fingerprint(folder / name) for name in raw_files(split)}
+        task_field, golds = files.read_outputs(files.file_of(folder, f"{split}_outputs.json"))
+    path = files.file_of(folder, f"{split}_questions.json")
+    sources = {name: store.fingerprint(files.file_of(folder, name)) for name in raw_files(split)}
     with progress(path.stat().st_size, f"  converting {path.name}", "B") as bar:
         bar.unit_scale = True
         questions = files.read_questions(path, task_field, golds, on_block=bar.update)
@@ -132,7 +132,7 @@ def convert_folder(source: Path) -> None:
     splits_seen = 0
     for folder in files.task_folders(source) if source.is_dir() else ():
         for split in SPLITS:
-            if not any((folder / name).exists() for name in raw_files(split)):
+            if not any(files.file_of(folder, name).exists() for name in raw_files(split)):
                 continue
             splits_seen += 1
             if not is_done(folder, split):

@@ -3,9 +3,10 @@
 Decisions. Only train and dev are read: golds of the official test split are withheld. Everything is checked
 before anything is used, and every fault is one line with the file and up to three ids. A questions file is
 streamed (stream.py); faults of the file as a whole, such as doubled ids, are known at its end. A folder may
-hold stores instead of JSON (store.py), and then only the questions that are asked for are read. Two folders
-of one task are merged in memory, under ids and users that carry the folder's name: a user `7` of one folder
-is another person than `7` of the other.
+hold stores instead of JSON (store.py), and then only the questions that are asked for are read. The files may
+also lie as on LaMP's server, in train/ and dev/, and LaMP-2 under LaMP_2/new. Two folders of one task are
+merged in memory, under ids and users that carry the folder's name: a user `7` of one folder is another person
+than `7` of the other.
 """
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ...config import UserError
-from ..tasks import TASKS, Item, Question, Task, detect, find_task
+from ..tasks import Question, Task, find_task
+from ..values import as_label, as_text
+from .entries import check_row, detected_task, fault, is_answer, is_id, repaired_input, to_question
 from .store import Stored, open_store
 from .stream import one_line, stream_entries
 
@@ -52,7 +55,8 @@ def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, Splits]:
     for folder in folders:
         task, splits = _load_task(folder, wanted)
         if task:
-            loaded.setdefault(task.name, []).append((folder.name, splits))
+            name = folder.parent.name if folder.name == "new" else folder.name
+            loaded.setdefault(task.name, []).append((name, splits))
     missing = wanted - set(loaded)
     if missing:
         present = ", ".join(sorted(loaded)) or "other ones"
@@ -61,14 +65,25 @@ def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, Splits]:
 
 
 def task_folders(source: Path) -> list[Path]:
-    """`source` itself or those of its sub-folders that hold a task's files."""
+    """`source` itself or those of its sub-folders that hold a task's files. Where a folder holds a `new` one
+    (LaMP-2 on the server), that one counts: the files beside it are of the old task."""
+    if _holds_task_files(source / "new"):
+        return [source / "new"]
     if _holds_task_files(source):
         return [source]
-    return sorted(path for path in source.iterdir() if _holds_task_files(path))
+    folders = [path / "new" if _holds_task_files(path / "new") else path for path in source.iterdir()]
+    return sorted(folder for folder in folders if _holds_task_files(folder))
 
 
 def _holds_task_files(folder: Path) -> bool:
-    return any((folder / name).exists() for name in FILES + STORES)
+    return any(file_of(folder, name).exists() for name in FILES) or any((folder / name).exists()
+                                                                        for name in STORES)
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """Where a task's folder has dev_questions.json: in itself, or in dev/ as on LaMP's server."""
+    on_server = folder / name.split("_")[0] / name
+    return on_server if on_server.exists() and not (folder / name).exists() else folder / name
 
 
 def _load_task(folder: Path, wanted: set[str]) -> tuple[Task | None, Splits]:
@@ -78,9 +93,9 @@ def _load_task(folder: Path, wanted: set[str]) -> tuple[Task | None, Splits]:
                       if (folder / f"{split}.db").exists()}
     from_json = [split for split in SPLITS if split not in splits]
     for name in FILES:
-        if name.split("_")[0] in from_json and not (folder / name).is_file():
+        if name.split("_")[0] in from_json and not file_of(folder, name).is_file():
             raise UserError(f"{folder / name} is missing; a task's folder holds {', '.join(FILES)}")
-    outputs = {split: read_outputs(folder / f"{split}_outputs.json") for split in from_json}
+    outputs = {split: read_outputs(file_of(folder, f"{split}_outputs.json")) for split in from_json}
 
     # Stores and outputs files name their task, so an unwanted folder is known before its questions are read,
     # which may be hundreds of megabytes.
@@ -90,7 +105,7 @@ def _load_task(folder: Path, wanted: set[str]) -> tuple[Task | None, Splits]:
         return None, {}
 
     for split in from_json:
-        path = folder / f"{split}_questions.json"
+        path = file_of(folder, f"{split}_questions.json")
         if path.stat().st_size > LARGE:
             print(f"{path} is large; this once makes it quick: "
                   f"python -m tagpr_lite.lamp.official --convert {folder}")
@@ -145,7 +160,7 @@ def _merge(folders: list[tuple[str, Splits]]) -> Splits:
 
 def read_outputs(path: str | Path) -> tuple[str | None, dict[str, str]]:
     """(task field, {id: output}) of an official outputs or prediction file {"task", "golds": [{"id",
-    "output"}]}."""
+    "output"}]}. Outputs that are no strings become the string that the official script takes them for."""
     path = Path(path)
     task_field, has_golds, rows = None, False, []
     for key, is_entry, value in stream_entries(path):
@@ -157,16 +172,25 @@ def read_outputs(path: str | Path) -> tuple[str | None, dict[str, str]]:
             task_field = value
     good_field = task_field is None or (isinstance(task_field, str) and task_field.isprintable())
     if not has_golds or not good_field or not all(_is_output_row(row) for row in rows):
-        raise _fault(path, 'expected {"task": ..., "golds": [{"id": ..., "output": ...}, ...]}')
-    times = Counter(str(row["id"]) for row in rows)
+        raise fault(path, 'expected {"task": ..., "golds": [{"id": ..., "output": ...}, ...]}')
+    names = [as_text(row["id"]) for row in rows]
+    times = Counter(names)
     _refuse_ids(path, "doubled ids: {}", [name for name, count in times.items() if count > 1])
-    _refuse_ids(path, "outputs that are not strings: {}",
-                [str(row["id"]) for row in rows if not isinstance(row["output"], str)])
-    return task_field, {str(row["id"]): row["output"] for row in rows}
+    _refuse_ids(path, "outputs that are lists or objects: {}",
+                [name for name, row in zip(names, rows) if isinstance(row["output"], list | dict)])
+    return task_field, {name: _output(row["output"]) for name, row in zip(names, rows)}
 
 
 def _is_output_row(row: Any) -> bool:
-    return isinstance(row, dict) and _is_id(row.get("id")) and "output" in row
+    return isinstance(row, dict) and is_id(row.get("id")) and "output" in row
+
+
+def _output(value: Any) -> str:
+    """4 and 4.0 are "4", true is "True". Null is "", which is no answer to any task, as "None" is none to the
+    official script."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, str | bool) else as_text(value)
 
 
 def read_questions(path: str | Path, task_field: str | None = None, golds: dict[str, str] | None = None,
@@ -188,13 +212,13 @@ def read_questions(path: str | Path, task_field: str | None = None, golds: dict[
 
         # What is wrong with the row alone is an error at once.
         number += 1
-        name = _check_row(path, number, row)
-        row["input"] = _repaired_input(row, task_field)
-        detected = _detected_task(path, name, row["input"], task_field)
+        name = check_row(path, number, row)
+        row["input"] = repaired_input(row, task_field)
+        detected = detected_task(path, name, row["input"], task_field)
         if task is None:
             task, first_name = detected, name
         elif detected != task:
-            raise _fault(path, f"mixes tasks: {task.name} (question {first_name}), {detected.name} "
+            raise fault(path, f"mixes tasks: {task.name} (question {first_name}), {detected.name} "
                                f"(question {name})")
 
         # What many questions may have is collected, for one line in the end.
@@ -202,16 +226,18 @@ def read_questions(path: str | Path, task_field: str | None = None, golds: dict[
             doubled.add(name)
         names.add(name)
         gold = golds.get(name) if golds is not None else None
+        if gold is not None and task.labels:
+            gold = as_label(gold, task.labels)
         if golds is not None and gold is None:
             without_gold.append(name)
-        if gold is not None and not _is_answer(task, gold.strip()):
+        if gold is not None and not is_answer(task, gold.strip()):
             wrong_gold.append(name)
         if not row["profile"]:
             without_profile.append(name)
-        yield _question(path, task, row, gold)
+        yield to_question(path, task, row, gold)
 
     if not names:
-        raise _fault(path, "expected a list of questions")
+        raise fault(path, "expected a list of questions")
     without_question = set(golds or ()) - names
     _refuse_ids(path, "doubled ids: {}", doubled)
     _refuse_ids(path, f"{len(without_gold)} questions have no gold in the outputs file: {{}}", without_gold)
@@ -222,98 +248,22 @@ def read_questions(path: str | Path, task_field: str | None = None, golds: dict[
     _refuse_ids(path, f"golds that are no answer to {task.name}: {{}}", wrong_gold)
 
 
-# ---------------------------------------------------------------- one question
-
-def _check_row(path: Path, number: int, row: Any) -> str:
-    """The id of a question row that has an id, an input and a profile. number: its place in the file, from
-    1."""
-    _check(isinstance(row, dict) and _is_id(row.get("id")), path, number,
-           "has no id, or one that is no short word")
-    name = str(row["id"])
-    _check(isinstance(row.get("input"), str), path, name, "has no input string")
-    _check(isinstance(row.get("profile"), list), path, name, "has no profile list")
-    return name
-
-
-def _is_id(word: Any) -> bool:
-    """Whether it can be an id: a number or a short printable string, as ids occur in messages."""
-    return type(word) in (str, int) and 0 < len(str(word)) <= 64 and str(word).isprintable()
-
-
-def _is_answer(task: Task, gold: str) -> bool:
-    return gold in task.labels if task.labels else bool(gold)
-
-
-def _repaired_input(row: dict, task_field: str | None) -> str:
-    """The row's input. Question 110 of the official LaMP-2 dev file lacks its instruction and tag list; it
-    gets them back."""
-    movies = TASKS["LaMP_2"]
-    if str(row["id"]) != "110" or not task_field or find_task(task_field) != movies:
-        return row["input"]
-    if row["input"].startswith(("Which category", movies.prefix)):
-        return row["input"]
-    print("LaMP_2 question 110 came without its instruction (a known defect of the official file): repaired")
-    return f"{movies.instruction} {row['input'].removeprefix('x ').strip()}"
-
-
-def _detected_task(path: Path, name: str, input: str, task_field: str | None) -> Task:
-    try:
-        return detect(input, task_field)
-    except UserError as error:
-        raise _fault(path, f"question {name}: {error}") from None
-
-
-def _question(path: Path, task: Task, row: dict, gold: str | None) -> Question:
-    items = [_item(path, task, row["id"], item) for item in row["profile"]]
-    if all(item.date for item in items):
-        items.sort(key=lambda item: item.date)  # ISO dates and years sort as strings
-    name, user = str(row["id"]), row.get("user_id")
-    _check(user is None or type(user) in (str, int), path, name, "has a user_id that is no string or number")
-    return Question(name, task, name if user is None else str(user), row["input"], gold, tuple(items))
-
-
-def _item(path: Path, task: Task, question: Any, item: Any) -> Item:
-    """A profile item of a file, checked. question: the id of the question that it belongs to."""
-    _check(isinstance(item, dict), path, question, "has a profile item that is not an object")
-    for key in ("id", task.text_key, task.label_key):
-        _check(not key or key in item, path, question, f"has a profile item without '{key}'")
-    text, date = item[task.text_key], item.get("date") or ""
-    label = item[task.label_key] if task.label_key else ""
-    if type(label) is int:  # scores come as numbers or as strings
-        label = str(label)
-    good_types = (type(item["id"]) in (str, int) and isinstance(text, str) and isinstance(label, str)
-                  and type(date) in (str, int))
-    _check(good_types, path, question, f"has a profile item of wrong types: {item['id']!r}")
-    _check(task.kind != "rating" or label in task.labels, path, question,
-           f"has a profile item whose score is not 1 to 5: {label[:20]!r}")
-    return Item(str(item["id"]), text, label, str(date))
-
-
 # ---------------------------------------------------------------- faults
 
 def _task_of_field(path: Path, word: str) -> Task:
     try:
         return find_task(word)
     except UserError as error:
-        raise _fault(path, str(error)) from None
+        raise fault(path, str(error)) from None
 
 
-def _check(good: bool, path: Path, question: Any, fault: str) -> None:
-    if not good:
-        raise _fault(path, f"question {one_line(question, 40)} {fault}")
-
-
-def _refuse_ids(path: Path, fault: str, ids: Collection[str]) -> None:
-    """An error when there are such ids. fault: a sentence with {} where the ids belong."""
+def _refuse_ids(path: Path, problem: str, ids: Collection[str]) -> None:
+    """An error when there are such ids. problem: a sentence with {} where the ids belong."""
     if ids:
-        raise _fault(path, fault.format(_names(ids)))
+        raise fault(path, problem.format(_names(ids)))
 
 
 def _names(ids: Collection[str]) -> str:
     """The first three ids, and how many more there are."""
     first_ids = ", ".join(one_line(name, 40) for name in sorted(ids)[:3])
     return first_ids + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
-
-
-def _fault(path: Path, text: str) -> UserError:
-    return UserError(f"{path}: {one_line(text, 200)}")

@@ -25,7 +25,7 @@ from ..rows import from_row, to_row
 from ..tasks import Question, Task, find_task
 from .stream import one_line
 
-FORMAT = "tagpr_lite questions 1"
+FORMAT = "tagpr_lite questions 2"  # 1 had dates as its source wrote them
 # No journal: the file is new, and it is thrown away if the writing is cut off.
 TABLES = """
     pragma journal_mode = off; pragma synchronous = off;
@@ -77,11 +77,12 @@ class Stored:
             return [value for (value,) in db.execute(f"select {name} from questions order by position")]
 
     def changed_source(self) -> Path | None:
-        """A file that lies beside the store under a source's name without being that source any more."""
+        """A file that lies beside the store, or in train/ or dev/, under a source's name without being that
+        source any more."""
         for name, original in self.sources.items():
-            beside = self.path.parent / name
-            if beside.is_file() and fingerprint(beside) != original:
-                return beside
+            for beside in (self.path.parent / name, self.path.parent / self.split / name):
+                if beside.is_file() and fingerprint(beside) != original:
+                    return beside
         return None
 
 

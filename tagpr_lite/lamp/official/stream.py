@@ -23,6 +23,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HEX2 = rb"[0-9a-fA-F]{2}"
 # an escaped backslash, a high half with perhaps its low half, a low half
 SURROGATE = re.compile(rb"\\(?:\\|u[dD](?:[89abAB]%b(\\u[dD][c-fC-F]%b)?|[c-fC-F]%b))" % (HEX2, HEX2, HEX2))
+NOT_A_NUMBER = re.compile(r"-?\b(?:NaN|Infinity)\b")
 # up to the last byte that is in no escape
 BETWEEN_ESCAPES = re.compile(rb'.*[^\\"/bfnrtu0-9a-fA-F]', re.DOTALL)
 
@@ -79,11 +80,15 @@ def stream_entries(path: Path, on_block: Callable[[int], Any] | None = None
 
 
 def _parser_message(error: Exception) -> str:
-    """The first line of a parser's message, which ijson gives as bytes or as a string."""
+    """The first line of a parser's message, which ijson gives as bytes or as a string. The lines after it
+    quote the place: what Python writes for a missing number is named."""
     message = error.args[0] if isinstance(error, ijson.JSONError) else str(error)
     if isinstance(message, bytes):
         message = message.decode(errors="replace")
-    return one_line(message.partition("\n")[0], 100).rstrip(".")
+    message, _, place = message.partition("\n")
+    if not_a_number := NOT_A_NUMBER.search(place):
+        return f"{not_a_number[0]} is no number; write null"
+    return one_line(message, 100).rstrip(".")
 
 
 def _blocks(path: Path, on_block: Callable[[int], Any] | None) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...lamp.tasks import Question
-from ...lamp.words import CHINESE_RUN
+from ...lamp.words import CHINESE_RUN, LONGEST_WORD, MARKS
 from ...runs import seed_of
 from ..facts import STOP
 
@@ -28,6 +28,7 @@ NEGATIVE = set("bad poor broke broken waste disappointed disappointing terrible 
                "stopped failed ugly annoying expensive hate never dry harsh leak leaked wrong skip less "
                "however okay slow late cold".split())
 NEGATIONS = {"not", "no", "isn't", "don't", "didn't", "wasn't", "doesn't", "won't", "can't"}
+WORD = re.compile(rf"(?:(?!{CHINESE_RUN})[^\W\d_]|[{MARKS}']){{1,{LONGEST_WORD}}}")
 LISTED_STARS = 0.25  # the weight of a listed word
 FOLDS = 4  # of users; those of one fold are read with what was learnt from the other three
 MIN_TEXTS = 40  # to learn from
@@ -175,7 +176,7 @@ def units(text: str) -> list[tuple[str, int, int]]:
     good` gives ("not good", 4, 17). In Chinese it is a pair of neighbouring characters.
     """
     located = []
-    words = list(re.finditer(r"[A-Za-z']+", text))
+    words = list(WORD.finditer(text))
     for number, word in enumerate(words):
         unit, start = word[0].lower(), word.start()
         is_function_word = len(unit) < 4 or unit in STOP or unit in NEGATIONS

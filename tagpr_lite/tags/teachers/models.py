@@ -1,23 +1,40 @@
 """The two kinds of model that answer requests: one behind an OpenAI-compatible endpoint (vLLM, Ollama,
 llama.cpp, `transformers serve`, a hosted one), and one of Hugging Face's that is loaded here in 4 bits.
 
-Decisions. Retries, back-off and Retry-After are the openai client's own. In addition, an answer that is no
-JSON or no chat completion is asked for again. The key comes from the environment and is written nowhere.
+Decisions. Every turn of a request is our own, not the client's, so that each is paced, entered in the account
+and given up when the run stops. A fault of one question costs that question; a fault of the set-up stops the
+run with the server's words (ledger.Trial tells them apart). The key comes from the environment and is written
+nowhere.
 """
 from __future__ import annotations
 
+import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...config import Model, Tag, UserError
-from .chat import Ledger, Reply, Request
+from ...lamp.chat import as_text, completion_text, undated
+from .chat import Account, Reply, Request
+from .ledger import MANY
+from .replies import NO_ROOM, Failure, joined, read, safe
 
 KEYS = ("TAGPR_API_KEY", "OPENAI_API_KEY")  # environment variables, the first that is set
 GOES_ON = "what came is kept, the same command goes on"
+ROOM_FIELDS = ("max_tokens", "max_completion_tokens")  # of a request's body: most tokens of an answer
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two turns of a request: 0.5, 1, 2, ...
+LONGEST_ASKED = 60.0  # a server that asks for a longer pause than this is asked at our own pace
+LEAST_KEY = 8  # a shorter key is none, and may stand in any text
+NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol",
+            "LocalProtocolError"}
+"""Errors of the client's transport before the request has left, so that nothing is billed."""
+TOO_LONG = re.compile(r"context.?(?:length|window|size)|too (?:long|large|many tokens)|reduce the length",
+                      re.I)
 
 
 # ---------------------------------------------------------------- an endpoint
@@ -28,30 +45,43 @@ class Remote:
 
     def __init__(self, url: str, model: str, settings: Tag):
         from openai import OpenAI
-        keys = [os.environ[name] for name in KEYS if os.environ.get(name)]
-        key = keys[0] if keys else "none"  # local servers want no key
+        self.key = api_key()
+        address = urlsplit(url)
+        self.endpoint = safe(f"{model} at {address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}")
+        if address.scheme not in ("http", "https") or not address.netloc:
+            raise UserError(f"tag.url={safe(url)}: an address begins with http:// or https://")
         try:
-            self.client = OpenAI(base_url=url, api_key=key, timeout=settings.timeout,
-                                 max_retries=settings.retries)
+            self.client = OpenAI(base_url=url, api_key=self.key, timeout=settings.timeout, max_retries=0)
         except ValueError as error:
-            raise UserError(f"tag.url={url}: {error}") from None
-        self.url, self.model, self.settings = url, model, settings
+            raise UserError(f"tag.url={safe(url)}: {safe(error)}") from None
+        self.model, self.settings = model, settings
         self.identity = {"url": url, "model": model, "extra": settings.extra}
-        self.next_start = 0.0  # time.monotonic() before which no request may start
+        self.next_start = 0.0  # time.monotonic() before which no turn may start
         self.lock = threading.Lock()
+        self.stopped = threading.Event()  # no further turn may start
+        self.last_failure = ""
+        self._check_ceilings()
 
-    def each(self, requests: list[Request], ledger: Ledger) -> Iterator[tuple[int, Reply]]:
-        """(index, reply) as the replies come, `at_once` requests at a time. After the first failure no
-        request starts, but those under way are waited for, because they are paid for."""
+    def _check_ceilings(self) -> None:
+        """UserError where an answer has no bound, so that no ceiling could hold."""
+        body = self.body(Request((), 0, 1, 0.0))
+        has_ceiling = self.settings.max_cost or self.settings.max_tokens
+        if has_ceiling and not any(isinstance(body.get(name), int) for name in ROOM_FIELDS):
+            raise UserError("tag.max_tokens and tag.max_cost need a bound on an answer: tag.extra removes "
+                            "max_tokens; add max_completion_tokens to it")
+
+    def each(self, requests: list[Request], account: Account) -> Iterator[tuple[int, Reply]]:
+        """(index, reply) as the replies come, `at_once` requests at a time. After the first failure no turn
+        starts, but those under way are waited for, because they are paid for."""
         failures: list[UserError] = []
+        self.stopped.clear()
 
         def work(request: Request) -> Reply | None:
-            if failures:
-                return None
             try:
-                return self._paid(request, ledger)
+                return self._one(request, account)
             except UserError as error:
                 failures.append(error)
+                self.stopped.set()
                 return None
 
         with ThreadPoolExecutor(max(1, self.settings.at_once)) as pool:
@@ -61,79 +91,139 @@ class Remote:
                     reply = future.result()
                     if reply is not None:
                         yield index_of[future], reply
-            finally:  # the reader has stopped, or been stopped: no further request starts
-                failures.append(UserError("stopped"))
-        if len(failures) > 1:
+            finally:  # the reader has stopped, or been stopped
+                self.stopped.set()
+        if not failures and account.trial.never_answered():
+            failures.append(self._stop(self.last_failure))
+        if failures:
             raise failures[0]
 
-    def _paid(self, request: Request, ledger: Ledger) -> Reply:
-        """The reply, with its worst case set aside before and its real cost entered after."""
-        ticket = ledger.reserve(request)
-        reply = None
-        try:
-            reply = self._one(request)
-            return reply
-        finally:
-            is_paid = reply is not None and not reply.refused
-            ledger.settle(ticket, reply if is_paid else None)
+    def _one(self, request: Request, account: Account) -> Reply | None:
+        """The reply; refused where this request has no answer. None: the run has stopped. UserError where the
+        set-up is at fault, or a ceiling."""
+        for turn in range(self.settings.retries + 1):
+            if not self._wait():
+                return None
+            ticket = account.reserve(request, self.worst(request))
+            outcome: Reply | Failure = Failure("stopped", "passing", True)
+            try:
+                outcome = self._turn(request)
+            finally:
+                reply = outcome if isinstance(outcome, Reply) else None
+                account.settle(ticket, reply, reply is None and outcome.may_be_billed)
+            if reply is not None or outcome.kind in ("question", "setup"):
+                return self._judged(outcome, request, account)
+            if turn < self.settings.retries and self.stopped.wait(pause_before(turn, outcome.pause)):
+                return None
 
-    def _one(self, request: Request) -> Reply:
-        """One answer; what is no chat completion is asked for again, after a pause. UserError where the
-        endpoint fails."""
+        # It failed in every turn: its own fault, unless nothing else is answered either (see each, too).
+        words = f"failed {self.settings.retries + 1} times: {outcome.words}"
+        if outcome.pause:
+            words += f" (it asks to wait {outcome.pause:.0f} s)"
+        self.last_failure = words
+        if account.trial.failed() or outcome.kind == "unreachable":
+            raise self._stop(words)
+        return Reply("", refused=words)
+
+    def _judged(self, outcome: Reply | Failure, request: Request, account: Account) -> Reply:
+        """The reply of an answer, or of a request that was refused. UserError where the set-up is at
+        fault."""
+        if isinstance(outcome, Reply) and not outcome.refused:
+            account.trial.answered()
+            return outcome
+        if isinstance(outcome, Reply):
+            words, limit = outcome.refused, MANY
+        else:
+            words, limit = outcome.words, outcome.limit
+        is_setup = isinstance(outcome, Failure) and outcome.kind == "setup"
+        if is_setup or account.trial.refused(words, limit):
+            see_to = f"see to tag.url, tag.model and the key, which is read from {' or '.join(KEYS)}"
+            raise self._stop(words, see_to if is_setup or limit == 1 else self.advice(words, request))
+        return outcome if isinstance(outcome, Reply) else Reply("", refused=words)
+
+    def _stop(self, words: str, advice: str = "") -> UserError:
+        return UserError("; ".join(filter(None, (f"{self.endpoint}: {words}", advice, GOES_ON))))
+
+    def _turn(self, request: Request) -> Reply | Failure:
+        """What one request over the wire brings."""
         import openai
+        messages = [{"role": role, "content": text.encode(errors="replace").decode()}
+                    for role, text in request.messages]
+        try:
+            raw = self.client.chat.completions.with_raw_response.create(
+                model=self.model, messages=messages, extra_body=self.body(request))
+            response = raw.http_response
+        except openai.APIStatusError as error:
+            response = error.response
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            words = safe(f"{type(cause).__name__}: {cause}")
+            if type(cause).__name__ in NOT_SENT:
+                return Failure(words, "unreachable")
+            return Failure(words, "passing", may_be_billed=True)
+        content = response.content
+        if len(self.key) >= LEAST_KEY:  # a server may repeat the key that it does not like
+            content = content.replace(self.key.encode(), b"***")
+        try:
+            return read(response.status_code, response.headers, content, self.worst(request))
+        except Failure as failure:
+            return failure
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The fields of a request beside its model and messages."""
         body = {"temperature": request.temperature, "max_tokens": request.room, "seed": request.seed % 2**31,
                 **self.settings.extra}
-        body = {name: value for name, value in body.items() if value is not None}
-        messages = [{"role": role, "content": text} for role, text in request.messages]
-        endpoint = f"{self.model} at {self.url}"
-        for turn in range(self.settings.retries + 1):
-            self._wait()
-            try:
-                completion = self.client.chat.completions.create(model=self.model, messages=messages,
-                                                                 extra_body=body)
-                return _reply(completion, request)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                return Reply("", refused=_line(error))
-            except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-                key_names = " or ".join(KEYS)
-                raise UserError(f"{endpoint}: {_line(error)}; the key is read from {key_names}") from None
-            except openai.OpenAIError as error:  # the client has tried again by itself
-                raise UserError(f"{endpoint}: {_line(error)}; {GOES_ON}") from None
-            except ValueError as error:
-                last_error = _line(error)
-                time.sleep(min(8.0, 0.25 * 2**turn))  # 0.25, 0.5, 1, ... seconds
-        raise UserError(f"{endpoint} sends no chat completions: {last_error}; {GOES_ON}")
+        return {name: value for name, value in body.items() if value is not None}
 
-    def _wait(self) -> None:
-        """Lets at most `per_minute` requests start in a minute."""
-        if self.settings.per_minute:
+    def worst(self, request: Request) -> tuple[int, int]:
+        """See Chat: `extra` may ask for another room or several answers, and its own words may be billed."""
+        body, extra = self.body(request), self.settings.extra
+        rooms = [body[name] for name in ROOM_FIELDS if isinstance(body.get(name), int)]
+        answers = body["n"] if isinstance(body.get("n"), int) else 1
+        extra_bytes = len(json.dumps(extra, default=str).encode()) if extra else 0
+        return request.worst_prompt_tokens + extra_bytes, max(rooms, default=request.room) * max(1, answers)
+
+    def advice(self, words: str, request: Request) -> str:
+        """What to set where a server refuses every request in these words, "" where they do not tell."""
+        body, extra = self.body(request), self.settings.extra
+        if words.startswith(NO_ROOM):
+            return ""
+        if TOO_LONG.search(words):
+            return "lower tag.room or lamp.k, or serve the model with a longer context"
+        named = [name for name in body if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words)]
+        if not named:
+            return ""
+        change: dict[str, Any] = {named[0]: None}
+        if named[0] == "max_tokens" and "max_completion_tokens" in words:
+            change["max_completion_tokens"] = request.room
+        fields = ", ".join(f"{name}: {json.dumps(value)}" for name, value in {**extra, **change}.items())
+        return f"set tag.extra={{{fields}}}"
+
+    def _wait(self) -> bool:
+        """Lets at most `per_minute` turns start in a minute. Whether the turn may start."""
+        if self.settings.per_minute and not self.stopped.is_set():
             with self.lock:
                 start = max(self.next_start, time.monotonic())
                 self.next_start = start + 60 / self.settings.per_minute
-            time.sleep(max(0.0, start - time.monotonic()))
+            self.stopped.wait(max(0.0, start - time.monotonic()))
+        return not self.stopped.is_set()
 
 
-def _reply(completion: Any, request: Request) -> Reply:
-    """A Reply out of the client's object; ValueError for what is no chat completion."""
-    try:
-        message, usage = completion.choices[0].message, completion.usage
-        extra = message.model_extra or {}
-        text = message.content or ""
-        thought = extra.get("reasoning_content") or extra.get("reasoning") or ""
-        if usage:
-            asked, written = usage.prompt_tokens, usage.completion_tokens
-        else:  # not reported: the worst case is counted
-            asked, written = request.worst_prompt_tokens, request.room
-    except (AttributeError, IndexError, TypeError):
-        raise ValueError(f"not a chat completion: {str(completion)[:80]!r}") from None
-    if not isinstance(text, str) or not isinstance(thought, str) or not (text or thought):
-        raise ValueError("an answer without text")
-    return Reply(text, thought, int(asked or 0), int(written or 0))
+def api_key() -> str:
+    """The key of the environment; `none` where there is none, since local servers want no key."""
+    for name in KEYS:
+        key = os.environ.get(name, "").strip()
+        if key:
+            if not (key.isascii() and key.isprintable()):
+                raise UserError(f"{name} holds characters that cannot stand in a key")
+            return key
+    return "none"
 
 
-def _line(error: Exception) -> str:
-    """An error in one line; the client's messages do not hold the key."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:240]
+def pause_before(turn: int, asked: float | None) -> float:
+    """Seconds before the turn after this one: what the server asks for, or twice as long each time."""
+    own = min(LONGEST_PAUSE, FIRST_PAUSE * 2**turn)
+    return own if asked is None or asked > LONGEST_ASKED else asked
 
 
 # ---------------------------------------------------------------- a model of our own
@@ -147,7 +237,11 @@ class Local:
         self.loaded: tuple | None = None  # (model, tokenizer)
         self.identity = {"local": name, "extra": settings.extra}
 
-    def each(self, requests: list[Request], ledger: Ledger) -> Iterator[tuple[int, Reply]]:
+    def worst(self, request: Request) -> tuple[int, int]:
+        """See Chat."""
+        return request.worst_prompt_tokens, request.room
+
+    def each(self, requests: list[Request], account: Account) -> Iterator[tuple[int, Reply]]:
         """(index, reply). Requests of equal settings and of about one length are decoded together."""
         from ...engine.model import load
         from ...engine.sample import end_tokens, sample
@@ -168,18 +262,49 @@ class Local:
             batch = [index for index in waiting[:max(1, self.settings.at_once)]
                      if requests[index].room == room and requests[index].temperature == temperature]
             waiting = waiting[len(batch):]
-            tickets = [ledger.reserve(requests[index]) for index in batch]
+            tickets = self._reserve([requests[index] for index in batch], account)
             rows = sample(model, [prompts[index] for index in batch], 1, room, end_tokens(model, tokenizer),
                           temperature=temperature, seeds=[[requests[index].seed] for index in batch])
             for index, (row,), ticket in zip(batch, rows, tickets):
-                text = tokenizer.decode(row.ids, skip_special_tokens=True)
-                reply = Reply(text, "", len(prompts[index]), len(row.ids))
-                ledger.settle(ticket, reply)
+                text = self._text(row.ids, row.ended)
+                reply = self._reply(text, row.ended, len(prompts[index]), len(row.ids))
+                account.settle(ticket, reply)
+                if not reply.refused:
+                    account.trial.answered()
+                elif account.trial.refused(reply.refused, MANY):
+                    raise UserError(f"{self.model.name}: {MANY} answers, none with a text; {reply.refused}")
                 yield index, reply
 
-    def _prompt_ids(self, request: Request) -> list[int]:
-        """The messages as token ids [P]."""
+    def _reserve(self, requests: list[Request], account: Account) -> list[int]:
+        """A ticket for each; none is held where one could break a ceiling."""
+        tickets: list[int] = []
+        try:
+            for request in requests:
+                tickets.append(account.reserve(request, self.worst(request)))
+        except UserError:
+            for ticket in tickets:
+                account.settle(ticket, None)
+            raise
+        return tickets
+
+    def _text(self, ids: list[int], ended: bool) -> str:
+        """A completion's text, the marks of a thought included."""
         _, tokenizer = self.loaded
-        messages = [{"role": role, "content": text} for role, text in request.messages]
-        return tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True,
-                                             return_dict=False, **self.settings.extra)
+        return completion_text(tokenizer, ids, ended)
+
+    def _reply(self, text: str, ended: bool, asked: int, written: int) -> Reply:
+        """What was decoded, as a Reply. ended: the model ended it, and not the room."""
+        text = joined([text])
+        refused = "" if text else "an answer without text" if ended else NO_ROOM
+        return Reply(text, "", asked, written, refused, "stop" if ended else "length")
+
+    def _prompt_ids(self, request: Request) -> list[int]:
+        """The messages as token ids [P]; control tokens in them are text."""
+        _, tokenizer = self.loaded
+        messages = [{"role": role, "content": as_text(tokenizer, text)} for role, text in request.messages]
+        try:
+            extra = {"chat_template": undated(tokenizer.chat_template), **self.settings.extra}
+            return tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True,
+                                                 return_dict=False, **extra)
+        except Exception as error:  # a template is a program of its own, and may raise anything
+            raise UserError(f"the chat template of {self.model.name} cannot be used: {safe(error)}") from None

@@ -12,6 +12,7 @@ them again. The thought of a thinking model is used where it wrote no steps besi
 """
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from . import template
 from .chat import Answers, Ledger, Request
 from .cues import Cues, learn
 from .models import Local, Remote
+from .replies import NO_ROOM
 
 KINDS = ("template", "openai", "local")
 LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -66,6 +68,8 @@ class Draft:
     """reasoned or rationalised."""
     fault: str = ""
     """Why this is no chain; "" where it is one."""
+    detail: str = ""
+    """More of the fault: a server's words, say."""
 
 
 Tick = Callable[[], None]
@@ -100,6 +104,11 @@ def answers(config: Config, ledger: Ledger, labels: bool = False) -> Answers:
         raise UserError(f"tag.teacher={settings.teacher}: known are {', '.join(KINDS)}")
     if not model:
         raise UserError(f"tag.teacher={settings.teacher} needs tag.model, the name of the model that writes")
+    try:
+        json.dumps(settings.extra, allow_nan=False)
+    except (TypeError, ValueError):
+        raise UserError("tag.extra holds what JSON cannot hold, such as a date: put it in quotation marks"
+                        ) from None
     labels_over_http = labels and settings.label_url
     if settings.teacher == "local" and not labels_over_http:
         return Answers(Local(model, settings), ledger)
@@ -157,9 +166,9 @@ class ModelTeacher:
         drafts = []
         for question, reply in zip(questions, self.model.ask(requests, tick)):
             if reply.refused:
-                drafts.append(Draft(fault=f"refused: {reply.refused}"))
+                drafts.append(Draft(kind=kind, fault="refused", detail=reply.refused))
             else:
-                drafts.append(draft(reply.text, reply.thought, question, kind))
+                drafts.append(draft(reply.text, reply.thought, question, kind, reply.finish == "length"))
         return drafts
 
 
@@ -197,23 +206,33 @@ def answer_form(task: Task) -> str:
 
 # ---------------------------------------------------------------- reading an answer
 
-ANSWER = re.compile(r"^[\s>*#_]*(?:final\s+)?answer\s*(?:is)?\s*[:：]\s*(.*)$", re.I | re.M)
+ANSWER = re.compile(r"^[ \t>*#_]*(?:final\s+)?answer(?:\s+is)?[*_]*\s*[:：]\s*(.*)$", re.I | re.M)
 NUMBERED = re.compile(r"^\s*(?:[-*•]\s*)?(?:\**\s*(?:step\s*)?\d{1,2}\s*[.):：]|[-*•])\s*\**\s*(.+)$", re.I)
 SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])|\n+")
 SHORT = 3  # words: a shorter piece is a part of the sentence before it
 
 
-def draft(text: str, thought: str, question: Question, kind: str = "reasoned") -> Draft:
-    """The Draft that a model's answer is. thought: what a thinking model reported apart from its answer."""
-    # 1. A thought inside the answer is taken out of it.
+def draft(text: str, thought: str, question: Question, kind: str = "reasoned", cut: bool = False) -> Draft:
+    """The Draft that a model's answer is.
+
+    thought: what a thinking model reported apart from its answer. cut: the answer ends where its room did.
+    """
+    # 1. A thought inside the answer is taken out of it; one that never ends leaves no answer. The last line
+    #    of a cut answer is no whole line.
+    if cut:
+        text = text.rpartition("\n")[0]
     inside, closing_mark, after = text.rpartition("</think>")
     if closing_mark:
         text = after
         thought = thought or inside.replace("<think>", "")
+    text, _, unended = text.partition("<think>")
+    thought = thought or unended
 
     # 2. The answer is what follows the last `Answer:`, on its line or on the next one.
     answer_lines = list(ANSWER.finditer(text))
     if not answer_lines:
+        if cut:
+            return Draft(kind=kind, fault="cut", detail=NO_ROOM)
         return Draft(fault="no answer line", kind=kind)
     last = answer_lines[-1]
     stated = last[1].strip().strip("*_` ").strip()
@@ -234,7 +253,7 @@ def draft(text: str, thought: str, question: Question, kind: str = "reasoned") -
 
 def numbered(text: str) -> list[str]:
     """The lines of a numbered or bulleted list."""
-    matches = [NUMBERED.match(line) for line in text.splitlines()]
+    matches = [NUMBERED.match(" ".join(line.split())) for line in text.splitlines()]
     steps = [_plain(match[1]) for match in matches if match]
     return [step for step in steps if step]
 

@@ -14,7 +14,7 @@ from collections import Counter
 from ...lamp.prompts import rating_stats
 from ...lamp.style import style_sentence
 from ...lamp.tasks import Item, Question
-from ...lamp.words import CHINESE_RUN, content_tokens
+from ...lamp.words import CHINESE_RUN, LONGEST_WORD, content_tokens
 from ..facts import UNQUOTABLE, content_words
 from ..schema import Chain, Step
 from .cues import Cue, Cues
@@ -194,7 +194,7 @@ def title(question: Question, attempt: int) -> Chain | None:
 
 
 def _beginning(text: str, words: int) -> str:
-    """The first words of a text, without what cannot stand between double quotes inside a step. In Chinese
-    three characters count as a word."""
-    beginning = " ".join(UNQUOTABLE.sub(" ", text).split()[:words])
+    """The first words of a text, without what cannot stand between double quotes inside a step. In a script
+    without spaces three characters count as a word; a word without an end is cut."""
+    beginning = " ".join(word[:LONGEST_WORD] for word in UNQUOTABLE.sub(" ", text).split()[:words])
     return beginning[:3 * words] if re.search(CHINESE_RUN, beginning) else beginning

@@ -203,12 +203,18 @@ FAULTS = {"train_outputs.json is missing": lambda folder: (folder / G).unlink(),
           "question 1 has a profile item without 'id'": edit(Q, lambda t: t[0]["profile"][0].pop("id")
                                                              and None),
           "question 1 has a profile item that is not": edit(Q, lambda t: t[0]["profile"].append("x")),
-          "question 2 has a profile item of wrong types: 'a'": edit(
+          "question 2 has a profile item without 'text'": edit(
               Q, lambda t: t[1]["profile"][0].update(text=None)),
+          "question 2 has a profile item with a wrong type of 'text': [5], a list": edit(
+              Q, lambda t: t[1]["profile"][0].update(text=[5])),
           "score is not 1 to 5: '9'": edit(Q, lambda t: t[1]["profile"][0].update(score="9")),
-          "question 1 has a profile item of wrong": edit(Q, lambda t: t[0]["profile"][0].update(date=[2012])),
+          "question 1 has a profile item with a date [2012], a list": edit(
+              Q, lambda t: t[0]["profile"][0].update(date=[2012])),
+          "with a date 'last May' cannot be read": edit(
+              Q, lambda t: t[0]["profile"][0].update(date="last May")),
           "question 1 has a user_id": edit(Q, lambda t: t[0].update(user_id=[1])),
-          "outputs that are not strings: 1": edit(G, lambda t: t["golds"][0].update(output=5)),
+          "outputs that are lists or objects: 1": edit(G, lambda t: t["golds"][0].update(output=[5])),
+          "no answer to LaMP_3: 2": edit(G, lambda t: t["golds"][1].update(output=None)),
           "golds that are no answer to LaMP_3: 1": edit(G, lambda t: t["golds"][0].update(output="6")),
           "the outputs file says LaMP_4": edit(G, lambda t: t.update(task="LaMP_4")),
           "unknown task 'LaMP_8'": edit(G, lambda t: t.update(task="LaMP_8")),

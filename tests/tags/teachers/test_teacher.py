@@ -1,5 +1,7 @@
 """A model's words become drafts, the filter keeps the good ones, shares and turns are kept."""
+import time
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -8,7 +10,9 @@ from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains
 from tagpr_lite.tags.schema import Chain, Step
 from tagpr_lite.tags.teachers import teacher
-from tagpr_lite.tags.teachers.chat import Ledger
+from tagpr_lite.tags.teachers.chat import Reply
+from tagpr_lite.tags.teachers.ledger import Ledger
+from tagpr_lite.tags.teachers.replies import NO_ROOM
 from tagpr_lite.tags.teachers.teacher import Draft, draft
 
 PROFILE = tuple(Item(str(n), f"A jar of honey number {n}", str(s), f"2020-01-0{n + 1}") for n,
@@ -26,7 +30,8 @@ STEPS = "1. The past scores are 5, 4 and 5.\n2. **The lid** broke, which is bad.
     ("Answer: 2", "They gave 5, 4 and 5. The lid broke. So it is low.", 3, "2"),
     ("<think>They gave five. The lid broke.\n\nSo it is low.</think>Answer: 2", "", 3, "2"),
     ("- one thing here\n- two things here\nAnswer:\n2", "", 2, "2"),
-    (f"Answer: 5\n{STEPS}\nAnswer: 2", "", 3, "2")])
+    (f"Answer: 5\n{STEPS}\nAnswer: 2", "", 3, "2"), (f"{STEPS}\n**Answer**: 2", "", 3, "2"),
+    (f"{STEPS}\nThe answer\nFinal answer is: 2", "", 3, "2")])
 def test_answers_are_read(text, thought, steps, answer):
     found = draft(text, thought, RATING)
     assert (len(found.steps), found.answer, found.fault) == (steps, answer, "")
@@ -39,9 +44,31 @@ def test_answers_are_read(text, thought, steps, answer):
     ("", "no answer line"),
     ("Answer: 3", "no steps"),
     (f"{STEPS}\nAnswer: 9", "unreadable answer"),
+    (f"<think>{STEPS}\nAnswer: 2\nor is it", "no answer line"),
 ])
 def test_what_is_no_chain_says_why(text, fault):
     assert draft(text, "", RATING).fault == fault
+
+
+@pytest.mark.parametrize("text, answer", [
+    (f"{STEPS}\nAnswer: 2\nThe next", "2"),
+    (f"{STEPS}\nAnswer: 2", ""),
+    (STEPS, ""),
+    (f"<think>{STEPS}\nAnswer: 2\nor is", ""),
+])
+def test_the_last_line_of_a_cut_answer_is_not_read(text, answer):
+    """`Answer: 1` may be the beginning of `Answer: 10`, and a title may lack its end."""
+    found = draft(text, "", RATING, cut=True)
+    assert found.answer == answer
+    assert (found.fault, found.detail) == (("", "") if answer else ("cut", NO_ROOM))
+
+
+@pytest.mark.parametrize("unit", ["\n", " ", "*", "answer ", "- ", "answer: \n", "<think>", "1. "])
+def test_a_hundred_thousand_of_anything_is_read_quickly(unit):
+    started = time.monotonic()
+    draft(unit * 100_000 + "x", "", RATING)
+    draft("1. a" + unit * 100_000 + "x\nAnswer: 2", "", RATING)
+    assert time.monotonic() - started < 5
 
 
 def test_a_title_loses_its_quotation_marks():
@@ -92,6 +119,17 @@ GOOD = ("The past scores are 5 4 5.", "The lid broke, and that is bad.")
 ])
 def test_the_filter_by_hand(found, reason):
     assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_a_refused_question_keeps_the_servers_words_whole():
+    class Refusing:
+        def ask(self, requests, tick):
+            return [Reply("", refused="HTTP 400: 'seed': not: here")] * len(requests)
+
+    writer = teacher.ModelTeacher(Refusing(), Config())
+    kept, dropped = chains.generate([RATING], writer, Tag(samples=1))
+    assert not kept and [(row["kind"], row["reason"], row["detail"]) for row in dropped] == [
+        (kind, "refused", "HTTP 400: 'seed': not: here") for kind in ("reasoned", "rationalised")]
 
 
 class Scripted:
@@ -158,6 +196,8 @@ def test_tasks_and_users_take_turns():
     ({"teacher": "gpt"}, "known are template"),
     ({"teacher": "openai", "url": "http://x/v1"}, "needs tag.model"),
     ({"teacher": "openai", "model": "m"}, "needs tag.url"),
+    ({"teacher": "openai", "model": "m", "extra": {"day": date(2020, 1, 1)}}, "tag.extra"),
+    ({"teacher": "local", "model": "m", "extra": {"top_p": float("nan")}}, "tag.extra"),
 ])
 def test_a_teacher_without_what_it_needs_is_one_line(settings, says):
     with pytest.raises(UserError, match=says):
