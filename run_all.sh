@@ -12,7 +12,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
-# glibc: huge pages, and freed memory stays with the process (runs.py, MALLOC): an update on a CPU takes half the time
+# glibc: huge pages, and freed memory stays with the process (runs/commands.py, MALLOC): an update on a CPU takes half the time
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184
 export PYTORCH_ALLOC_CONF=expandable_segments:True HF_HUB_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
 

@@ -96,6 +96,11 @@ def test_a_killed_writer_leaves_the_old_file_whole(tmp_path):
         writer.wait()
         rows = runs.read_jsonl(path)
         assert len(rows) == 5000 and len({r["i"] for r in rows}) == 1
+    before = runs.digest(tmp_path)
+    (tmp_path / ".f.jsonl.999999999.part").write_text("left by a kill")
+    assert runs.digest(tmp_path) == before
+    runs.write_jsonl(path, rows)
+    assert os.listdir(tmp_path) == ["f.jsonl"] and runs.digest(tmp_path) == before
 
 
 def test_whole_folder_replaces_at_once_and_cleans_up(tmp_path):
@@ -287,8 +292,9 @@ def test_what_is_no_number_is_neither_written_nor_read(tmp_path, value):
         with pytest.raises(UserError, match="not a finite number"):
             write()
     assert os.listdir(tmp_path) == []
-    (tmp_path / "a.jsonl").write_text(json.dumps({"a": value}) + "\n")
-    (tmp_path / "a.json").write_text(json.dumps([value]))
+    written = json.dumps(value) if value != float("inf") else "1e999"
+    (tmp_path / "a.jsonl").write_text(f'{{"a": {written}}}\n')
+    (tmp_path / "a.json").write_text(f"[{written}]")
     with pytest.raises(UserError, match="is not a number"):
         runs.read_json(tmp_path / "a.json")
     with pytest.raises(UserError, match="is not a number"):

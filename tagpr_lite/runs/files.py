@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,31 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yields a path to write to; renames it to `path` when the block ends well, removes it when it does
     not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write one answer
+    remove_stale_parts(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file
     try:
         yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_stale_parts(path: Path) -> None:
+    """Removes what processes that no longer live have left of writing the file: .kept.jsonl.4711.part."""
+    for part in path.parent.glob(f".{escape(path.name)}.*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdigit() and not is_alive(int(process)):
+            part.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 asks only
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and is somebody else's
+        return True
+    return True
 
 
 @contextmanager
@@ -73,8 +94,11 @@ def parse_json(text: str) -> Any:
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not a number")
 
+    def finite(digits: str) -> float:
+        return float(digits) if math.isfinite(float(digits)) else refuse(digits)  # 1e999 is infinite
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -162,7 +186,7 @@ def digest(path: Path) -> str:
     """sha256 of a file, or of a folder's names and files."""
     sha = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
+        if file.is_file() and not file.name.endswith(".part"):  # what a kill has left is no content
             sha.update(file.name.encode())
             with open(file, "rb") as stream:
                 while block := stream.read(1 << 20):

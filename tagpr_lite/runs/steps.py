@@ -73,11 +73,13 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
     try:
         work(config, folder)
     except UserError:
-        if moved:
+        begun = any((folder / output).exists() for output in outputs_plain)
+        if moved and begun:
             kept.keep(folder, name, outputs_plain, state)
-            kept.put_back(folder, name, outputs_plain, moved.get("key"))
-        elif last is None and not any((folder / output).exists() for output in outputs_plain):
+        elif not begun:
             manifest.unlink()
+        if moved:
+            kept.put_back(folder, name, outputs_plain, moved.get("key"))
         raise
     if not all_written(folder, outputs):
         raise RuntimeError(f"{name} ended without writing {outputs}")

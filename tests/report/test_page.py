@@ -94,6 +94,14 @@ def test_rows_with_nothing_in_them_do_not_stop_the_page(run):
     assert "cut off" in page
 
 
+def test_what_steers_a_terminal_or_hides_is_written_out(run):
+    said = "<think>\n<conclude>a\x1b[31m\x00\u202eb</conclude>\n</think>\n4"
+    write_jsonl(run / "chains/kept.jsonl", [{"id": "1", "user": "u", "text": said, "tags": []}])
+    page = render(run, ABOUT)
+    assert "a\\x1b[31m\\x00\\u202eb" in page
+    assert not set(page) & set("\x1b\x00\u202e")
+
+
 def test_a_chain_is_its_steps_or_is_said_to_be_malformed(run):
     good = chain("<think>\n<conclude>So 5.</conclude>\n</think>\n5", TAGS)
     assert good["steps"] == [("conclude", "So 5.")] and not good["fault"]

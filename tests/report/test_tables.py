@@ -94,7 +94,7 @@ def test_a_loss_is_printed_as_a_loss(run):
 def test_no_number_is_a_dash_and_never_the_best(run):
     path = run / "eval/explore/LaMP_3.json"
     tree = json.loads(path.read_text())
-    tree["scores"]["lenient"] = {"mae": float("nan"), "rmse": None}
+    tree["scores"]["lenient"] = {"mae": None, "rmse": "?"}
     path.write_text(json.dumps(tree))
     rows = rows_of(run)
     assert rows["explore"]["cells"]["LaMP_3", "mae"]["value"] is None

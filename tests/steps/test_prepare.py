@@ -1,10 +1,13 @@
 """Step 1 on every kind of source and with every choice that shapes a prompt."""
 import json
+import shutil
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
-from tagpr_lite.config import UserError, load
+from tagpr_lite.config import Model, UserError, load
+from tagpr_lite.engine.location import find
 from tagpr_lite.lamp import tasks
 from tagpr_lite.lamp.rows import read_questions
 from tagpr_lite.plan.run_plan import follow, read_plan
@@ -78,3 +81,75 @@ def test_a_memory_budget_decides_how_grpo_computes(tmp_path):
         read_plan(folder)
     with pytest.raises(UserError, match="What would fit"):
         prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=0.8")
+
+
+# ---------------------------------------------------------------- ids, limits, and what the key holds
+
+def lamp_task(folder, task, numbers, gold, text="a film"):
+    """A task's files whose questions are numbered from 1, as most people number theirs."""
+    folder.mkdir(parents=True)
+    item = {"id": "a", "text": "older", "score": "4", "description": "older", "tag": "comedy"}
+    for split, numbers in (("train", numbers), ("dev", [100 + n for n in numbers])):
+        rows = [{"id": str(n), "input": tasks.TASKS[task].ask(f"{text} {split} {n}"),
+                 "profile": [item, {**item, "id": "b"}], "user_id": f"{split}{n}"} for n in numbers]
+        golds = [{"id": str(n), "output": gold} for n in numbers]
+        (folder / f"{split}_questions.json").write_text(json.dumps(rows))
+        (folder / f"{split}_outputs.json").write_text(json.dumps({"task": task, "golds": golds}))
+
+
+def test_tasks_that_number_from_1_are_kept_apart(tmp_path):
+    source = tmp_path / "lamp"
+    lamp_task(source / "LaMP_2", "LaMP_2", range(1, 5), "comedy")
+    lamp_task(source / "LaMP_3", "LaMP_3", range(1, 4), "5")
+    folder = prepare(tmp_path, f"lamp.source={source}", "lamp.train_limit=99", "lamp.dev_limit=99")
+    questions = [q for split in ("train", "dev") for q in read_questions(folder, split)]
+    assert len(questions) == 14 == len({q.id for q in questions})
+    films = {q.id for q in questions if q.gold == "comedy"}
+    assert films == {"LaMP_2/1", "LaMP_2/2", "LaMP_2/3", "4", "LaMP_2/101", "LaMP_2/102", "LaMP_2/103", "104"}
+
+
+def test_a_limit_of_a_task_that_is_not_there_is_refused(tmp_path):
+    for key in ("train_limit", "dev_limit", "from_profile"):
+        with pytest.raises(UserError, match=f"lamp.{key} names a task 'LaMP_77'"):
+            prepare(tmp_path, f"lamp.{key}={{LaMP_77: 3}}")
+
+
+def own_task(folder, number=8):
+    (folder / "sub").mkdir(parents=True, exist_ok=True)
+    records = [{"user": n % 4, "input": f"wine {n}", "output": str(n % 3),
+                "history": [{"text": "older wine", "label": "2"}]} for n in range(number)]
+    (folder / "sub" / "r.jsonl").write_text("\n".join(map(json.dumps, records)))
+    (folder / "task.yaml").write_text(yaml.safe_dump({"name": "wines", "kind": "choice", "labels": [0, 1, 2],
+                                                      "instruction": "How good?", "records": "sub/r.jsonl"}))
+    return folder / "task.yaml"
+
+
+def test_records_in_a_sub_folder_are_in_the_key(tmp_path, capsys):
+    source = own_task(tmp_path / "own")
+    words = (f"lamp.source={source}", "lamp.train_limit=99")
+    prepare(tmp_path, *words)
+    own_task(tmp_path / "own", number=12)
+    (tmp_path / "own" / "notes.jsonl").write_text("not of this task")
+    folder = prepare(tmp_path, *words)
+    assert capsys.readouterr().out.count("[prepare] started") == 2
+    assert len(read_questions(folder, "train")) + len(read_questions(folder, "dev")) == 12
+
+
+@pytest.mark.parametrize("word, again", [
+    ("grpo.group=64", True), ("grpo.completion=999", True), ("grpo.layout=kept", True),
+    ("grpo.lr=1e-6", False), ("sft.lr=1e-6", False), ("lamp.k=1", True), ("prompt.max_tokens=600", True)])
+def test_what_the_plan_is_made_of_is_in_the_key(tmp_path, capsys, word, again):
+    prepare(tmp_path, "lamp.tasks=LaMP_3")
+    prepare(tmp_path, "lamp.tasks=LaMP_3", word)
+    assert ("up to date" not in capsys.readouterr().out) == again
+
+
+def test_other_weights_in_a_models_folder_are_another_model(tmp_path, capsys):
+    model = shutil.copytree(find(Model(name="tiny")), tmp_path / "model")
+    words = (f"model.name={model}", "lamp.tasks=LaMP_3")
+    prepare(tmp_path, *words)
+    weights = load_file(model / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, model / "model.safetensors",
+              metadata={"format": "pt"})
+    prepare(tmp_path, *words)
+    assert capsys.readouterr().out.count("[prepare] started") == 2

@@ -158,7 +158,8 @@ def snapshot(folder):
     ("empty_profile", "profile"),
     ("unknown_key", "unknown key 'grpo.gruop'"), ("unknown_tags", "unknown tag 'ponder'"),
     ("bad_chains", "unknown tag 'muse'"),
-    ("no_model", "no such folder"), ("retriever", "bm25"), ("system", "unknown 'sftt'")])
+    ("no_model", "no such folder"), ("retriever", "bm25"),
+    ("system", "evaluate.systems='sftt': known are base")])
 def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, case, says):
     shutil.copytree(smoke, tmp_path / "smoke")
     data, words = tmp_path / "data", []

@@ -191,3 +191,23 @@ def test_a_tags_file_may_begin_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "tags.txt"
     path.write_text("\n".join(PRIMARY), encoding="utf-8-sig")
     assert chains.read_tags(str(path)) == PRIMARY
+
+
+def test_a_chain_in_the_script_of_its_question_is_not_foreign():
+    """A Russian task of a person's own: chains in Russian are right, chains in Chinese are not."""
+    russian = replace(review(text="Сломалось на второй день, ужасно и дёшево."), gold="2")
+    assert chains._foreign_share("Пользователь ставил 5 и 4, но это сломалось.", russian) == 0
+    assert chains._foreign_share("The user gave 5 and 4.", russian) == 0
+    assert chains._foreign_share("用户喜欢蜂蜜。", russian) == 1 == chains._foreign_share("5, 4!", russian)
+    assert chains._foreign_share("Пользователь", review()) == 1
+
+
+def test_no_chain_quotes_a_word_without_an_end():
+    """A text without spaces, a link or a line of one letter was quoted whole: 100,000 characters a chain."""
+    endless = "x" * 100_000
+    for text in (endless, "ก" * 100_000, f"https://example.org/{endless}", f"terrible {endless}"):
+        question = review(text=text)
+        question = replace(question, profile=tuple(replace(item, text=text) for item in question.profile))
+        for gold in "12345":
+            chain = template.write(replace(question, gold=gold), 0)
+            assert len(render(chain)) < 1000

@@ -135,7 +135,8 @@ def _check_splits(folder: Path, splits: Splits) -> Task:
         raise UserError(f"{folder}: train and dev are of different tasks, {both}")
     shared = set(_ids(splits["train"])) & set(_ids(splits["dev"]))
     if shared:
-        raise UserError(f"{folder}: questions in both train and dev: {_names(shared)}")
+        raise UserError(f"{folder}: questions in both train and dev: {_names(shared)}; if they are different "
+                        "ones, give every question of a task an id of its own")
     return tasks.pop()
 
 
