@@ -339,3 +339,8 @@ def test_an_error_line_is_one_printable_line(capsys):
     assert line.startswith("error: a b\\x1b[31mred\\u202egnp\\x00 xxx") and line.count("\n") == 1
     assert len(line) < 2100
     assert runs.printable("Zürich\n\tनमस्ते 👩\u200d🔬") == "Zürich\n\tनमस्ते 👩\u200d🔬"
+
+
+def test_what_a_command_prints_cannot_steer_the_terminal(capsys):
+    runs.guard(lambda: print("\x1b]0;owned\x07 a title\nof two lines", flush=True))
+    assert capsys.readouterr().out == "\\x1b]0;owned\\x07 a title\nof two lines\n"

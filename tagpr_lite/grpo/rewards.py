@@ -23,7 +23,7 @@ from ..tags.schema import Fault, parse
 FRESH_TRIPLES = 0.85
 # Words (characters, where a language has no spaces) for each of the `min_tags` steps that a chain needs:
 # three words of the question under three tags are no reasoning. The template's shortest chains have 15.
-WORDS_A_STEP = 4
+WORDS_A_STEP = 3
 
 
 @dataclass
@@ -67,7 +67,7 @@ def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: 
     Each factor is at most 1, so that neither more steps nor more tags than needed earn anything.
 
     variety      distinct tags / min_tags
-    size         words of the steps / (4 * min_tags), squared
+    size         words of the steps / (3 * min_tags), squared
     freshness    the share of distinct steps, or of distinct triples of words, whichever is less, squared
     substance    the share of steps with a word of what they are about, squared (tags/facts.py)
     truth        the share of checkable claims about the profile that hold (tags/facts.py)

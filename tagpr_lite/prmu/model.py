@@ -20,6 +20,7 @@ training chains.
 """
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import Prompt, Reward
+from ..engine.adapters import require_finite
 from ..engine.logps import padded
 from ..engine.model import adapter_parameters, load_adapter, save_adapter, using
 from ..engine.prefix import SharedPrefix, base_of
@@ -171,12 +173,14 @@ class PRMU:
         return torch.cat([self.scores(shared_prompt, part, user) for part in parts])
 
     def save(self, folder: Path, report: dict) -> None:
-        """adapter/, head.safetensors (whose header names the users who have rows) and report.json."""
+        """adapter/, head.safetensors (whose header names the users who have rows) and report.json. UserError:
+        a value is not a number."""
+        require_finite(self.parts.state_dict(), "PRMU")
         tensors = {name: t.cpu().contiguous() for name, t in self.parts.state_dict().items()}
         with whole_folder(folder) as beside:
             save_adapter(self.model, ADAPTER, beside / "adapter")
             save_file(tensors, beside / "head.safetensors",
-                      metadata={"users": "\n".join(self.parts.users.rows)})
+                      metadata={"users": json.dumps(list(self.parts.users.rows))})
             write_json(beside / "report.json", report)
 
 
@@ -184,8 +188,9 @@ def load_prmu(folder: Path, model, tokenizer, settings: Reward, prompt: Prompt, 
     """(PeftModel with the adapter added, PRMU, its report) from a folder that `save` wrote."""
     model = load_adapter(model, folder / "adapter", ADAPTER)
     with safe_open(folder / "head.safetensors", "pt") as f:
-        names = (f.metadata() or {}).get("users", "")
-    prmu = PRMU(model, tokenizer, settings, prompt, texts, tuple(names.split("\n")) if names else ())
+        names = json.loads((f.metadata() or {}).get("users", "[]"))
+    prmu = PRMU(model, tokenizer, settings, prompt, texts, tuple(names))
     prmu.parts.load_state_dict(load_file(folder / "head.safetensors"))
+    require_finite(prmu.parts.state_dict(), f"{folder / 'head.safetensors'}")
     prmu.parts.eval().requires_grad_(False)
     return model, prmu, read_json(folder / "report.json")

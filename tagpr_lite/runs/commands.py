@@ -7,10 +7,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any, TextIO
 
 from .. import config as cfg
 from ..config import Config, UserError
-from .text import one_line
+from .text import one_line, printable
 
 # glibc: huge pages, and freed memory stays with the process. On a CPU every update otherwise asks the system
 # again for gigabytes that it gave back a moment ago, and waits while they are cleared: up to half of its
@@ -36,11 +38,26 @@ def cli(main: Callable[[Config], None], about: str) -> None:
     guard(lambda: main(cfg.load(args.preset, args.overrides)), debug=args.debug)
 
 
+class PrintableStream:
+    """A stream on which nothing can steer the terminal: titles, ids and answers of people's files are printed
+    by every step."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 def guard(work: Callable[[], None], debug: bool = False) -> None:
     """Runs `work`; a UserError becomes one line on stderr and exit code 2."""
     warnings.simplefilter("ignore", FutureWarning)  # what libraries tell their own developers
     try:
-        work()
+        with redirect_stdout(PrintableStream(sys.stdout)):
+            work()
     except UserError as error:
         if debug:
             traceback.print_exc()

@@ -32,8 +32,8 @@ def test_a_good_chain_earns_everything():
 
 @pytest.mark.parametrize("said, task, form, tag", [
     (text(answer="2"), 0.5, 1, 1), (text(answer="4 stars"), 1.0, 0, 1), (text(answer="no idea"), 0, 0, 1),
-    ("4", 1.0, 0, 0),
-    (text(STEPS[:2]), 1, 1, 2 / 3 * (9 / 12)**2), (text([*STEPS, STEPS[0]]), 1, 1, (3 / 4)**2),
+    ("4", 1.0, 0, 0), (text(STEPS[:2]), 1, 1, 2 / 3),
+    (text([*STEPS, STEPS[0]]), 1, 1, (3 / 4)**2),
     (text([STEPS[0].replace("4.5", "3.0"), *STEPS[1:]]), 1, 1, 2 / 3),
     (text(["<ponder>x</ponder>", *STEPS]), 1, 1, 0),
     (text([]), 1, 1, 0), ("", 0, 0, 0), (text()[:60], 0, 0, 0)])

@@ -59,7 +59,7 @@ def test_gradients_reach_adapter_head_and_user_encoder(make, questions):
     assert all(param.grad is None for param in frozen)
 
 
-@pytest.mark.parametrize("users", [(), ("2t000", "name\twith space")])
+@pytest.mark.parametrize("users", [(), ("2t000", "name\twith space", "two\nlines")])
 def test_save_and_load_give_the_same_scores(make, questions, tmp_path, users):
     prmu = make(users=users)
     if users:
