@@ -114,6 +114,14 @@ def test_a_loss_that_is_no_number_stops_training_before_a_checkpoint(tmp_path, m
         engine.save_adapter(model, "policy", tmp_path / "adapter")
 
 
+def test_a_loss_that_is_no_number_is_seen_where_its_gradient_is_one(tmp_path):
+    trainer, _, _ = build(tmp_path, [ROW] * 40)
+    real = trainer.compute_loss
+    trainer.compute_loss = lambda *args, **how: real(*args, **how) + float("nan")
+    with pytest.raises(UserError, match="sft: the loss is not a finite number"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("missing", [*step3_sft.PARTS, "the end of trainer_state.json", "everything"])
 def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, monkeypatch, missing):
     """Killed while it is written, or damaged: the one before it is used, as if nothing had been."""
