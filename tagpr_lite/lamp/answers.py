@@ -15,6 +15,7 @@ boundaries.
 from __future__ import annotations
 
 import re
+from string import punctuation, whitespace
 
 from .words import MARKS, UNSPACED
 
@@ -33,6 +34,7 @@ BARE_REFERENCE = re.compile(r"\W*(?:(?:option|reference|number)\W*)?([12])(?![0-
 NUMBER = re.compile(r"(?<![a-zA-Z0-9_.-])[0-9]{1,9}(?:\.[0-9]{1,9})?(?![0-9])")
 ENGLISH_RATING = re.compile(r"\W*(one|two|three|four|five)\b(?:\W*$|\s+(?:stars?|out)\b)", re.IGNORECASE)
 CHINESE_RATING = re.compile(r"\W*([一二两三四五])(?:\W*$|[颗]?[星分])")
+BLANKS_AND_MARKS = whitespace + punctuation + "“”《》「」。，！？…"
 LINE_NAME = re.compile(rf"^[\s*_#]*(?:{LINE_NAMES})\s*[*_]*[:：][*_]*", re.IGNORECASE)
 
 
@@ -143,9 +145,9 @@ def whole(text: str) -> str | None:
 
 
 def without_lead_in(text: str) -> str:
-    """The text without "Title:" before it, unless that is all there is."""
+    """The text without "Title:" before it, unless nothing but marks follows: "review:." is all there is."""
     rest = LINE_NAME.sub("", text)
-    return rest if unquoted(rest) else text
+    return rest if rest.strip(BLANKS_AND_MARKS) else text
 
 
 def unquoted(text: str) -> str:
