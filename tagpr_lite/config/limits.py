@@ -49,7 +49,8 @@ WHY = {"grpo.group": "the completions of a group are compared with each other",
 
 WORDS: dict[str, tuple[Any, ...]] = {
     "lamp.retriever": ("bm25", "dense", "recency", "random"), "lamp.mini_language": ("en", "zh"),
-    "lamp.mini_people": ("new", "same"), "lamp.exclude": ("gold", "asked", "future", "shared"),
+    "lamp.mini_people": ("new", "same"),
+    "lamp.exclude": ("gold", "asked", "future", "taught", "shared"),
     "prompt.style": ("chat", "official"), "model.bits": (4, 32),
     "tag.teacher": ("template", "openai", "local"), "sft.form": ("tagged", "untagged", "answer"),
     "grpo.loss": ("grpo", "dapo", "dr_grpo", "gspo", "cispo"),

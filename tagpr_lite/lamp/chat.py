@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..config import UserError
+from ..runs import one_line
 
 SWITCHES = ("enable_thinking", "thinking")  # Qwen3, GLM and others; Granite, DeepSeek
 THOUGHT_MARKS = ("<think>", "</think>")
@@ -111,8 +112,8 @@ def _render(tokenizer: Any, text: str, thinking: bool) -> str:
                                              chat_template=undated(tokenizer.chat_template),
                                              add_generation_prompt=True, tokenize=False, **switches)
     except Exception as error:  # a template is a program of its own, and may raise anything
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the chat template of {tokenizer.name_or_path} cannot be used: {reason}") from None
+        raise UserError(f"the chat template of {tokenizer.name_or_path} cannot be used: "
+                        f"{one_line(error, 200)}") from None
 
 
 def undated(chat_template: str) -> str:

@@ -3,6 +3,11 @@ import pytest
 
 from tagpr_lite import config
 from tagpr_lite.config import limits
+from tagpr_lite.grpo import losses
+from tagpr_lite.lamp import leaks, prompts
+from tagpr_lite.steps import step5_guided, step7_evaluate
+from tagpr_lite.tags import schema
+from tagpr_lite.tags.teachers import teacher
 
 
 def test_every_setting_has_help_and_every_preset_loads():
@@ -71,6 +76,15 @@ def test_every_number_and_every_choice_has_bounds():
             assert (key in limits.NUMBERS) != (key in limits.WORDS), key
     assert set(limits.NUMBERS) | set(limits.WORDS) | set(limits.WHY) <= {key for key, _, _ in config.fields()}
     assert limits.WORDS["grpo.layout"] == config.LAYOUTS
+
+
+def test_the_words_that_are_allowed_are_those_that_the_steps_know():
+    """The lists stand beside the code that reads them, on floors that settings cannot import."""
+    for key, known in (("lamp.exclude", leaks.KINDS), ("prompt.style", prompts.STYLES),
+                       ("sft.form", schema.FORMS), ("tag.teacher", teacher.KINDS),
+                       ("grpo.loss", losses.KINDS), ("grpo.prmu_scale", step5_guided.SCALES),
+                       ("grpo.prmu_users", step5_guided.USERS), ("evaluate.systems", step7_evaluate.SYSTEMS)):
+        assert limits.WORDS[key] == tuple(known), key
 
 
 @pytest.mark.parametrize("text, says", [
