@@ -21,7 +21,8 @@ from itertools import product
 from ..config import LAYOUTS, Model, UserError
 from ..runs import guard
 from .choice import Plan, candidates, make, refusal, reserve
-from .formulas import GIB, Job
+from .formulas import Job
+from .layers import GIB
 from .shapes import SHAPES, shape_of
 
 PHASES = ("rollout", "scoring", "update")

@@ -13,17 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ..config import GRPO, LAYOUTS, UserError
-from .formulas import (
-    GIB,
-    Job,
-    group_flops,
-    held,
-    micro_batches,
-    rollout_bytes,
-    scoring_bytes,
-    update_bytes,
-    update_flops,
-)
+from .flops import group_flops, micro_batches, update_flops
+from .formulas import Job, held, rollout_bytes, scoring_bytes, update_bytes
+from .layers import GIB
 from .shapes import SHAPES, base_parameters
 
 RESERVE = (0.10, 0.75 * GIB)  # share of the budget, plus bytes

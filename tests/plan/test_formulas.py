@@ -16,7 +16,9 @@ from tagpr_lite.config import LAYOUTS, Model, UserError
 from tagpr_lite.plan import __main__ as command
 from tagpr_lite.plan import count
 from tagpr_lite.plan.choice import CHUNKS, candidates, choose, make, reserve
-from tagpr_lite.plan.formulas import GIB, Job, held, rollout_bytes, update_flops
+from tagpr_lite.plan.flops import update_flops
+from tagpr_lite.plan.formulas import Job, held, rollout_bytes
+from tagpr_lite.plan.layers import GIB
 from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
 
 QWEN3 = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b")
