@@ -28,7 +28,7 @@ from ..engine.sample import Sample, sample
 from ..grpo import groups, losses
 from ..grpo import update as grpo_update
 from ..lamp import mini
-from ..plan.count import watched
+from ..plan.counter import watched
 from ..runs import seed_of
 from .measure import Meter, logps_in_fp64, matmul_rate, now
 

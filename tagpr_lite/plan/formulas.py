@@ -133,6 +133,20 @@ def _whole_rows_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointi
     return _with_small_tensors(always + kept + graph + worst)
 
 
+def sft_bytes(job: Job, batch: int, micro: int, chunk: int, checkpointing: bool = True) -> int:
+    """Peak of an optimiser step of SFT: sequences of prompt and completion, `micro` of the batch at a time."""
+    return _whole_rows_bytes(job, "classic", min(micro, batch), chunk, checkpointing)
+
+
+def embedding_bytes(shape: Shape, tokens: int, rows: int) -> int:
+    """Peak of embedding `rows` texts of `tokens` together: a layer at its worst, or the last states in bf16
+    and, copied, in fp32 (engine/embed.py)."""
+    count = rows * tokens
+    layer = layer_forward(shape, Batch(count, rows, tokens))
+    states = count * (2 * BF16 + FP32) * shape.hidden
+    return _with_small_tensors(max(layer, states))
+
+
 def scoring_bytes(job: Job, micro: int) -> int:
     """Peak of PRMU's scores: a prompt and completions, `micro` at a time, without gradients."""
     shape = job.shape
