@@ -39,13 +39,15 @@ class Job:
     """Most prompts decoded together."""
     reference: bool = False
     """Whether the KL term needs the prompt's keys and values under the reference adapter too."""
+    prmu_parts: int = 0
+    """Bytes of what is PRMU's alone, held in GRPO's stage 1 (`prmu_held`)."""
 
 # ---------------------------------------------------------------- bytes that stay
 
 def held(job: Job, adapters: int = 3) -> dict[str, int]:
-    """The weights; the adapters (policy, ref, PRMU) and the policy's two AdamW moments."""
+    """The weights; the adapters (policy, ref, PRMU), the policy's two AdamW moments, and PRMU's parts."""
     return {"weights": weight_bytes(job.shape, job.settings),
-            "adapters": adapter_bytes(job.shape, job.settings, adapters + 2)}
+            "adapters": adapter_bytes(job.shape, job.settings, adapters + 2) + job.prmu_parts}
 
 
 # ---------------------------------------------------------------- bytes of a phase, beside what stays
@@ -161,9 +163,9 @@ def prmu_parameters(shape: Shape, reward: Reward, users: int = 0) -> tuple[int, 
     return user_tokens + head + phrase, statistics
 
 
-def prmu_held(job: Job, reward: Reward, trains: bool) -> int:
+def prmu_held(shape: Shape, reward: Reward, trains: bool) -> int:
     """The parts, fp32, and where PRMU is trained their two moments."""
-    trained, statistics = prmu_parameters(job.shape, reward)
+    trained, statistics = prmu_parameters(shape, reward)
     return FP32 * (trained * (3 if trains else 1) + statistics)
 
 
@@ -213,7 +215,8 @@ def scoring_bytes(job: Job, micro: int) -> int:
     scored = micro * job.completion
     completions = layer_forward(shape, Batch(scored, micro, job.prompt + job.completion))
     head = scored * (BF16 + 5 * FP32) * shape.hidden  # as in training
-    return _with_small_tensors(kv_bytes(shape, job.prompt) + max(prompt, completions, head))
+    embeddings = job.prompt * BF16 * shape.hidden  # of the prompt with the user's tokens
+    return _with_small_tensors(kv_bytes(shape, job.prompt) + embeddings + max(prompt, completions, head))
 
 
 def rollout_bytes(job: Job, together: int) -> int:
