@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from torch import nn
 
@@ -11,6 +12,12 @@ from .sample import Sample, sample
 
 Forward = Callable[[list[int]], SharedPrefix]
 """A prompt's ids [P] -> the prompt, forwarded."""
+
+
+def prompt_limit(name: str, planned: int, folder: Path | None = None) -> BatchLimit:
+    """Prompts decoded together. name: the setting that `planned` comes from."""
+    return BatchLimit(name, "prompts", max(1, planned), folder,
+                      "lower prompt.max_tokens or grpo.completion, or use a smaller model")
 
 
 def sample_parts(model: nn.Module, prompts: list[list[int]], group: int, room: int, ends: set[int], *,

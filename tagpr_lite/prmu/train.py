@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import random
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -183,9 +184,8 @@ def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[
     sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
     for case in batch:
         under_own_user = rng.random() >= prmu.settings.generic  # drawn once, whatever memory does
-        loss, scores = together.attempt(
-            lambda micro: case_gradient(prmu, case, under_own_user, pair_count, micro),  # noqa: B023
-            present=1 + len(case), undo=keep_gradient(params.values()))
+        loss, scores = together.attempt(partial(case_gradient, prmu, case, under_own_user, pair_count),
+                                        present=1 + len(case), undo=keep_gradient(params.values()))
         margins = scores[0] - scores[1:]  # [rejected chains]; above 0: told apart
         sums["loss"] += loss.item() / pair_count
         sums["accuracy"] += float((margins > 0).sum()) / pair_count

@@ -128,7 +128,7 @@ def policy_texts(config: Config, folder: Path, model, tokenizer,
         asked = take_turns(of_side, share, attrgetter("task.name"))
         with progress(len(asked), f"rollouts, {side}", "question") as bar:
             texts += sample_rollouts(config, folder / "chains" / "rollouts.jsonl", model, tokenizer, asked,
-                                     bar.update)
+                                     bar.update, folder)
     return texts
 
 
