@@ -35,6 +35,7 @@ from ..prmu.train import case_gradient
 
 POLICY, REFERENCE = "policy", "ref"
 GRID_SHAPES = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b")
+GRID_SIZES = list(product((1024, 2048, 4096), (256, 512, 1024), (1, 4)))  # prompt, completion, at a time
 
 
 # ---------------------------------------------------------------- PRMU without weights
@@ -179,8 +180,7 @@ def grid(layers: int, say: Callable[[str], None]) -> dict[str, tuple[float, floa
     ratios: dict[str, list[float]] = {}
     config = Config(model=Model(), lamp=replace(Config().lamp, retriever="dense"))
     config = with_settings(config, {"reward.rollouts": 1, "grpo.decode_rows": 16})
-    sizes = list(product((1024, 2048, 4096), (256, 512, 1024), (1, 4)))
-    for name, (prompt, completion, micro) in product(GRID_SHAPES, sizes):
+    for name, (prompt, completion, micro) in product(GRID_SHAPES, GRID_SIZES):
         shape = replace(SHAPES[name], layers=layers)
         load = Load(prompt, prompt, prompt // 4, 100, micro * 2)
         layout = LAYOUTS[len(ratios.get("guided updates", ())) % len(LAYOUTS)]

@@ -139,8 +139,10 @@ def read_table(path: Path) -> dict:
     return found if isinstance(found, dict) and isinstance(found.get("rows", []), list) else {}
 
 
-def table_lines(rows: list[dict]) -> list[str]:
-    """The table as lines of text, with columns only for what is known."""
+def table_cells(rows: list[dict]) -> list[tuple[str, ...]]:
+    """The table with its heading and its sum, with columns only for what is known; [] without rows."""
+    if not rows:
+        return []
     cells = [("step", "what", "at a time", "held", "peak GiB", "about")]
     for row in rows:
         cells.append((row["step"], row["what"], row["at_once"], gib(row["held"]), gib(row["peak"]),
@@ -149,9 +151,15 @@ def table_lines(rows: list[dict]) -> list[str]:
     peaks = [row["peak"] for row in rows if row["peak"] is not None]
     cells.append(("all", "", "", "", gib(max(peaks)) if peaks else "", duration(total or None, "")))
     columns = [column for column in zip(*cells, strict=True) if any(column[1:])]
-    widths = [max(len(cell) for cell in column) for column in columns]
+    return list(zip(*columns, strict=True))
+
+
+def table_lines(rows: list[dict]) -> list[str]:
+    """The table as lines of text."""
+    cells = table_cells(rows)
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     lines = []
-    for row in zip(*columns, strict=True):
+    for row in cells:
         padded = [cell.ljust(width) if place < 3 else cell.rjust(width)
                   for place, (cell, width) in enumerate(zip(row, widths, strict=True))]
         lines.append("  ".join(padded).rstrip())

@@ -217,7 +217,8 @@ def prmu_scoring_phase(shape: Shape, config: Config, load: Load) -> Phase:
     cases = config.reward.reported * 4 + config.reward.pairs / 8 * (config.reward.checks + 1)
     work = _passes(job, cases * (load.question + 3 * config.grpo.completion), load.question, "f",
                    times=2 * cases)
-    return Phase("reward", "PRMU's scores", f"{micro} chains", held_bytes, scoring_bytes(job, micro), work)
+    return Phase("reward", "PRMU's scores", f"{micro} chains", held_bytes,
+                 scoring_bytes(job, micro, config.reward), work)
 
 
 def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
@@ -226,7 +227,8 @@ def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
     checkpointing = g.checkpointing and config.model.checkpointing
     together, micro = max(1, g.decode_rows // g.group), min(g.micro, g.group)
     parts = make(job, 0, g.layout, micro, g.logp_chunk, checkpointing, together).parts
-    scoring = scoring_bytes(replace(job, prompt=load.question + config.reward.tokens), micro)
+    asked = replace(job, prompt=load.question + config.reward.tokens)
+    scoring = scoring_bytes(asked, micro, config.reward)
 
     average = replace(job, prompt=load.mean_prompt)
     passes = "ffb" if checkpointing else "fb"

@@ -60,11 +60,13 @@ def plan_lines(folder: Path, settings: dict) -> list[tuple[str, str]]:
 
 
 def settings_part(folder: Path) -> dict:
-    """The settings, as a tree and as the text of config.yaml, and the plan."""
+    """The settings, as a tree and as the text of config.yaml; the plan, and the table of the whole run."""
     config_file = folder / "config.yaml"
     config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
     config = yaml.safe_load(config_text) or {}
-    return {"config": config, "config_text": config_text, "plan": plan_lines(folder, config)}
+    rows = run_plan.read_table(folder / run_plan.TABLE).get("rows", [])
+    return {"config": config, "config_text": config_text, "plan": plan_lines(folder, config),
+            "plan_table": run_plan.table_cells(rows)}
 
 
 def data_part(folder: Path) -> dict:

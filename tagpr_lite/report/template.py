@@ -246,7 +246,13 @@ fit together, and its scores mean nothing.</li>{% endif %}
 {% if data.template %}<li>The chat template {{ data.template }}.</li>{% endif %}</ul>
 {% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for key, value in plan %}<tr>
 <th scope="row">{{ key }}</th><td style="text-align:left;white-space:normal">{{ value }}</td></tr>{% endfor %}
-</table></div></details>{% endif %}
+</table></div>
+{% if plan_table %}<p class="soft">Planned before the run, for the largest prompts and completions; \
+times are estimates.</p><div class="scroll"><table><tr>\
+{% for head in plan_table[0] %}<th scope="col">{{ head }}</th>{% endfor %}</tr>
+{% for row in plan_table[1:] %}<tr>\
+{% for cell in row %}<td style="text-align:left">{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>{% endif %}</details>{% endif %}
 <details><summary>Settings of this run</summary>{% if config_text %}<pre>{{ config_text }}</pre>{% else %}
 <p class="soft">config.yaml is missing.</p>{% endif %}</details></section>
 </main></body></html>

@@ -8,7 +8,7 @@ import random
 import yaml
 
 from tagpr_lite.config import Config, to_dict
-from tagpr_lite.plan.run_plan import GRPOPlan, RunPlan, write_plan
+from tagpr_lite.plan.run_plan import TABLE, RunPlan, write_plan
 from tagpr_lite.runs import write_json, write_jsonl, write_text
 
 TAGS = ["examine_examples", "identify_patterns", "infer_preferences", "analyze_query", "verify_consistency",
@@ -49,7 +49,12 @@ def make_run(folder) -> None:
     rng = random.Random(0)
     write_text(folder / "config.yaml", yaml.safe_dump(to_dict(Config(preset="cpu")), sort_keys=False))
     write_plan(folder, RunPlan("smollm2", "abc", 4, "cuda:0", "bfloat16", 8, 8.0, 1.9, 1.55,
-                               GRPOPlan("kept", False, 3, 128, 16, True)))
+                               {"grpo.layout": "kept", "grpo.micro": 3, "sft.micro": 2}))
+    write_json(folder / TABLE, {"made_of": {}, "rates": {}, "rows": [
+        {"step": "sft", "what": "training", "at_once": "2 sequences", "held": 2**30, "peak": 1.5 * 2**30,
+         "seconds": 90.0},
+        {"step": "guided", "what": "updates", "at_once": f"3 completions {EVIL}", "held": 2**30,
+         "peak": 1.75 * 2**30, "seconds": 7200.0}]})
     write_json(folder / "data/summary.json", {"notes": [f"A note with {EVIL}"], "tasks": {
         t: {"title": TITLES[t], "train": 60, "dev": 40, "users": 60, "source": "mini"} for t in METRICS}})
     kept = [{"id": f"{t}-{k}", "task": t, "text": thought(rng, "4"), "answer": "4", "gold": "4", "kind": k}

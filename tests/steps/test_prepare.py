@@ -69,7 +69,8 @@ def test_nothing_to_train_on_is_one_line(tmp_path):
 def test_a_memory_budget_decides_how_grpo_computes(tmp_path):
     folder = prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=2", "grpo.micro=1", "grpo.completion=32")
     plan = read_plan(folder)
-    assert plan.grpo.layout == "two_phase" and plan.grpo.micro == 4
+    assert plan.decided["grpo.layout"] == "two_phase" and plan.decided["grpo.micro"] == 4
+    assert plan.decided["sft.micro"] == 4 and plan.decided["evaluate.batch"] >= 1
     assert 0 < plan.peak_gib + plan.reserve_gib <= plan.budget_gib == 2
     # what really runs is what config.yaml says, and the settings that were given are left alone
     shown = yaml.safe_load((folder / "config.yaml").read_text())["grpo"]
