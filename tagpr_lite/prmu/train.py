@@ -215,13 +215,14 @@ def case_gradient(prmu: PRMU, case: list[Pair], under_own_user: bool, pair_count
         loss = case_loss(prmu, scores, case)
         (loss / pair_count).backward()
     else:
+        matched_user = user_leaf if under_own_user and not prmu.settings.blind else None
         with torch.no_grad():
-            scores = prmu.rate_after(shared_prompt, chains, user_leaf, micro)
+            scores = prmu.rate_after(shared_prompt, chains, matched_user, micro)
         loss = case_loss(prmu, scores.requires_grad_(), case)
         (loss / pair_count).backward()  # it ends at the scores
         for first in range(0, len(chains), micro):
             part = slice(first, first + micro)
-            prmu.scores(shared_prompt, chains[part], user_leaf).backward(scores.grad[part])
+            prmu.scores(shared_prompt, chains[part], matched_user).backward(scores.grad[part])
     shared_prompt.backward()
     user.backward(user_leaf.grad)
     return loss.detach(), scores.detach()
