@@ -75,14 +75,21 @@ class PRMUParts(nn.Module):
         state = F.layer_norm(mean_state, mean_state.shape[-1:])
         return content + self.say(torch.cat([content, state], -1))
 
-    def reward(self, states: Tensor, words: Tensor, mask: Tensor, user: Tensor) -> Tensor:
+    def reward(self, states: Tensor, words: Tensor, mask: Tensor, user: Tensor | None) -> Tensor:
         """r [m] from the states [m, R, H] of chains, their token embeddings [m, R, H], mask [m, R] and the
-        user's soft tokens [t, H]."""
+        user's soft tokens [t, H].
+
+        None stands for the generic user, whose match is 0. Its own tokens give the same score, and a gradient
+        for them that is a difference of two numbers of 1e8: the cosine of e_0 - e_0 is divided by 1e-8.
+        """
         lengths = mask.sum(1)
         mean_state = (states * mask[..., None]).sum(1) / lengths[:, None]
         last_state = states[torch.arange(len(states)), lengths - 1]
         from_states = self.head(torch.stack([last_state, mean_state], 1))[:, 0]
-        direction = (user - self.users.generic_user()).mean(0)  # e_u - e_0, [H]
+        if user is None:
+            direction = torch.zeros_like(mean_state[0])  # e_0 - e_0, [H]
+        else:
+            direction = (user - self.users.generic_user()).mean(0)  # e_u - e_0, [H]
         phrase = self.phrase(words, mask, mean_state)
         return from_states + self.match * F.cosine_similarity(direction[None], phrase, dim=-1)
 
@@ -144,8 +151,10 @@ class PRMU:
         """A chain as the policy writes it: its tokens and the end token."""
         return completion_ids(self.tokenizer, text)
 
-    def scores(self, shared_prompt: SharedPrefix, completions: list[list[int]], user: Tensor) -> Tensor:
-        """r [m] of completions (token ids) after a prompt that the user's soft tokens [t, H] are part of."""
+    def scores(self, shared_prompt: SharedPrefix, completions: list[list[int]],
+               user: Tensor | None) -> Tensor:
+        """r [m] of completions (token ids) after a prompt that the user's soft tokens [t, H] are part of;
+        None stands for the generic user's (PRMUParts.reward)."""
         ids, mask = padded(completions, shared_prompt.last.device)
         states = shared_prompt.suffix(ids).float()
         words = base_of(self.model).get_input_embeddings()(ids).float()
@@ -174,7 +183,7 @@ class PRMU:
                                                                   completions, soft_tokens, micro),
                                     present=len(completions))
 
-    def rate_after(self, shared_prompt: SharedPrefix, completions: list[list[int]], user: Tensor,
+    def rate_after(self, shared_prompt: SharedPrefix, completions: list[list[int]], user: Tensor | None,
                    micro: int) -> Tensor:
         """r [m] of completions after a prompt, `micro` at a time."""
         parts = [completions[first:first + micro] for first in range(0, len(completions), micro)]

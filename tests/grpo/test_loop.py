@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_memory import small_memory
 
 from tagpr_lite import config, runs
 from tagpr_lite.config import GRPO, LAYOUTS, UserError
@@ -340,6 +341,21 @@ def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions,
     scale = max(g.abs().max() for g in want.values())
     assert len(failed) == 2 and micro == 2 and "from now on 2" in capsys.readouterr().out
     assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_groups_do_not_depend_on_how_many_prompts_fit(conf, questions, tmp_path, capsys, once):
+    conf.grpo.once = once
+    model, tokenizer = policy(conf, tmp_path)
+    want = rolled_out(conf, model, tokenizer, questions[:3])
+    with small_memory(rows=4) as tried:  # one group of four
+        got = rollouts.roll_out(conf, "guided", model, tokenizer, questions[:3], 0,
+                                rollouts.rollout_limit(conf.grpo, tmp_path))
+    assert [r.question for r in got] == questions[:3] and tried == [12]
+    assert [[s.ids for s in r.samples] for r in got] == [[s.ids for s in r.samples] for r in want]
+    assert all((r.shared_prompt is not None) == once for r in got)
+    assert capsys.readouterr().out == "  out of memory: from now on 1 prompts at a time (grpo.decode_rows)\n"
+    assert rollouts.rollout_limit(conf.grpo, tmp_path).size == 1
 
 
 def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, questions, tmp_path,

@@ -6,12 +6,15 @@ import random
 
 import pytest
 import torch
+from small_memory import small_memory
 
-from tagpr_lite.config import Reward
+from tagpr_lite.config import Reward, UserError
 from tagpr_lite.engine.memory import BatchLimit
+from tagpr_lite.engine.model import adapter_parameters
 from tagpr_lite.prmu import train as training
+from tagpr_lite.prmu.model import ADAPTER
 from tagpr_lite.prmu.pairs import Pair, cases, make_pairs, tune_users
-from tagpr_lite.prmu.train import batched, is_stalled, pair_loss, train, tune_loss
+from tagpr_lite.prmu.train import batched, case_gradient, is_stalled, pair_loss, train, tune_loss
 from tagpr_lite.runs import read_metrics
 
 
@@ -129,3 +132,102 @@ def test_batches_have_about_as_many_pairs_as_asked(questions):
     pairs = [Pair(questions[n % 5], "a", str(n), "other_user", 0.0, "template") for n in range(40)]
     sizes = [sum(len(case) for case in batch) for batch in batched(cases(pairs), 6)]
     assert sum(sizes) == 40 and all(6 <= size < 10 for size in sizes[:-1])
+
+
+# ---------------------------------------------------------------- memory
+
+def one_case(make, questions):
+    """(PRMU whose parts are not at 0, a case of four chains of other lengths)."""
+    prmu = make(Reward(tokens=3, history=4, margin=0.3))
+    for layer in (prmu.parts.users.write[2], prmu.parts.say[2]):
+        torch.nn.init.normal_(layer.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    prmu.parts.head[2].weight.data *= 0.1  # scores near 0: a steep loss would show the rounding of fp32
+    for param in adapter_parameters(prmu.model, ADAPTER).values():
+        torch.nn.init.normal_(param, std=0.05, generator=torch.Generator().manual_seed(1))
+    texts = ["<think>a short one</think>\n3", "<think>one that is longer by some words</think>\n4", "5"]
+    return prmu, [Pair(questions[0], "<think>the chosen one</think>\n2", text, "other_user", gap, "template")
+                  for text, gap in zip(texts, (0.0, 0.5, 1.0), strict=True)]
+
+
+def gradient(prmu):
+    """{name: gradient}, which is taken away."""
+    grads = {name: param.grad for name, param in prmu.trainable().items() if param.grad is not None}
+    for param in prmu.trainable().values():
+        param.grad = None
+    return grads
+
+
+def difference(ours, theirs):
+    """The norm of the difference of two gradients, as a share of the gradient's norm."""
+    assert ours.keys() == theirs.keys() and len(ours) > 10
+    norm = torch.stack([grad.norm() for grad in theirs.values()]).norm()
+    return float(torch.stack([(ours[name] - theirs[name]).norm() for name in theirs]).norm() / norm)
+
+
+@pytest.mark.parametrize("own_user, blind", [(True, False), (False, False), (True, True)])
+def test_the_gradient_does_not_depend_on_the_micro_batch(make, questions, monkeypatch, own_user, blind):
+    """Two passes, which couple all chains, against one with all of them in it. Under the generic user the
+    single pass is exact for everything but e_0 itself (PRMUParts.reward), and is helped here."""
+    prmu, case = one_case(make, questions)
+    prmu.settings.blind = blind
+    prmu.train()
+    if blind or not own_user:
+        real = prmu.scores
+        monkeypatch.setattr(prmu, "scores", lambda prompt, chains, user: real(prompt, chains, None))
+    loss, scores = case_gradient(prmu, case, own_user, 5, micro=4)
+    want = gradient(prmu)
+    for micro in (1, 2, 3, 8):
+        part_loss, part_scores = case_gradient(prmu, case, own_user, 5, micro)
+        assert part_scores.tolist() == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-5)
+        assert float(part_loss) == pytest.approx(float(loss), rel=1e-5)
+        assert difference(gradient(prmu), want) <= 1e-6
+        assert part_loss.requires_grad is part_scores.requires_grad is False
+    assert want["users.generic"].any() and not loss.requires_grad and not scores.requires_grad
+    monkeypatch.undo()
+    own_score, = prmu.scores(prmu.shared_prompt(questions[0], prmu.generic_user()), [[5, 6]],
+                             prmu.generic_user())
+    assert prmu.scores(prmu.shared_prompt(questions[0], prmu.generic_user()), [[5, 6]], None) == own_score
+
+
+def step_gradient(prmu, batch, together):
+    """What one optimiser step would step on."""
+    params, grads = prmu.trainable(), {}
+    optimizer = torch.optim.SGD(params.values(), lr=0.0)
+    optimizer.register_step_pre_hook(lambda *_: grads.update(
+        {name: param.grad.clone() for name, param in params.items() if param.grad is not None}))
+    prmu.train()
+    stats = training.optimizer_step(prmu, batch, optimizer, params, random.Random(4), together)
+    return grads, stats
+
+
+def test_out_of_memory_gives_the_same_step_and_is_remembered(make, questions, tmp_path, capsys):
+    """In the last case of the batch, when the gradient of its first two chains is there already. The user of
+    each case is drawn once, whatever memory does: with this seed the last case's is its own."""
+    prmu, case = one_case(make, questions)
+    prmu.settings.generic = 0.3
+    draws = random.Random(4)
+    assert [draws.random() >= 0.3 for _ in range(3)] == [False, False, True]
+    batch = [case, case[:2], case]
+    want, want_stats = step_gradient(prmu, batch, BatchLimit("", "", 2))
+    limit = training.chain_limit(case, 2, tmp_path)
+    # By two, 4 chains are two forwards for their scores and two with a graph, 3 are one and one.
+    with small_memory(rows=1, spared=9) as tried:
+        got, stats = step_gradient(prmu, batch, limit)
+    assert tried == [2] * 10 and stats == pytest.approx(want_stats, abs=2e-5)
+    assert difference(got, want) <= 1e-6
+    assert capsys.readouterr().out == "  out of memory: from now on 1 chains at a time (reward.micro)\n"
+    assert training.chain_limit(case, 2, tmp_path).size == 1
+    assert training.chain_limit(case, 0, tmp_path).size == 4  # another plan
+    with small_memory(rows=0), pytest.raises(UserError, match="(reward.micro).*lower prompt.max_tokens"):
+        step_gradient(prmu, batch, limit)
+
+
+def test_rating_goes_on_with_what_fits(make, questions, tmp_path, capsys):
+    prmu, case = one_case(make, questions)
+    want = tune_loss(prmu, case)
+    with small_memory(rows=2) as tried:
+        assert tune_loss(prmu, case) == pytest.approx(want, abs=2e-5)
+        assert tune_loss(prmu, case) == pytest.approx(want, abs=2e-5)
+    assert tried == [4] and capsys.readouterr().out.count("from now on 2 chains at a time") == 1
+    with small_memory(rows=0), pytest.raises(UserError, match="lower prompt.max_tokens"):
+        tune_loss(prmu, case)

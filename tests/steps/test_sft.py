@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from small_memory import small_memory
 
 from tagpr_lite import config
 from tagpr_lite.config import UserError
@@ -88,6 +89,40 @@ def test_no_column_is_forwarded_that_a_micro_batch_does_not_need(tmp_path, monke
         (tuple(ids.shape), tuple(scored.shape), int(divisor))) or torch.tensor(0.0))
     batch_gradient(model, batch, 2, 64)
     assert seen == [((2, 39), (2, 27), 34), ((1, 55), (1, 5), 34)]  # the first scored token is the 13th
+
+
+def test_out_of_memory_gives_the_same_gradient_and_is_remembered(tmp_path, capsys):
+    trainer, model, batch = batch_of_three(tmp_path, "model.bits=32", "sft.micro=2")
+    whole = trainer.training_step(model, dict(batch))
+    want = gradient_of(model)
+    with small_memory(rows=1, spared=1) as tried:  # the first forward fits: its gradient is there and goes
+        trainer, model, batch = batch_of_three(tmp_path, "model.bits=32", "sft.batch=3")
+        tried.append(0)
+        loss = trainer.training_step(model, dict(batch))
+        assert difference(gradient_of(model), want) <= 1e-6 and float(loss) == pytest.approx(float(whole))
+        assert tried == [0, 3] and capsys.readouterr().out.count("from now on 1 sequences") == 1
+    conf = config.load("smoke", ["sft.batch=3"])
+    assert step3_sft.sequence_limit(conf, tmp_path).size == 1
+    conf.sft.micro = 2
+    assert step3_sft.sequence_limit(conf, tmp_path).size == 2
+
+
+def test_what_a_failed_attempt_has_added_to_the_gradient_is_taken_back(tmp_path, capsys):
+    trainer, model, batch = batch_of_three(tmp_path, "model.bits=32", "sft.micro=2")
+    batch = {name: torch.cat([tensor, tensor[:1]]) for name, tensor in batch.items()}  # two forwards of two
+    trainer.training_step(model, dict(batch))
+    trainer.training_step(model, dict(batch))  # and a gradient that was there before
+    want = gradient_of(model)
+    trainer.training_step(model, dict(batch))
+    with small_memory(rows=1, spared=1) as tried:
+        trainer.training_step(model, dict(batch))
+    assert tried == [2, 2] and difference(gradient_of(model), want) <= 1e-6
+
+
+def test_one_sequence_that_is_too_long_is_a_line_of_advice(tmp_path):
+    trainer, model, batch = batch_of_three(tmp_path)
+    with small_memory(rows=0), pytest.raises(UserError, match="(sft.micro).*lower prompt.max_tokens"):
+        trainer.training_step(model, dict(batch))
 
 
 def test_padding_on_the_left_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import time
 
 import pytest
 from fault_server import Server
+from small_memory import small_memory
 
 from tagpr_lite.config import Tag, UserError
 from tagpr_lite.tags.teachers import models
@@ -176,6 +177,14 @@ def test_a_local_model_answers_each_request_alone(tmp_path):
     alone = [Answers(chat, Ledger(), tmp_path / "b").ask([request(n, room=8)])[0] for n in range(5)]
     assert together == alone and len({r.text for r in together}) > 1
     assert ledger.written == sum(r.written for r in together) and all(0 < r.written <= 8 for r in together)
+
+
+def test_a_local_model_goes_on_with_as_many_as_fit(tmp_path, capsys):
+    requests = [request(n, room=8) for n in range(5)]
+    want = Answers(Local("tiny", Tag(at_once=3)), Ledger(), tmp_path / "a").ask(requests)
+    with small_memory(rows=2) as tried:
+        assert Answers(Local("tiny", Tag(at_once=3)), Ledger(), tmp_path / "b").ask(requests) == want
+    assert tried == [3] and capsys.readouterr().out.count("from now on 1 prompts at a time") == 1
 
 
 def test_a_reply_survives_the_disk(tmp_path):
