@@ -110,58 +110,6 @@ class Packed:
         return _sdpa(q, k, v, scaling, attn_mask=self.sees)
 
 
-class Decode:
-    """One new token for each of B prompts x G rows: softmax over [prompt, own past] without copying the
-    prompt.
-
-    kv: per layer [B, Hkv, P, D], right-padded to the longest prompt; lengths [B] of the prompts. The rows'
-    own keys and values live in buffers [B, G, Hkv, R, D]. `t` is the position within the completion that is
-    being written, 0 for the first.
-    """
-
-    def __init__(self, kv: KV, lengths: Tensor, group: int, room: int):
-        self.kv, self.lengths, self.t = kv, lengths, 0
-        like = kv[0][0]
-        B, heads, P, D = like.shape
-        self.own = [(like.new_empty(B, group, heads, room, D), like.new_empty(B, group, heads, room, D))
-                    for _ in kv]
-        # True at the padding of shorter prompts, [B, 1, 1, 1, P]: lengths [3, 2] give [F F F] and [F F T].
-        positions = torch.arange(P, device=like.device)[None]
-        self.hidden_pad = (positions >= lengths[:, None])[:, None, None, None]
-
-    def attend(self, layer, q, k, v, scaling):
-        """q [B * G, Hkv * n, 1, D], k and v [B * G, Hkv, 1, D] -> [B * G, Hkv * n, 1, D]; n query heads read
-        one key head."""
-        (prompt_k, prompt_v), (own_k, own_v) = self.kv[layer], self.own[layer]
-        B, G, heads, _, D = own_k.shape
-        n, P, written = q.shape[1] // heads, prompt_k.shape[2], self.t + 1
-
-        # 1. This token's keys and values join the row's own.
-        own_k[..., written - 1, :] = k.view(B, G, heads, D)
-        own_v[..., written - 1, :] = v.view(B, G, heads, D)
-
-        # 2. Scores [B, G, Hkv, n, P + written]: all rows of a prompt read its keys in one product, each its
-        # own past.
-        q = (q * scaling).view(B, G, heads, n, D)
-        by_head = q.transpose(1, 2).reshape(B, heads, G * n, D)
-        to_prompt = (by_head @ prompt_k.transpose(-1, -2)).view(B, heads, G, n, P).transpose(1, 2)
-        to_own = q @ own_k[..., :written, :].transpose(-1, -2)
-        scores = torch.cat([to_prompt.masked_fill(self.hidden_pad, float("-inf")), to_own], -1)
-        weight = scores.float().softmax(-1).to(q.dtype)
-
-        # 3. Values under these weights, from both parts, [B, G, Hkv, n, D].
-        own = weight[..., P:] @ own_v[..., :written, :]
-        prompt_weight = weight[..., :P].transpose(1, 2).reshape(B, heads, G * n, P)
-        prompt = (prompt_weight @ prompt_v).view(B, heads, G, n, D).transpose(1, 2)
-        return (prompt + own).reshape(B * G, heads * n, 1, D)
-
-    def keep(self, alive: Tensor) -> None:
-        """Drops finished prompts: alive [B] bool."""
-        self.kv = [(k[alive], v[alive]) for k, v in self.kv]
-        self.own = [(k[alive], v[alive]) for k, v in self.own]
-        self.lengths, self.hidden_pad = self.lengths[alive], self.hidden_pad[alive]
-
-
 def base_of(model: nn.Module) -> nn.Module:
     """The transformers model under the adapters, which live in its layers."""
     return model.get_base_model() if isinstance(model, PeftModel) else model

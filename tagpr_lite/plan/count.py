@@ -32,9 +32,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ..config import Model
 from ..engine import prefix
+from ..engine.decode import Decode, Sampler
 from ..engine.model import adapter_parameters, add_adapter
-from ..engine.prefix import Decode, SharedPrefix, base_of, forward
-from ..engine.sample import choose, prefill
+from ..engine.prefix import SharedPrefix, base_of
+from ..engine.sample import prefill
 from ..engine.update import group_gradient
 from .shapes import Shape
 
@@ -319,13 +320,11 @@ def count_rollout(model: nn.Module, prompts: int, prompt: int, group: int, compl
         kv, lengths, hidden = prefill(model, [[0] * prompt] * prompts)
         state = Decode(kv, lengths, group, completion)
         del kv
-        hidden = hidden[:, None].expand(-1, group, -1).reshape(prompts * group, -1)
-        uniform = torch.zeros(prompts * group, dtype=torch.float64, device=lengths.device)
-        for t in (0, max(0, completion - 2)):
-            chosen, _ = choose(model, hidden, 1.0, uniform)
-            state.t = t
-            start = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
-            hidden = forward(model, state, ids=chosen[:, None], start=start)[:, 0]
+        quantiles = torch.zeros(prompts * group, completion, dtype=torch.float64, device=lengths.device)
+        sampler = Sampler(model, state, 1.0, quantiles)
+        sampler.first(hidden)
+        for t in sorted({0, completion - 2}) if completion > 1 else ():
+            sampler.next(t)
 
     model.eval()
     return count(work, model)
