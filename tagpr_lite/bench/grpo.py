@@ -28,7 +28,7 @@ from ..engine.sample import Sample, sample
 from ..grpo import groups, losses
 from ..grpo import update as grpo_update
 from ..lamp import mini
-from ..plan.count import watched
+from ..plan.counter import watched
 from ..runs import seed_of
 from .measure import Meter, logps_in_fp64, matmul_rate, now
 
@@ -106,7 +106,8 @@ def group_of(side: Side, prompt: list[int]) -> groups.Group:
 
 def update(side: Side, group: groups.Group) -> None:
     g = side.config.grpo
-    grpo_update.optimizer_step(g, side.model, [group], side.optimizer, side.params, g.micro)
+    grpo_update.optimizer_step(g, side.model, [group], side.optimizer, side.params,
+                               grpo_update.completion_limit(g))
 
 
 def step(side: Side, prompt: list[int]) -> None:

@@ -94,7 +94,7 @@ def logps_in_fp64(model: nn.Module, prompt: list[int], ids: Tensor) -> Tensor:
 
 
 # ---------------------------------------------------------------- bytes and FLOPs
-# engine.count.watched sees the kernels that really run here, not those of a CUDA card on the meta device.
+# plan.counter.watched sees the kernels that really run here, not those of a CUDA card on the meta device.
 # torch has formulas for the CUDA kernels only. A causal kernel of the CPU is charged for the pairs it must
 # look at, so that the share of the bound is never made better by work that nobody does.
 

@@ -26,7 +26,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ..config import Config
 from ..engine.model import placement
-from ..plan.count import watched
+from ..plan.counter import watched
 from .measure import Meter
 
 

@@ -1,9 +1,12 @@
-"""The gradient of one group: the prompt forwarded once, its completions in micro-batches, one backward
-through the prompt.
+"""The gradients of the policy: of one group in GRPO, and of whole sequences in SFT.
 
-This is the one place where a group's gradient is made. The GRPO loop calls it with the policy loss, the
-self-check with a sum of log-probs in two layouts, and the memory counter with tensors that have no data: what
-is counted and checked is what runs.
+    group_gradient   the prompt forwarded once, its completions in micro-batches, one backward through the
+                     prompt
+    sft_gradient     whole sequences, one micro-batch of them
+
+This is the one place where these gradients are made. The GRPO loop calls `group_gradient` with the policy
+loss, the self-check with a sum of log-probs in two layouts, SFT calls `sft_gradient`, and the memory counter
+calls both with tensors that have no data: what is counted and checked is what runs.
 """
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 
 from .logps import padded, token_logps
 from .model import using
-from .prefix import PromptLayout, SharedPrefix, forward_prompt
+from .prefix import Prefill, PromptLayout, SharedPrefix, forward, forward_prompt
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,25 @@ def _micro_batch_backward(model: nn.Module, shared_prompt: PromptLayout,
     total, reported = loss(MicroBatch(rows, mask, logps, entropy, reference_logps))
     total.backward()
     return {name: value.item() for name, value in reported.items()}
+
+
+def sft_gradient(model: nn.Module, ids: Tensor, scored: Tensor, divisor: Tensor | int,
+                 logp_chunk: int = 256) -> Tensor:
+    """Adds the gradient of SFT's loss on a micro-batch to the active adapter; returns the loss, detached, in
+    nats.
+
+        loss = - sum over the scored tokens of log p(token | the tokens before it) / divisor
+
+    ids [m, T]: prompt and completion, right-padded; padding lies in the future of every real token, so that
+    no mask is needed. scored [m, R] bool, R < T: of the last R tokens of every row, those that the loss
+    covers. divisor: the scored tokens of the whole batch that the micro-batch is a part of, so that the parts
+    add up to the mean. logp_chunk: tokens whose logits are in memory at one time.
+    """
+    R = scored.shape[1]
+    # The states before each of the last R tokens predict these, [m, R, H]. They are in no variable, so that
+    # the states of the prompt can be let go.
+    logps, _ = token_logps(model, forward(model, Prefill(keep=False), ids=ids)[:, -R - 1:-1], ids[:, -R:],
+                           scored, chunk=logp_chunk)
+    loss = -logps.sum() / divisor
+    loss.backward()
+    return loss.detach()

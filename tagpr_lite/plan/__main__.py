@@ -21,7 +21,8 @@ from itertools import product
 from ..config import LAYOUTS, Model, UserError
 from ..runs import guard
 from .choice import Plan, candidates, make, refusal, reserve
-from .formulas import GIB, Job
+from .formulas import Job
+from .layers import GIB
 from .shapes import SHAPES, shape_of
 
 PHASES = ("rollout", "scoring", "update")
@@ -66,9 +67,10 @@ def verify(job: Job, plan: Plan, card=None) -> dict[str, dict[str, int]]:
     """{what: {"formula": bytes, "counted": bytes}} of what is held, and of each phase beside it; "counted" on
     a `card` is what its allocator gave."""
     from . import count
-    model = count.meta_model(job.shape, replace(job.settings, checkpointing=plan.checkpointing), ADAPTERS)
+    from .meta import materialise, meta_model
+    model = meta_model(job.shape, replace(job.settings, checkpointing=plan.checkpointing), ADAPTERS)
     if card:
-        model = count.materialise(model, card)
+        model = materialise(model, card)
     sizes = (job.prompt, job.group, job.completion)
     counts = {"rollout": count.count_rollout(model, plan.rollout_prompts, *sizes),
               "scoring": count.count_scoring(model, job.prompt, job.completion, plan.micro),
@@ -88,10 +90,11 @@ def grid(layers: int) -> tuple[float, float]:
     shallow model hides nothing.
     """
     from . import count
+    from .meta import meta_model
     ratios = []
     for name, layout in product(("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b"), LAYOUTS):
         shape = replace(SHAPES[name], layers=layers)
-        model = count.meta_model(shape, Model(), ADAPTERS)
+        model = meta_model(shape, Model(), ADAPTERS)
         of_layout = []
         for prompt, group, completion in product((1024, 2048, 4096), (4, 8, 16), (256, 512, 1024)):
             for micro in (2, group):

@@ -1,27 +1,27 @@
-"""What a GRPO step needs, from formulas: peak bytes and FLOPs of rollout, scoring and update.
+"""Peak bytes of every phase of a run, from formulas: update, scoring, rollout, SFT, embeddings, PRMU.
 
-No GPU, no weights, no network and no torch: arithmetic on a model's shape. Every formula below is held
-against plan/count.py, which runs the real code on torch's meta device: never under the count, at most 10%
-over it (tests/plan/test_formulas.py; python -m tagpr_lite.plan --grid for all sizes).
-
-Decisions. The base is NF4, the compute type bf16, adapters are fp32, as engine/model.py loads them on a CUDA
-card. A layer's activations are priced at the two moments that can be the worst: its MLP's backward and its
-attention's backward.
-
-Letters in the comments: H the hidden size, I the MLP's width, A query heads, D the size of a head, Q = A D, K
-key heads times D, r the LoRA rank, V the vocabulary. "4 H" means four bytes for each of the H numbers of a
-token, an fp32 vector; "2 H" is a bf16 vector. Each term was found by listing the tensors that live at the
-counter's peak.
+A phase is priced beside what is held throughout. What the model's parts take is layers.py's, FLOPs are
+flops.py's; the letters of the comments are explained in layers.py. Every formula is held against
+plan/count.py: never under the count, at most 10% over it.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config import Model
-from .shapes import Shape, adapter_parameters, base_parameters, linears
-
-GIB = 2**30
-BF16, FP32 = 2, 4  # bytes
+from ..config import Model, Reward
+from .layers import (
+    BF16,
+    FP32,
+    Batch,
+    adapter_bytes,
+    kv_bytes,
+    layer_backward,
+    layer_forward,
+    layer_saved,
+    unpacked_weight,
+    weight_bytes,
+)
+from .shapes import Shape, adapter_parameters
 
 
 @dataclass(frozen=True)
@@ -39,132 +39,15 @@ class Job:
     """Most prompts decoded together."""
     reference: bool = False
     """Whether the KL term needs the prompt's keys and values under the reference adapter too."""
-
+    prmu_parts: int = 0
+    """Bytes of what is PRMU's alone, held in GRPO's stage 1 (`prmu_held`)."""
 
 # ---------------------------------------------------------------- bytes that stay
 
 def held(job: Job, adapters: int = 3) -> dict[str, int]:
-    """The weights; the adapters (policy, ref, PRMU) and the policy's two AdamW moments."""
-    shape = job.shape
-    # numbers of the seven linear maps
-    maps = [inputs * outputs for inputs, outputs in linears(shape).values()]
-
-    # NF4: half a byte a number; a scale of one byte for every 64 numbers; an fp32 scale of 256 such scales;
-    # and three fp32 tables: 16 levels, 256 levels of the scales, one offset.
-    nf4_layer = 0
-    for numbers in maps:
-        blocks = -(-numbers // 64)
-        nf4_layer += numbers // 2 + blocks + FP32 * (-(-blocks // 256) + 16 + 256 + 1)
-    dense_layer = BF16 * sum(maps)
-    if job.settings.bits != 4:
-        layer = dense_layer
-    else:  # model.unpack keeps a dense copy beside the packed one
-        layer = nf4_layer + dense_layer * job.settings.unpack
-
-    # Small tensors in bf16: two norms a layer (and Qwen3's norms of queries and keys), one norm at the end,
-    # Qwen2's biases of q, k and v; then the table of tokens, and the head where it is not the same table.
-    small = shape.layers * 2 * shape.hidden + shape.hidden
-    if shape.family == "qwen3":
-        small += shape.layers * 2 * shape.head_dim
-    if shape.family == "qwen2":
-        small += shape.layers * (shape.q + 2 * shape.kv)
-    tables = (1 if shape.tied else 2) * shape.vocab * shape.hidden
-    rotary_frequencies = FP32 * shape.head_dim  # D / 2 of them, held twice
-    weights = shape.layers * layer + BF16 * (tables + small) + rotary_frequencies
-    moments = 2  # of AdamW, for the policy alone
-    return {"weights": weights,
-            "adapters": FP32 * adapter_parameters(shape, job.settings) * (adapters + moments)}
-
-
-def kv_bytes(shape: Shape, tokens: int) -> int:
-    """Keys and values of all layers, bf16: 2 * 2 K a token and layer."""
-    return 2 * BF16 * shape.layers * shape.kv * tokens
-
-
-# ---------------------------------------------------------------- bytes of one layer
-
-@dataclass(frozen=True)
-class Batch:
-    """What goes through a layer at one time."""
-    tokens: int
-    """Of all rows together."""
-    rows: int
-    """Sequences."""
-    keys: int
-    """Keys that each row attends to."""
-
-
-def _repeated_keys(shape: Shape, batch: Batch) -> int:
-    """Keys and values, repeated for every query head: the attention kernels of a card want them so."""
-    return 2 * BF16 * shape.q * batch.rows * batch.keys
-
-
-def _unpacked_weight(shape: Shape) -> int:
-    """The largest weight and its fp32 block scales, unpacked for one product."""
-    numbers = max(inputs * outputs for inputs, outputs in linears(shape).values())
-    return numbers * BF16 + numbers // 64 * FP32
-
-
-def _query_key_norms(shape: Shape) -> int:
-    """Fp32 copies of queries and keys before their norms, a token: Qwen3 alone of the tested families has
-    these."""
-    return FP32 * (shape.q + shape.kv) if shape.family == "qwen3" else 0
-
-
-def layer_saved(shape: Shape, rank: int, batch: Batch) -> int:
-    """What one layer keeps for its backward. Adapters compute in fp32, so that each of the seven linear maps
-    keeps a copy of its input in 4 bytes."""
-    of_hidden = (2 + 5) * FP32 * shape.hidden  # 28 H: the inputs of two norms; of q, k, v, gate and up
-    of_queries = (BF16 + BF16 + FP32) * shape.q  # 8 Q: the queries; the attention's output; the input of o
-    of_mlp = (3 * BF16 + FP32) * shape.inner  # 10 I: gate, silu(gate), up; the input of down
-    of_adapters = 7 * FP32 * rank  # 28 r: A x of the seven maps
-    of_heads = 2 * FP32 * shape.heads  # 8 A: the attention's row sums; the queries' norms
-    token = of_hidden + of_queries + _query_key_norms(shape) + of_mlp + of_adapters + of_heads
-    return batch.tokens * token + _repeated_keys(shape, batch)
-
-
-def layer_backward(shape: Shape, rank: int, batch: Batch) -> int:
-    """A layer that is recomputed and differentiated, at its worst moment.
-
-    That is its second run, at the up or at the down projection; or, where there are many keys, the backward
-    of the attention kernel.
-    """
-    # The second run in the MLP: all that the layer saves, and beside it 12 H: the residual stream, the output
-    # of the second norm and two gradients in bf16 (4 * 2), one gradient in fp32 (4).
-    beside = 12 * shape.hidden * batch.tokens
-    # At up, its adapter's output stands twice in fp32, before and after scaling (8 I), where the input of
-    # down, of those saved, is still to come (4 I): 4 I more.
-    at_up = 4 * shape.inner * batch.tokens
-    # At down: its output (2 H) and the unpacked weight; its input is there in bf16 (2 I), the fp32 copy of it
-    # is still to come (4 I): 2 I less.
-    at_down = (2 * shape.hidden - 2 * shape.inner) * batch.tokens + _unpacked_weight(shape)
-    mlp = layer_saved(shape, rank, batch) + beside + max(at_up, at_down)
-
-    # The attention kernel's backward, when the MLP has been let go.
-    # 18 H: inputs of the first norm, q, k, v; the residual's gradient
-    of_hidden = (4 * FP32 + BF16) * shape.hidden
-    of_queries = (4 * BF16 + FP32) * shape.q  # 12 Q: queries, output, both gradients; the sum of one in fp32
-    token = of_hidden + of_queries + _query_key_norms(shape) + 7 * FP32 * rank + 2 * FP32 * shape.heads
-    # and the gradients of keys and values
-    attention = batch.tokens * token + 2 * _repeated_keys(shape, batch)
-    return max(mlp, attention)
-
-
-def layer_forward(shape: Shape, batch: Batch) -> int:
-    """A layer without gradients, at its worst moment."""
-    # In the MLP, 12 H: the layer's input, the residual stream, the second norm's output, the states of the
-    # layer before (4 * 2), the fp32 copy for an adapter (4). At up, 12 I: gate and up in bf16 (2 * 2), the
-    # adapter's output twice in fp32 (8). At down, 4 I and the unpacked weight.
-    at_up = 12 * shape.inner * batch.tokens
-    at_down = 4 * shape.inner * batch.tokens + _unpacked_weight(shape)
-    mlp = 12 * shape.hidden * batch.tokens + max(at_up, at_down)
-    # In the attention: four bf16 vectors of H; queries and output; keys and values new and rotated; row sums;
-    # keys and values joined to the prompt's, then repeated.
-    token = 4 * BF16 * shape.hidden + 2 * BF16 * shape.q + 2 * BF16 * shape.kv + FP32 * shape.heads
-    joined = 2 * BF16 * shape.kv * batch.rows * batch.keys
-    attention = batch.tokens * token + _repeated_keys(shape, batch) + joined
-    rotary = batch.tokens * 2 * BF16 * shape.head_dim  # cosines and sines
-    return rotary + max(mlp, attention)
+    """The weights; the adapters (policy, ref, PRMU), the policy's two AdamW moments, and PRMU's parts."""
+    return {"weights": weight_bytes(job.shape, job.settings),
+            "adapters": adapter_bytes(job.shape, job.settings, adapters + 2) + job.prmu_parts}
 
 
 # ---------------------------------------------------------------- bytes of a phase, beside what stays
@@ -186,10 +69,8 @@ def _worst_moment(job: Job, batch: Batch, scored: int, chunk: int, checkpointing
     scored: tokens whose log-probs are taken. The logits of a chunk stand twice in fp32 (8 V a token); beside
     them the last norm's fp32 input (4 H), and its output twice, whole and gathered, with a gradient (6 H).
     """
-    shape, rank = job.shape, job.settings.lora_r
-    layer = layer_backward(shape, rank, batch)
-    if not checkpointing:
-        layer -= layer_saved(shape, rank, batch)  # it is in the graph already
+    shape = job.shape
+    layer = _layer_at_worst(job, batch, checkpointing)
     logits = 2 * FP32 * shape.vocab * min(chunk, scored)
     log_probs = batch.tokens * FP32 * shape.hidden + scored * 3 * BF16 * shape.hidden + logits
     return max(layer, log_probs)
@@ -252,12 +133,90 @@ def _whole_rows_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointi
     return _with_small_tensors(always + kept + graph + worst)
 
 
+def sft_bytes(job: Job, batch: int, micro: int, chunk: int, checkpointing: bool = True) -> int:
+    """Peak of an optimiser step of SFT: sequences of prompt and completion, `micro` of the batch at a time."""
+    return _whole_rows_bytes(job, "classic", min(micro, batch), chunk, checkpointing)
+
+
+def embedding_bytes(shape: Shape, tokens: int, rows: int) -> int:
+    """Peak of embedding `rows` texts of `tokens` together: a layer at its worst, or the last states in bf16
+    and, copied, in fp32 (engine/embed.py)."""
+    count = rows * tokens
+    layer = layer_forward(shape, Batch(count, rows, tokens))
+    states = count * (2 * BF16 + FP32) * shape.hidden
+    return _with_small_tensors(max(layer, states))
+
+
+PRMU_WIDTH = 128  # prmu/users.py, INNER: the width of the parts' MLPs
+
+
+def prmu_parameters(shape: Shape, reward: Reward, users: int = 0) -> tuple[int, int]:
+    """(numbers that are trained, numbers that are only held) of PRMU's parts (prmu/model.py, prmu/users.py).
+    users: those with a learned row of their own."""
+    H, t, W = shape.hidden, reward.tokens, PRMU_WIDTH
+    attention = t * W + 2 * t + (H * W + W) + (2 * H * W + W)  # queries, sharp and gate, key, value
+    write = (W * W + W) + (W * H + H)
+    user_tokens = t * H + attention + write + users * t * H  # t H: the generic user
+    head = 2 * H + (2 * H + 1)  # a norm, and a map of two states to a number
+    phrase = 1 + H + (2 * H * W + W) + (W * H + H)  # s, q and the MLP of phi
+    statistics = t * H + 5 * H + H  # e_0 at its start, c, means and deviations; the mean of chains
+    return user_tokens + head + phrase, statistics
+
+
+def prmu_held(shape: Shape, reward: Reward, trains: bool) -> int:
+    """The parts, fp32, and where PRMU is trained their two moments."""
+    trained, statistics = prmu_parameters(shape, reward)
+    return FP32 * (trained * (3 if trains else 1) + statistics)
+
+
+def prmu_bytes(job: Job, reward: Reward, chains: int, micro: int, checkpointing: bool = True) -> int:
+    """Peak of PRMU's training on a case: a prompt with the user's tokens, and `chains` chains after it, `micro`
+    at a time. job.completion: tokens of a chain."""
+    shape, settings = job.shape, job.settings
+    micro = min(micro, chains)
+    prompt = job.prompt + reward.tokens
+    scored = micro * job.completion
+    kv = kv_bytes(shape, prompt)
+    gradients = FP32 * (adapter_parameters(shape, settings) + prmu_parameters(shape, reward)[0])
+    prompt_batch = Batch(prompt, 1, prompt)
+    chain_batch = Batch(scored, micro, prompt + job.completion)
+
+    # While the chains are forwarded and go back: the prompt with its embeddings (2 H), its last states, whole
+    # and normed (4 H), its keys and values, and its graph.
+    prompt_graph = _graph(job, prompt_batch, checkpointing)
+    before = kv + prompt_graph + prompt * 3 * BF16 * shape.hidden
+    before += scored * 2 * BF16 * shape.hidden  # the chains' last states, before and after the last norm
+    own_graph = _graph(job, chain_batch, checkpointing)
+    graph_and_gradients = own_graph + kv if chains > micro else max(own_graph, kv)
+    # The head: the last states in bf16 (2 H) and fp32 (4 H), the words in fp32 (4 H), and one product of each
+    # (8 H); beside them the last norm's fp32 input (4 H). Or a layer at its worst.
+    head = scored * (BF16 + 5 * FP32) * shape.hidden
+    worst = max(head, _layer_at_worst(job, chain_batch, checkpointing))
+    of_chains = before + graph_and_gradients + worst
+
+    # While the prompt goes back: its graph, the gradients of its keys and values, and a layer at its worst.
+    of_prompt = prompt_graph + kv + prompt * BF16 * shape.hidden
+    of_prompt += _layer_at_worst(job, prompt_batch, checkpointing)
+    return _with_small_tensors(gradients + max(of_chains, of_prompt))
+
+
+def _layer_at_worst(job: Job, batch: Batch, checkpointing: bool) -> int:
+    """A layer's backward, beside the graph."""
+    layer = layer_backward(job.shape, job.settings.lora_r, batch)
+    if not checkpointing:
+        layer -= layer_saved(job.shape, job.settings.lora_r, batch)  # it is in the graph already
+    return layer
+
+
 def scoring_bytes(job: Job, micro: int) -> int:
     """Peak of PRMU's scores: a prompt and completions, `micro` at a time, without gradients."""
     shape = job.shape
     prompt = layer_forward(shape, Batch(job.prompt, 1, job.prompt))
-    completions = layer_forward(shape, Batch(micro * job.completion, micro, job.prompt + job.completion))
-    return _with_small_tensors(kv_bytes(shape, job.prompt) + max(prompt, completions))
+    scored = micro * job.completion
+    completions = layer_forward(shape, Batch(scored, micro, job.prompt + job.completion))
+    head = scored * (BF16 + 5 * FP32) * shape.hidden  # as in training
+    embeddings = job.prompt * BF16 * shape.hidden  # of the prompt with the user's tokens
+    return _with_small_tensors(kv_bytes(shape, job.prompt) + embeddings + max(prompt, completions, head))
 
 
 def rollout_bytes(job: Job, together: int) -> int:
@@ -273,7 +232,7 @@ def rollout_bytes(job: Job, together: int) -> int:
     logits = rows * shape.vocab * (FP32 + 2 * 8)
     scores = rows * shape.heads * (job.prompt + job.completion) * 12
     # few rows multiply packed weights
-    mlp = rows * 12 * shape.inner + (_unpacked_weight(shape) if rows > 4 else 0)
+    mlp = rows * 12 * shape.inner + (unpacked_weight(shape) if rows > 4 else 0)
     own_kv = kv_bytes(shape, rows * job.completion)
     decode = kv + own_kv + rows * 20 * shape.hidden + max(logits, scores, mlp)
     return _with_small_tensors(max(prefill, decode))
@@ -282,59 +241,3 @@ def rollout_bytes(job: Job, together: int) -> int:
 def _with_small_tensors(size: int) -> int:
     """One percent more, for row statistics, indices and the like."""
     return size + size // 100
-
-
-# ---------------------------------------------------------------- FLOPs
-
-def _flops(job: Job, tokens: int, keys: int, passes: str) -> float:
-    """FLOPs of all layers. passes: f (forward) and b (backward) as often as they happen, "ffb" with
-    checkpointing.
-
-    A product of one token with a map of n numbers takes 2 n. The frozen base needs the gradients of its
-    inputs alone, 2 n again; an adapter of a numbers needs those of its weights too, 4 a. Attention takes two
-    products a pair of a query and a key, 4 Q, forward and five, 10 Q, backward. It is counted whole, as
-    kernels do it, not its causal half.
-    """
-    base, adapter = base_parameters(job.shape), adapter_parameters(job.shape, job.settings)
-    attention = 4 * job.shape.q * job.shape.layers * tokens * keys
-    forward = 2 * (base + adapter) * tokens + attention
-    backward = (2 * base + 4 * adapter) * tokens + 2.5 * attention
-    return passes.count("f") * forward + passes.count("b") * backward
-
-
-def _head_flops(job: Job) -> int:
-    """The head's product for every token of the G completions."""
-    return 2 * job.shape.hidden * job.shape.vocab * job.group * job.completion
-
-
-def update_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) -> float:
-    """FLOPs of one group's update."""
-    P, G, R = job.prompt, job.group, job.completion
-    passes = "ffb" if checkpointing else "fb"
-    reference = 0.0
-    if job.reference:
-        reference = _head_flops(job) + _flops(job, P, P, "f") + _flops(job, G * R, P + R, "f")
-    if layout == "classic":
-        layers = _flops(job, G * (P + R), P + R, passes)
-    elif layout == "packed":
-        layers = sum(_flops(job, P + m * R, P + m * R, passes) for m in micro_batches(G, micro))
-    else:
-        prompt_passes = passes + "f" if layout == "recompute" else passes
-        completion_passes = "fb" if layout == "kept" else passes
-        layers = _flops(job, P, P, prompt_passes) + _flops(job, G * R, P + R, completion_passes)
-    # the head twice: logits, and the one vector a token (logps.py)
-    return layers + 2 * _head_flops(job) + reference
-
-
-def group_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) -> float:
-    """FLOPs of rollout, PRMU's scores and update of one group."""
-    P, G, R = job.prompt, job.group, job.completion
-    # a completion's tokens see R / 2 of its own
-    decode = _flops(job, G * R, P + R // 2, "f") + _head_flops(job)
-    score = _flops(job, P, P, "f") + _flops(job, G * R, P + R, "f")
-    return decode + _flops(job, P, P, "f") + score + update_flops(job, layout, micro, checkpointing)
-
-
-def micro_batches(group: int, micro: int) -> list[int]:
-    """Sizes of the micro-batches of a group: 10 completions in micro-batches of 4 are [4, 4, 2]."""
-    return [min(micro, group - first) for first in range(0, group, micro)]

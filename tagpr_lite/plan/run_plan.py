@@ -13,7 +13,8 @@ from ..config import Config, UserError
 from ..engine.location import budget, find, identity
 from ..runs import read_json, write_json
 from .choice import choose
-from .formulas import GIB, Job
+from .formulas import Job
+from .layers import GIB
 from .shapes import shape_of
 
 FILE = "plan.json"

@@ -10,8 +10,9 @@ from tagpr_lite.engine import model as engine
 from tagpr_lite.engine import prefix
 from tagpr_lite.engine.sample import Sample
 from tagpr_lite.grpo.groups import Group
-from tagpr_lite.grpo.update import optimizer_step
-from tagpr_lite.plan import count
+from tagpr_lite.grpo.update import completion_limit, optimizer_step
+from tagpr_lite.plan import count, counter
+from tagpr_lite.plan.meta import materialise, meta_model
 from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
 
 TINY = Model(name="tiny", lora_r=4, lora_alpha=8)
@@ -46,7 +47,7 @@ def test_the_peak_is_what_lives_at_the_same_time(holder):
         del b
         c.sum()
 
-    found = count.count(work, holder)
+    found = counter.count(work, holder)
     assert (found.static, found.peak, found.at) == (4 * KIB, 4 * KIB + 12 * KIB, "aten.cat.default")
 
 
@@ -55,7 +56,7 @@ def test_views_and_writes_in_place_take_nothing(holder):
         a = meta(KIB)
         a.view(32, 32).T[:4].add_(1)
 
-    assert count.count(work, holder).peak == 8 * KIB
+    assert counter.count(work, holder).peak == 8 * KIB
 
 
 def test_what_backward_needs_is_kept(holder):
@@ -65,23 +66,23 @@ def test_what_backward_needs_is_kept(holder):
         x = meta(KIB, requires_grad=True)
         x.sin().sin().sin().sin().sin()
 
-    assert count.count(work, holder).peak == (1 + 6) * 4 * KIB
+    assert counter.count(work, holder).peak == (1 + 6) * 4 * KIB
     with torch.no_grad():
-        assert count.count(work, holder).peak == (1 + 3) * 4 * KIB
+        assert counter.count(work, holder).peak == (1 + 3) * 4 * KIB
 
 
 def test_flops_of_products_are_two_a_multiply_add(holder):
-    found = count.count(lambda: holder(meta(8, 32)), holder)
+    found = counter.count(lambda: holder(meta(8, 32)), holder)
     assert found.flops == 2 * 8 * 32 * 32
     with torch.inference_mode():
-        assert count.count(lambda: holder(meta(8, 32)), holder).flops == found.flops
+        assert counter.count(lambda: holder(meta(8, 32)), holder).flops == found.flops
 
 
 def test_nf4_products_count_their_flops_and_the_weight_they_unpack():
-    model = count.meta_model(SMALL, Model())
+    model = meta_model(SMALL, Model())
     layer = model.get_base_model().model.layers[0].mlp.up_proj.base_layer
     for rows, unpacked in ((4, 0), (5, 256 * 512 * 2 + 256 * 512 // 64 * 4)):
-        found = count.count(lambda: layer(meta(rows, 256, dtype=torch.bfloat16)), model)
+        found = counter.count(lambda: layer(meta(rows, 256, dtype=torch.bfloat16)), model)
         assert found.flops == 2 * rows * 256 * 512
         assert found.peak - found.static == rows * (256 + 512) * 2 + unpacked
 
@@ -91,7 +92,7 @@ def test_a_mask_on_meta_is_all_true(holder):
         x, mask = meta(4, 8, 2), meta(4, 8, dtype=torch.bool)
         assert x[mask].shape == (32, 2) and mask.nonzero().shape == (32, 2)
 
-    count.count(work, holder)
+    counter.count(work, holder)
 
 
 no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="a card's allocator rounds sizes up")
@@ -110,12 +111,12 @@ def plain_attention(q, k, v, attn_mask=None, is_causal=False, scale=None, **_):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_meta_counts_what_real_tensors_count(layout, monkeypatch, one_thread):
     """The tiny model, loaded and quantised, against its shape alone: to the byte."""
-    monkeypatch.setattr(count, "cuda_sdpa", plain_attention)
+    monkeypatch.setattr(counter, "cuda_sdpa", plain_attention)
     monkeypatch.setattr(prefix, "SHARES_HEADS", ())  # the real tensors too go the way of a card
     real, _ = engine.load(TINY)
     real = engine.add_adapter(real, TINY, "policy")
     real.get_base_model().activation_checkpointing_enable()
-    made = count.meta_model(shape_of(engine.find(TINY)), TINY, dtype=torch.float32)
+    made = meta_model(shape_of(engine.find(TINY)), TINY, dtype=torch.float32)
     a, b = (count.count_update(m, layout, 60, 4, 24, 2, 16) for m in (real, made))
     assert a == b
     assert a.peak > 1.1 * a.static and a.flops > 0
@@ -137,10 +138,10 @@ def test_the_counter_counts_the_step_of_the_loop(one_thread):
     def step():
         for param in params.values():  # the group before this one has left a gradient
             param.grad = torch.zeros_like(param)
-        optimizer_step(grpo, model, [group], optimizer, params, 2)
+        optimizer_step(grpo, model, [group], optimizer, params, completion_limit(grpo))
 
     step()  # makes the two moments
-    looped = count.count(step, model, optimizer)
+    looped = counter.count(step, model, optimizer)
     assert looped.flops == counted.flops and looped.static == counted.static
     least = counted.peak - counted.static
     assert least <= looped.peak - looped.static <= 1.02 * least
@@ -148,10 +149,10 @@ def test_the_counter_counts_the_step_of_the_loop(one_thread):
 
 def test_a_materialised_model_holds_the_same_bytes_and_runs():
     """Tied weights stay one, NF4 layers stay NF4, the first adapter alone trains."""
-    made = [count.meta_model(SMALL, Model(), ("policy", "ref"), torch.float32) for _ in range(2)]
-    real = count.materialise(made[1], torch.device("cpu"))
-    assert not any(t.is_meta for t in count.held(real))
-    held = [count.Counter(d, count.held(m)).static for d, m in zip(("meta", "cpu"), made)]
+    made = [meta_model(SMALL, Model(), ("policy", "ref"), torch.float32) for _ in range(2)]
+    real = materialise(made[1], torch.device("cpu"))
+    assert not any(t.is_meta for t in counter.held(real))
+    held = [counter.Counter(d, counter.held(m)).static for d, m in zip(("meta", "cpu"), made)]
     assert held[0] == held[1] > 0
     assert real.get_input_embeddings().weight is real.get_output_embeddings().weight
     assert [n for n, p in real.named_parameters()
@@ -163,7 +164,7 @@ def test_a_materialised_model_holds_the_same_bytes_and_runs():
 def test_checkpointing_lowers_what_a_layer_adds():
     """One more layer is one more input and its share of keys and values, not all of a layer's activations."""
     def peak(layers, checkpointing):
-        model = count.meta_model(replace(SMALL, layers=layers), Model(checkpointing=checkpointing))
+        model = meta_model(replace(SMALL, layers=layers), Model(checkpointing=checkpointing))
         found = count.count_update(model, "two_phase", 512, 4, 64, 4, 64)
         return found.peak - found.static
 
@@ -173,7 +174,7 @@ def test_checkpointing_lowers_what_a_layer_adds():
 
 def test_an_unknown_shape_of_attention_is_refused():
     with pytest.raises(Exception, match="cannot share a prompt"):
-        count.meta_model(Shape("x", "gpt2", 64, 64, 1, 2, 2, 32, 100, True), Model())
+        meta_model(Shape("x", "gpt2", 64, 64, 1, 2, 2, 32, 100, True), Model())
 
 
 def test_known_shapes_build():
@@ -182,7 +183,7 @@ def test_known_shapes_build():
              "qwen2.5-3b": 3086, "qwen2.5-7b": 7616, "smollm2": 134.5}
     assert cards.keys() == SHAPES.keys()
     for name, millions in cards.items():
-        model = count.meta_model(SHAPES[name], Model(bits=32, checkpointing=False), ())
+        model = meta_model(SHAPES[name], Model(bits=32, checkpointing=False), ())
         found = sum(p.numel() for p in model.parameters()) / 1e6
         assert abs(found - millions) < 0.002 * millions, (name, found)
 
@@ -190,7 +191,7 @@ def test_known_shapes_build():
 def test_on_a_cpu_the_kernels_of_a_card_give_way_and_the_causal_mask_stays():
     from torch.nn.attention.bias import causal_lower_right
     q, k, v = (torch.randn(2, 3, n, 8) for n in (4, 6, 6))
-    got = count.cuda_sdpa(q, k, v, causal_lower_right(4, 6))
+    got = counter.cuda_sdpa(q, k, v, causal_lower_right(4, 6))
     sees = torch.ones(4, 6, dtype=torch.bool).tril(2)
-    assert torch.allclose(got, count.CPU_SDPA(q, k, v, attn_mask=sees), atol=1e-6)
-    assert not torch.allclose(got, count.CPU_SDPA(q, k, v), atol=1e-2)
+    assert torch.allclose(got, counter.CPU_SDPA(q, k, v, attn_mask=sees), atol=1e-6)
+    assert not torch.allclose(got, counter.CPU_SDPA(q, k, v), atol=1e-2)

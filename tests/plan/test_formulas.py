@@ -14,9 +14,12 @@ from transformers import LlamaConfig, Phi3Config, Qwen3Config
 
 from tagpr_lite.config import LAYOUTS, Model, UserError
 from tagpr_lite.plan import __main__ as command
-from tagpr_lite.plan import count
+from tagpr_lite.plan import count, counter
 from tagpr_lite.plan.choice import CHUNKS, candidates, choose, make, reserve
-from tagpr_lite.plan.formulas import GIB, Job, held, rollout_bytes, update_flops
+from tagpr_lite.plan.flops import update_flops
+from tagpr_lite.plan.formulas import Job, held, rollout_bytes
+from tagpr_lite.plan.layers import GIB
+from tagpr_lite.plan.meta import meta_model
 from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
 
 QWEN3 = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b")
@@ -30,7 +33,7 @@ def shallow(name, layers=2):
 
 def counted(job, layout, micro, chunk, adapters=("policy",)):
     adapters = (*adapters, "ref") if job.reference else adapters
-    model = count.meta_model(job.shape, job.settings, adapters)
+    model = meta_model(job.shape, job.settings, adapters)
     return count.count_update(model, layout, job.prompt, job.group, job.completion, micro, chunk,
                               "ref" if job.reference else None)
 
@@ -82,7 +85,7 @@ def test_they_agree_without_checkpoints_with_few_targets_and_with_a_reference(jo
 def test_rollout_and_scoring_formulas_agree_with_the_counter(name, together, prompt, group, completion,
                                                              micro):
     job = Job(shallow(name), Model(), prompt, group, completion)
-    model = count.meta_model(job.shape, Model())
+    model = meta_model(job.shape, Model())
     parts = make(job, 0, "two_phase", micro, 64, together=together).parts
     for phase, found in (("rollout", count.count_rollout(model, together, prompt, group, completion)),
                          ("scoring", count.count_scoring(model, prompt, completion, micro))):
@@ -93,8 +96,8 @@ def test_rollout_and_scoring_formulas_agree_with_the_counter(name, together, pro
 def test_what_is_held_is_known_to_the_byte(bits, adapters):
     for name in ("qwen3-8b", "qwen2.5-3b", "smollm2"):
         chosen = Model(bits=bits, lora_r=8)
-        model = count.meta_model(shallow(name), chosen, adapters)
-        found = count.count(lambda: None, model).static  # without the two moments
+        model = meta_model(shallow(name), chosen, adapters)
+        found = counter.count(lambda: None, model).static  # without the two moments
         told = held(Job(shallow(name), chosen, 1, 1, 1), len(adapters))
         assert told["weights"] + told["adapters"] * len(adapters) // (len(adapters) + 2) == found
 
