@@ -24,7 +24,9 @@ from .prefix import KV, base_of, forward
 # On a CPU, products of one to three rows are summed in another order than those of four and more. With four
 # seats, where G is as much, a row's result does not depend on how many rows are left beside it.
 LEAST_SEATS = 4
-# Rows are dropped this many at a time. A card needs a graph of its own for every number of rows.
+# Devices that read of a row's past what is written, not the whole room.
+READ_WRITTEN = ("cpu",)
+# Rows are dropped this many at a time; a card needs a graph of its own for every number of rows.
 STEP_OF_ROWS = {"cpu": 1, "cuda": 8}
 
 
@@ -42,8 +44,9 @@ class Decode:
         like = kv[0][0]
         B, heads, _, D = like.shape
         self.kv, self.lengths, self.group, self.room, self.device = kv, lengths, group, room, like.device
+        # Zeros: what is masked still enters a product, and a weight of 0 times NaN in fresh memory is NaN.
         buffer = B * group, heads, room, D
-        self.own = [(like.new_empty(buffer), like.new_empty(buffer)) for _ in kv]
+        self.own = [(like.new_zeros(buffer), like.new_zeros(buffer)) for _ in kv]
         self.rows, self.prompts = list(range(B * group)), list(range(B))
         # The place in the completions that is written now: as a tensor [1] for the step, and as a number.
         self.place, self.t = torch.zeros(1, dtype=torch.long, device=self.device), 0
@@ -61,7 +64,7 @@ class Decode:
         moves (from, to) of the rows that stay: with rows 1 and 2 of four ended, ([3], [1]). Some ended rows
         may stay, to fill up the batch."""
         # 1. How many rows are computed from now on: 9 that are left are 9 on a CPU, 16 on a card.
-        step = STEP_OF_ROWS.get(self.device.type, 8)
+        step = STEP_OF_ROWS[self.device.type]
         size = min(len(self.rows), -(-ended.count(False) // step) * step)
         if size == len(self.rows):
             return None
@@ -104,7 +107,7 @@ class Decode:
         positions = torch.arange(self.kv[0][0].shape[2], device=self.device)
         self.padding = (positions >= lengths[:, None])[:, None, None]
         # A step of fixed shapes masks what need not be masked, too.
-        self.fixed = self.device.type != "cpu"
+        self.fixed = self.device.type not in READ_WRITTEN
         self.padded = self.fixed or bool(self.padding.any())
 
     # ---------------------------------------------------------------- one step

@@ -7,8 +7,9 @@ transformers under NAME, serves four modes, each a small object handed down the 
 
     Prefill   causal attention over the prompt; its keys and values are kept
     Suffix    completions [m, R] attend to the prompt's keys and values and, causally, to themselves
-    Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past
     Packed    prompt and completions as one row under a mask (the layout `packed`)
+    Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past
+              (engine/decode.py)
 
 Training in two exact phases. The prompt is forwarded once and its outputs cut off as leaves; completions go
 forward and backward in micro-batches against those leaves, which collect their gradients; one backward
@@ -16,9 +17,13 @@ through the prompt ends it. The gradients equal those of G separate forwards (te
 and memory does not grow with G. A forward without `shared` raises: a mask that silently failed to arrive
 would train on nonsense.
 
-Prior art. Training on one shared prompt: PrefixGrouper (arXiv 2506.05433), AReaL-DTA (2602.00482),
-schedule-level prefix reuse (2606.01143). Decoding from one: bifurcated attention (2403.08845) and Hydragen
-(2402.05099).
+Prior art; none of this was found first here. The two phases are those of schedule-level prefix reuse (arXiv
+2606.01143): prefix forward once, micro-batches of suffixes that add up the gradients of its keys and values,
+prefix backward once. AReaL-DTA (2602.00482) does it for trees, depth first. PrefixGrouper (2506.05433) splits
+a layer's attention into that of the prefix to itself and that of the suffixes to both. Decoding from one
+prompt: bifurcated attention (2403.08845) makes two products of a step, with the prompt's keys and with a
+row's own; Hydragen (2402.05099) takes the queries of all rows together in the first of them, and joins two
+softmaxes where Decode takes one over both.
 """
 from __future__ import annotations
 
@@ -32,14 +37,15 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
-from torch.nn.attention.bias import causal_lower_right
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
+from torch.nn.attention.bias import CausalBias, causal_lower_right
 from transformers import AttentionInterface
 
 from ..config import LAYOUTS, UserError
 
 NAME = "shared_prefix"
 TESTED = ("qwen3", "qwen2", "llama", "mistral", "phi3")
-# Devices whose kernel lets query heads share a key head; of a card's only flash does, and not under a mask.
+# Devices whose every attention kernel lets several query heads read one key head.
 SHARES_HEADS = ("cpu",)
 KV = list[tuple[Tensor, Tensor]]  # per layer: keys and values, each [B, Hkv, P, D]
 
@@ -67,11 +73,25 @@ def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask, scaling=
 AttentionInterface.register(NAME, attention)
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, **how) -> Tensor:
-    n = q.shape[1] // k.shape[1]  # grouped-query attention: n query heads read one key head
+def shares_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> bool:
+    """Whether attention can run on keys and values [m, Hkv, T, D] as they are, with more query heads than key
+    heads.
+
+    Of a card's kernels flash can. It takes no mask but a causal one (CausalBias), and the type, the head size
+    and the card have to suit it: torch is asked, in the words in which it asks itself before it chooses.
+    """
     if q.device.type in SHARES_HEADS:
-        return F.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=True, **how)
-    return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1),
+        return True
+    if q.device.type != "cuda" or not (mask is None or isinstance(mask, CausalBias)):
+        return False
+    return can_use_flash_attention(SDPAParams(q, k, v, None, 0.0, False, True))
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor | None = None, **how) -> Tensor:
+    if shares_heads(q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scaling, enable_gqa=True, **how)
+    n = q.shape[1] // k.shape[1]  # grouped-query attention: n query heads read one key head
+    return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1), mask,
                                           scale=scaling, **how)
 
 
@@ -98,7 +118,7 @@ class Suffix:
         prompt_k, prompt_v = self.kv[layer]  # [1, Hkv, P, D]
         k = torch.cat([prompt_k.expand(k.shape[0], -1, -1, -1), k], 2)  # [m, Hkv, P + R, D]
         v = torch.cat([prompt_v.expand(v.shape[0], -1, -1, -1), v], 2)
-        return _sdpa(q, k, v, scaling, attn_mask=causal_lower_right(q.shape[2], k.shape[2]))
+        return _sdpa(q, k, v, scaling, causal_lower_right(q.shape[2], k.shape[2]))
 
 
 @dataclass
@@ -107,7 +127,7 @@ class Packed:
     sees: Tensor
 
     def attend(self, layer, q, k, v, scaling):
-        return _sdpa(q, k, v, scaling, attn_mask=self.sees)
+        return _sdpa(q, k, v, scaling, self.sees)
 
 
 def base_of(model: nn.Module) -> nn.Module:
