@@ -8,11 +8,11 @@ from recorded_step import RecordedStep
 from slow_sample import slow_sample
 
 from tagpr_lite.config import UserError
-from tagpr_lite.engine import decode, graph
+from tagpr_lite.engine import decode, graph, logps, prefix
 from tagpr_lite.engine.decode import Decode, moves
 from tagpr_lite.engine.prefix import Prefill, base_of, forward
 from tagpr_lite.engine.sample import prefill, sample
-from tests.engine.test_prefix import DEVICE, FAMILIES, build, group
+from tests.engine.test_prefix import DEVICE, FAMILIES, TEMPERATURE, build, group
 
 on_a_cpu = pytest.mark.skipif(DEVICE.type != "cpu", reason="bit for bit on a CPU")
 ROOM = 24
@@ -123,6 +123,56 @@ def test_states_that_are_no_numbers_are_refused(prompts):
         sample(model, prompts, 2, ROOM, set(), seeds=SEEDS)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_decoding_equals_generate(family):
+    model = build(family).eval()
+    prompts = [group(seed=s, P=P)[0] for s, P in ((3, 37), (4, 11), (5, 50))]
+    ours = sample(model, prompts, 2, 12, set(), temperature=0)
+    base = model.get_base_model()
+    base.config._attn_implementation = "sdpa"
+    for prompt, rows in zip(prompts, ours):
+        want = base.generate(torch.tensor([prompt], device=DEVICE),
+                             attention_mask=torch.ones(1, len(prompt), device=DEVICE), do_sample=False,
+                             max_new_tokens=12, eos_token_id=None, pad_token_id=0)[0, len(prompt):].tolist()
+        assert rows[0].ids == rows[1].ids == want
+
+
+def test_sampled_logps_equal_teacher_forcing():
+    model = build("qwen3").eval()
+    prompts = [group(seed=s, P=P)[0] for s, P in ((3, 37), (4, 11))]
+    rows = sample(model, prompts, 3, 15, {7, 9}, temperature=TEMPERATURE, seeds=[[1, 2, 3], [4, 5, 6]])
+    for prompt, samples in zip(prompts, rows):
+        ids, mask = logps.padded([s.ids for s in samples], DEVICE)
+        with torch.no_grad():
+            at = prefix.SharedPrefix(model, torch.tensor(prompt, device=DEVICE))
+            got, _ = logps.token_logps(model, at.predict(ids), ids, mask, TEMPERATURE)
+        for row, s, m in zip(got, samples, mask):
+            assert (row[m] - torch.tensor(s.logps, device=DEVICE)).abs().max() < 1e-5
+
+
+def test_samples_follow_the_distribution():
+    """8,000 draws of the first token against its softmax: chi-square far from absurd."""
+    model = build("llama").eval()
+    prompt = group()[0]
+    rows = sample(model, [prompt], 8000, 1, set(), seeds=[list(range(8000))])[0]
+    with torch.no_grad():
+        _, _, hidden = prefill(model, [prompt])
+        p = torch.softmax(model.get_base_model().lm_head(hidden)[0], -1)
+    counts = torch.bincount(torch.tensor([r.ids[0] for r in rows]), minlength=128).to(DEVICE)
+    chi2 = ((counts - 8000 * p) ** 2 / (8000 * p)).sum()
+    assert chi2 < 127 + 5 * (2 * 127) ** 0.5
+
+
+def test_every_end_token_ends_a_row_and_is_kept():
+    model = build("llama").eval()
+    free = sample(model, [group()[0]], 1, 12, set(), seeds=[[1]])[0][0].ids
+    first = {t: free.index(t) for t in free}
+    ends = set(list(first)[2:4])
+    cut = sample(model, [group()[0]], 1, 12, ends, seeds=[[1]])[0][0]
+    stop = min(first[e] for e in ends)
+    assert cut.ended and cut.ids == free[:stop + 1]
+
+
 # ---------------------------------------------------------------- the state of a step
 
 def test_moves_fill_the_places_of_those_that_go():
@@ -183,8 +233,8 @@ def test_a_recorded_step_samples_the_same(family, temperature, prompts, request)
     got = sample(model, prompts, 6, ROOM, ends, temperature=temperature, seeds=SEEDS)
     assert ids_of(got) == ids_of(want)
     for a, b in zip(plain(got), plain(want)):
-        for (_, logps, ended), (_, wanted, has_ended) in zip(a, b):
-            assert logps == pytest.approx(wanted, abs=1e-5) and ended == has_ended
+        for (_, found, ended), (_, wanted, has_ended) in zip(a, b):
+            assert found == pytest.approx(wanted, abs=1e-5) and ended == has_ended
     steps = max(len(s.ids) for rows in got for s in rows) - 1
     # 18 rows are recorded as 18, 16 and 8
     assert 1 <= RecordedStep.captured <= 3 and RecordedStep.replayed == steps
