@@ -5,6 +5,7 @@
     python -m tagpr_lite.bench grpo --model smollm2 --curve        our step as the group and the prompt grow
     python -m tagpr_lite.bench sample --model smollm2              a rollout whose rows end at different times
     python -m tagpr_lite.bench prmu --model smollm2                what the reward model costs
+    python -m tagpr_lite.bench memory --model Qwen3-4B --vram 8    the plan of a run against what is counted
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
 processes.
@@ -17,6 +18,7 @@ import os
 import sys
 
 from ..config import GRPO, Config, Model, Prompt
+from ..plan.__main__ import add_settings
 from ..runs import guard, keep_memory
 from .convert import WORK, bench_convert, measure
 
@@ -49,6 +51,7 @@ def main(words: list[str] | None = None) -> None:
     command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
     command.add_argument("--unpack", action="store_true", help="NF4 layers keep a dense copy of their values")
     command.set_defaults(run=prmu)
+    add_memory(commands.add_parser("memory", help="the plan of a whole run against the counter and a card"))
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
 
@@ -107,6 +110,26 @@ def sample(args: argparse.Namespace) -> None:
     config = Config(model=model, prompt=Prompt(max_tokens=args.prompt), grpo=settings)
     measured = bench_sample.bench_sample(config, args.groups, args.mean, args.against, args.repeat)
     print(json.dumps(measured, indent=1) if args.json else bench_sample.table(measured))
+
+
+def add_memory(command: argparse.ArgumentParser) -> None:
+    add_settings(command)
+    command.add_argument("--card", action="store_true",
+                         help="on this machine's CUDA card as well, zeros for weights: no download")
+    command.add_argument("--grid", action="store_true",
+                         help="every phase over a grid of sizes in shallow models")
+    command.add_argument("--layers", type=int, default=2, help="layers of the models of --grid")
+    command.set_defaults(run=memory)
+
+
+def memory(args: argparse.Namespace) -> None:
+    from . import memory as bench_memory
+    if args.grid:
+        found = bench_memory.grid(args.layers, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+        print(json.dumps(found, indent=1) if args.json else "\n".join(bench_memory.grid_lines(found)))
+        return
+    rows = bench_memory.bench_memory(args)
+    print(json.dumps(rows, indent=1) if args.json else "\n".join(bench_memory.verified_lines(rows)))
 
 
 def prmu(args: argparse.Namespace) -> None:

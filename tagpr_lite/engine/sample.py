@@ -3,8 +3,8 @@
 A row is decoded until it has ended and no longer (engine/decode.py). The log-probs that come back are those
 of the distribution sampled from, temperature included, with no top-k and no top-p, so they are the old
 log-probs of GRPO at no cost. Every row draws from a stream of its own seed, and its tokens do not depend on
-what is sampled beside it. On a CPU the layers are folded for it (engine/fold.py); on a card a step is recorded
-as a graph (engine/graph.py).
+what is sampled beside it. On a CPU the layers are folded for it (engine/fold.py); on a card a step is
+recorded as a graph (engine/graph.py).
 """
 from __future__ import annotations
 

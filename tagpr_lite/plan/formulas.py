@@ -134,15 +134,15 @@ def _whole_rows_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointi
 
 
 def sft_bytes(job: Job, batch: int, micro: int, chunk: int, checkpointing: bool = True) -> int:
-    """Peak of an optimiser step of SFT: sequences of prompt and completion, `micro` of the batch at a time."""
+    """Peak of an optimiser step of SFT: sequences of prompt and completion, `micro` of a batch at a time."""
     return _whole_rows_bytes(job, "classic", min(micro, batch), chunk, checkpointing)
 
 
 def embedding_bytes(shape: Shape, tokens: int, rows: int) -> int:
-    """Peak of embedding `rows` texts of `tokens` together: a layer at its worst, or the last states in bf16
-    and, copied, in fp32 (engine/embed.py)."""
+    """Peak of embedding `rows` texts of `tokens` together by the bare base: a layer at its worst, or the last
+    states in bf16 and, copied, in fp32 (engine/embed.py)."""
     count = rows * tokens
-    layer = layer_forward(shape, Batch(count, rows, tokens))
+    layer = layer_forward(shape, Batch(count, rows, tokens), adapted=False)
     states = count * (2 * BF16 + FP32) * shape.hidden
     return _with_small_tensors(max(layer, states))
 
@@ -170,8 +170,8 @@ def prmu_held(shape: Shape, reward: Reward, trains: bool) -> int:
 
 
 def prmu_bytes(job: Job, reward: Reward, chains: int, micro: int, checkpointing: bool = True) -> int:
-    """Peak of PRMU's training on a case: a prompt with the user's tokens, and `chains` chains after it, `micro`
-    at a time. job.completion: tokens of a chain."""
+    """Peak of PRMU's training on a case: a prompt with the user's tokens, and `chains` chains after it,
+    `micro` at a time. job.completion: tokens of a chain."""
     shape, settings = job.shape, job.settings
     micro = min(micro, chains)
     prompt = job.prompt + reward.tokens

@@ -48,7 +48,10 @@ class Work:
 
 
 def seconds(work: Work, rates: Rates) -> float:
-    return work.flops / (OF_FLOPS * rates.flops) + work.bytes / (OF_BYTES * rates.bytes) + work.calls * rates.call
+    """About how long the work takes."""
+    products = work.flops / (OF_FLOPS * rates.flops)
+    copies = work.bytes / (OF_BYTES * rates.bytes)
+    return products + copies + work.calls * rates.call
 
 
 def stated_rates(name: str) -> Rates:

@@ -10,17 +10,15 @@ SFT it may come, and where it does not fit the micro-batch is halved (engine/mem
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Config
-from .choice import RESERVE, Plan, candidates, reserve
+from .choice import RESERVE, candidates, make, reserve
 from .flops import head_flops, pass_flops, update_flops
 from .formulas import (
     Job,
     embedding_bytes,
-    held,
     prmu_bytes,
     prmu_held,
     rollout_bytes,
@@ -33,7 +31,8 @@ from .times import Rates, Work, seconds
 
 CASE = 5  # chains of one of PRMU's cases: a chosen one and at most four rejected (prmu/pairs.py, `cases`)
 VIEWS = 3 * 2  # texts that the policy writes for one of PRMU's questions (prmu/rollouts.py)
-TEXTS = (48, 16)  # tokens of a text that is embedded for PRMU, texts together (prmu/users.py, engine/embed.py)
+# Tokens of a text that is embedded for PRMU, and texts together (prmu/users.py, engine/embed.py).
+TEXTS = (48, 16)
 RETRIEVED = (256, 16)  # the same for dense retrieval
 # A pass over packed weights reads half a byte a number, writes it unpacked in bf16, and reads that.
 PACKED_PASS = 0.5 + 2 + 2
@@ -72,11 +71,9 @@ class Phase:
 
 @dataclass(frozen=True)
 class WholePlan:
-    """The run as it would be computed. decided: {dotted setting: value} where there is a budget. grpo: the
-    choice of GRPO's layout."""
+    """The run as it would be computed. decided: {dotted setting: value} where there is a budget."""
     phases: list[Phase]
     decided: dict[str, Any]
-    grpo: Plan
     budget: int
     """0: no bound."""
     reserve: int
@@ -95,36 +92,40 @@ class WholePlan:
 
 
 def plan_run(shape: Shape, config: Config, load: Load, budget: float) -> WholePlan:
-    """The fastest way of computing the run within `budget` bytes (0: no bound) less the reserve; where nothing
-    fits, the smallest."""
+    """The fastest way of computing the run within `budget` bytes (0: no bound) less the reserve; where
+    nothing fits, the smallest."""
     kept_free = reserve(budget)
-    room = budget - kept_free if budget else float("inf")
+    if not budget:
+        return WholePlan(phases_of(shape, config, load), {}, 0, 0)
+
+    # 1. GRPO's layout, by what it costs. `once` holds what a prompt's backward needs from sampling to
+    # training, which no formula counts.
+    room = budget - kept_free
+    best = candidates(grpo_job(shape, config, load), budget)[0]
+    decided = {"grpo.layout": best.layout, "grpo.once": False, "grpo.micro": best.micro,
+               "grpo.logp_chunk": best.logp_chunk,
+               "grpo.decode_rows": best.rollout_prompts * config.grpo.group,
+               "grpo.checkpointing": best.checkpointing}
+    config = with_settings(config, decided)
+
+    # 2. How many at a time in the other steps: as many as fit.
+    wanted = {"sft.micro": config.sft.micro or config.sft.batch, "reward.micro": config.reward.micro or CASE,
+              "evaluate.batch": config.evaluate.batch}
+    phase_of = {"sft.micro": sft_phase, "reward.micro": prmu_phase, "evaluate.batch": answers_phase}
+    for key, most in wanted.items():
+        size = most
+        while size > 1 and phase_of[key](shape, with_settings(config, {key: size}), load).peak > room:
+            size //= 2
+        decided[key] = size
+        config = with_settings(config, {key: size})
+    return WholePlan(phases_of(shape, config, load), decided, int(budget), kept_free)
+
+
+def grpo_job(shape: Shape, config: Config, load: Load) -> Job:
+    """A group of GRPO at its longest."""
     g = config.grpo
-    together = max(1, g.decode_rows // g.group)
-    job = Job(shape, config.model, load.prompt, g.group, g.completion, together, bool(g.beta),
-              prmu_parts=prmu_held(shape, config.reward, trains=False))
-    best = candidates(job, budget)[0]
-    decided: dict[str, Any] = {}
-    if budget:
-        # `once` holds what a prompt's backward needs from sampling to training, which no formula counts.
-        decided = {"grpo.layout": best.layout, "grpo.once": False, "grpo.micro": best.micro,
-                   "grpo.logp_chunk": best.logp_chunk, "grpo.decode_rows": best.rollout_prompts * g.group,
-                   "grpo.checkpointing": best.checkpointing}
-        config = with_settings(config, decided)
-        for key, most, phase_of in ((("sft.micro"), config.sft.micro or config.sft.batch, sft_phase),
-                                    (("reward.micro"), config.reward.micro or CASE, prmu_phase),
-                                    (("evaluate.batch"), config.evaluate.batch, answers_phase)):
-            decided[key] = largest_fitting(config, key, most, lambda c: phase_of(shape, c, load).peak <= room)
-            config = with_settings(config, {key: decided[key]})
-    return WholePlan(phases_of(shape, config, load, best, job), decided, best, int(budget), kept_free)
-
-
-def largest_fitting(config: Config, key: str, most: int, fits: Callable[[Config], bool]) -> int:
-    """The largest of most, most / 2, .. 1 with which the settings fit; 1 where none does."""
-    size = most
-    while size > 1 and not fits(with_settings(config, {key: size})):
-        size //= 2
-    return size
+    return Job(shape, config.model, load.prompt, g.group, g.completion, max(1, g.decode_rows // g.group),
+               bool(g.beta), prmu_held(shape, config.reward, trains=False))
 
 
 def with_settings(config: Config, settings: dict[str, Any]) -> Config:
@@ -137,8 +138,8 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
 
 # ---------------------------------------------------------------- the phases
 
-def phases_of(shape: Shape, config: Config, load: Load, best: Plan, job: Job) -> list[Phase]:
-    """Every step that touches the model, in the order of the steps."""
+def phases_of(shape: Shape, config: Config, load: Load) -> list[Phase]:
+    """Every step that touches the model, in the order of the steps, with these settings."""
     phases = []
     if config.lamp.retriever == "dense" and not config.lamp.encoder:
         texts = (load.train + load.dev) * config.lamp.profile_max
@@ -149,7 +150,7 @@ def phases_of(shape: Shape, config: Config, load: Load, best: Plan, job: Job) ->
     texts = (load.train + load.dev) * config.reward.history
     phases.append(embedding_phase(shape, config, "reward", *TEXTS, texts, adapters=1))
     phases += [prmu_phase(shape, config, load), prmu_scoring_phase(shape, config, load)]
-    phases += grpo_phases(config, job, best, load)
+    phases += grpo_phases(shape, config, load)
     phases.append(answers_phase(shape, config, load))
     return phases
 
@@ -160,8 +161,8 @@ def embedding_phase(shape: Shape, config: Config, step: str, tokens: int, rows: 
     job = Job(shape, config.model, tokens, 1, 1)
     held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, adapters)
     work = _passes(job, texts * tokens, tokens, "f", times=texts / rows)
-    return Phase(step, "embeddings of texts", f"{rows} texts", held_bytes, embedding_bytes(shape, tokens, rows),
-                 work)
+    beside = embedding_bytes(shape, tokens, rows)
+    return Phase(step, "embeddings of texts", f"{rows} texts", held_bytes, beside, work)
 
 
 def sft_phase(shape: Shape, config: Config, load: Load) -> Phase:
@@ -219,31 +220,33 @@ def prmu_scoring_phase(shape: Shape, config: Config, load: Load) -> Phase:
     return Phase("reward", "PRMU's scores", f"{micro} chains", held_bytes, scoring_bytes(job, micro), work)
 
 
-def grpo_phases(config: Config, job: Job, best: Plan, load: Load) -> list[Phase]:
-    """Rollout, scores and update of both stages; stage 2 is without PRMU."""
-    g, shape, settings = config.grpo, job.shape, job.settings
-    together = max(1, g.decode_rows // g.group)
-    both = weight_bytes(shape, settings)
-    job = replace(job, prompt=load.mean_prompt)  # from here on: work, not bytes
+def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
+    """Rollouts, scores and updates of both stages; stage 2 is without PRMU."""
+    g, job = config.grpo, grpo_job(shape, config, load)
+    checkpointing = g.checkpointing and config.model.checkpointing
+    together, micro = max(1, g.decode_rows // g.group), min(g.micro, g.group)
+    parts = make(job, 0, g.layout, micro, g.logp_chunk, checkpointing, together).parts
+    scoring = scoring_bytes(replace(job, prompt=load.question + config.reward.tokens), micro)
+
+    average = replace(job, prompt=load.mean_prompt)
+    passes = "ffb" if checkpointing else "fb"
+    micro_batches = 1 + g.group / micro  # the prompt's own forward and backward among them
+    update = Work(update_flops(average, g.layout, micro, checkpointing),
+                  *_overhead(average, passes, micro_batches))
+    score = _passes(average, load.question + g.group * g.completion, load.question, "f", micro_batches)
+
     phases = []
     for stage, steps, adapters in (("guided", g.guided_steps, 3), ("explore", g.explore_steps, 2)):
         groups = steps * g.prompts
-        held_bytes = both + adapter_bytes(shape, settings, adapters + 2)
-        if stage == "guided":
-            held_bytes += job.prmu_parts
+        held_bytes = parts["weights"] + adapter_bytes(shape, config.model, adapters + 2)
+        held_bytes += job.prmu_parts if stage == "guided" else 0
         phases.append(Phase(stage, "rollouts", f"{together} prompts x {g.group}", held_bytes,
-                            best.parts["rollout"], _sampling(job, groups, together)))
+                            parts["rollout"], _sampling(average, groups, together)))
         if stage == "guided":
-            scoring = _passes(job, groups * (job.prompt + g.group * g.completion), job.prompt, "f",
-                              times=groups * (1 + g.group / g.micro))
-            phases.append(Phase(stage, "PRMU's scores", f"{min(g.micro, g.group)} completions", held_bytes,
-                                best.parts["scoring"], scoring))
-        flops = update_flops(job, g.layout, g.micro, best.checkpointing)
-        micro_batches = 1 + g.group / min(g.micro, g.group)
-        passes = "ffb" if best.checkpointing else "fb"
-        update = Work(flops, *_overhead(job, passes, micro_batches)) * groups
-        phases.append(Phase(stage, "updates", f"{min(g.micro, g.group)} completions, {g.layout}", held_bytes,
-                            best.parts["update"], update))
+            phases.append(Phase(stage, "PRMU's scores", f"{micro} completions", held_bytes, scoring,
+                                score * groups))
+        phases.append(Phase(stage, "updates", f"{micro} completions, {g.layout}", held_bytes,
+                            parts["update"], update * groups))
     return phases
 
 
@@ -319,14 +322,14 @@ def refusal(shape: Shape, config: Config, load: Load, budget: float) -> str:
     advice += [f"grpo.completion={n}" for n in shorter_completions if fits(completion=n)][:1]
     advice += [one.name for one in smaller_shapes if fits(shape=one)][:1]
     advice.append(f"a budget of {enough:g} GiB")
-    return (f"{shape.name} with prompts of {load.prompt} and {g.group} completions of {g.completion} tokens "
-            f"needs {tightest.peak / GIB:.2f} GiB in step {tightest.step} ({tightest.what}); a budget of "
-            f"{budget / GIB:g} less a reserve of {plan.reserve / GIB:.2f} leaves {left / GIB:.2f}. What would "
-            f"fit: {'; '.join(advice)}")
+    return (f"{shape.name} with prompts of {load.prompt} and {g.group} completions of {g.completion} "
+            f"tokens needs {tightest.peak / GIB:.2f} GiB in step {tightest.step} ({tightest.what}); a "
+            f"budget of {budget / GIB:g} less a reserve of {plan.reserve / GIB:.2f} leaves "
+            f"{left / GIB:.2f}. What would fit: {'; '.join(advice)}")
 
 
-def rows_of(plan: WholePlan, rates: Rates | None) -> list[dict]:
+def rows_of(phases: list[Phase], rates: Rates | None) -> list[dict]:
     """The table as rows of JSON, bytes and seconds; seconds None without rates."""
     return [{"step": phase.step, "what": phase.what, "at_once": phase.at_once, "held": phase.held,
              "peak": phase.peak, "seconds": round(seconds(phase.work, rates), 1) if rates else None}
-            for phase in plan.phases]
+            for phase in phases]

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.model import load_training_state, save_training_state
+from ..engine.prefix import SharedPrefix
 from ..runs import (
     drop_metrics,
     log_metrics,
@@ -210,20 +211,35 @@ def case_gradient(prmu: PRMU, case: list[Pair], under_own_user: bool, pair_count
     shared_prompt = prmu.shared_prompt(question, user_leaf, grad=True)
 
     # Backward in three parts: the chains, then their prompt, then the user encoder.
-    if micro >= len(chains):
-        scores = prmu.scores(shared_prompt, chains, user_leaf)
-        loss = case_loss(prmu, scores, case)
-        (loss / pair_count).backward()
-    else:
-        with torch.no_grad():
-            scores = prmu.rate_after(shared_prompt, chains, user_leaf, micro)
-        loss = case_loss(prmu, scores.requires_grad_(), case)
-        (loss / pair_count).backward()  # it ends at the scores
-        for first in range(0, len(chains), micro):
-            part = slice(first, first + micro)
-            prmu.scores(shared_prompt, chains[part], user_leaf).backward(scores.grad[part])
+    backward = chains_backward if micro >= len(chains) else partial(chains_backward_in_parts, micro=micro)
+    loss, scores = backward(prmu, shared_prompt, chains, user_leaf, case, pair_count)
     shared_prompt.backward()
     user.backward(user_leaf.grad)
+    return loss, scores
+
+
+def chains_backward(prmu: PRMU, shared_prompt: SharedPrefix, chains: list[list[int]], user_leaf: Tensor,
+                    case: list[Pair], pair_count: int) -> tuple[Tensor, Tensor]:
+    """Forward and backward of all chains together; (loss, scores [1 + n]), detached. A function of its own,
+    so that nothing of the graph, which holds the prompt's keys and values, outlives it."""
+    scores = prmu.scores(shared_prompt, chains, user_leaf)
+    loss = case_loss(prmu, scores, case)
+    (loss / pair_count).backward()
+    return loss.detach(), scores.detach()
+
+
+def chains_backward_in_parts(prmu: PRMU, shared_prompt: SharedPrefix, chains: list[list[int]],
+                             user_leaf: Tensor, case: list[Pair], pair_count: int,
+                             micro: int) -> tuple[Tensor, Tensor]:
+    """The same with `micro` chains in one forward: first all scores and the loss's gradient with respect to
+    them, then the chains again, part by part, from that gradient."""
+    with torch.no_grad():
+        scores = prmu.rate_after(shared_prompt, chains, user_leaf, micro)
+    loss = case_loss(prmu, scores.requires_grad_(), case)
+    (loss / pair_count).backward()  # it ends at the scores
+    for first in range(0, len(chains), micro):
+        part = slice(first, first + micro)
+        prmu.scores(shared_prompt, chains[part], user_leaf).backward(scores.grad[part])
     return loss.detach(), scores.detach()
 
 
