@@ -46,7 +46,7 @@ class Decode:
         self.kv, self.lengths, self.group, self.room, self.device = kv, lengths, group, room, like.device
         # Zeros: what is masked still enters a product, and a weight of 0 times NaN in fresh memory is NaN.
         buffer = B * group, heads, room, D
-        self.own = [(like.new_zeros(buffer), like.new_zeros(buffer)) for _ in kv]
+        self.own = [(k.new_zeros(buffer), v.new_zeros(buffer)) for k, v in kv]
         self.rows, self.prompts = list(range(B * group)), list(range(B))
         # The place in the completions that is written now: as a tensor [1] for the step, and as a number.
         self.place, self.t = torch.zeros(1, dtype=torch.long, device=self.device), 0
@@ -195,7 +195,7 @@ class Sampler:
     def __init__(self, model: nn.Module, state: Decode, temperature: float, quantiles: Tensor | None):
         self.model, self.state, self.temperature, self.quantiles = model, state, temperature, quantiles
         self.tokens = torch.zeros(len(state.rows), dtype=torch.long, device=state.device)
-        self.repeated = Repeated(self._step, state.device, state.room)
+        self.repeated = Repeated(state.device, state.room)
 
     def first(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """(tokens [B * G], their log-probs [B * G]) after the prompts, whose last states are hidden
@@ -217,7 +217,7 @@ class Sampler:
         """(tokens [N], their log-probs [N]): place t + 1 of the rows in state.rows, whose tokens at place t
         were drawn last."""
         self.state.at(t)
-        tokens, logps = self.repeated()
+        tokens, logps = self.repeated(self._step)
         self.tokens[:len(tokens)] = tokens
         return tokens, logps
 

@@ -47,20 +47,22 @@ _failed: list[str] = []  # why this process records no more
 
 
 class Repeated:
-    """Calls `step` as a graph where the device has graphs and the step can be recorded, plainly elsewhere.
+    """Calls a step as a graph where the device has graphs and the step can be recorded, plainly elsewhere.
 
     repeats: how often it will be called, at most. The step must be one that can run twice with one result.
+    It is handed over at each call and not kept: who repeats holds this object, and a circle of the two would
+    hold the memory of both for longer than it is needed.
     """
 
-    def __init__(self, step: Step, device: torch.device, repeats: int):
-        self.step, self.recorded, self.results = step, None, ()
+    def __init__(self, device: torch.device, repeats: int):
+        self.recorded, self.results = None, ()
         self.graph = GRAPHS.get(device.type) if repeats >= LEAST_REPEATS and not _failed else None
 
-    def __call__(self) -> tuple[Tensor, ...]:
+    def __call__(self, step: Step) -> tuple[Tensor, ...]:
         if self.recorded is None and self.graph is not None:
-            self._record()
+            self._record(step)
         if self.recorded is None:
-            return self.step()
+            return step()
         self.recorded.replay()
         return self.results
 
@@ -68,10 +70,10 @@ class Repeated:
         """The step has other shapes now: it is recorded anew at the next call."""
         self.recorded, self.results = None, ()
 
-    def _record(self) -> None:
+    def _record(self, step: Step) -> None:
         recorded = self.graph()
         try:
-            self.results = recorded.capture(self.step)
+            self.results = recorded.capture(step)
             self.recorded = recorded
         except RuntimeError as error:  # torch's errors of CUDA and of memory are all of this kind
             self.graph = None

@@ -1,6 +1,10 @@
 """Sampling is exact: against row by row without any cache, whatever ends when, and as a recorded step."""
+import gc
 import random
 import re
+import weakref
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +13,7 @@ from slow_sample import slow_sample
 
 from tagpr_lite.config import UserError
 from tagpr_lite.engine import decode, graph, logps, prefix
+from tagpr_lite.engine import sample as sampling
 from tagpr_lite.engine.decode import Decode, moves
 from tagpr_lite.engine.prefix import Prefill, base_of, forward
 from tagpr_lite.engine.sample import prefill, sample
@@ -209,6 +214,29 @@ def test_rows_keep_their_seat_at_their_own_prompt(model, prompts):
         assert state.prompts == [2, 1] and sorted(state.rows) == [9, 10, 11, 17]
 
 
+def test_what_is_masked_is_zero_and_no_number_of_old(model, prompts):
+    with torch.no_grad():
+        kv, lengths, _ = prefill(model, prompts)
+    assert not any(side.any() for layer in Decode(kv, lengths, 6, ROOM).own for side in layer)
+
+
+def test_the_memory_of_a_rollout_is_free_when_it_ends(model, prompts, monkeypatch):
+    made = []
+
+    def watched(*args):
+        state = Decode(*args)
+        made.append(weakref.ref(state))
+        return state
+
+    monkeypatch.setattr(sampling, "Decode", watched)
+    gc.disable()  # at once, not when circles are looked for
+    try:
+        sample(model, prompts, 6, ROOM, set(), seeds=SEEDS)
+        assert made[0]() is None
+    finally:
+        gc.enable()
+
+
 # ---------------------------------------------------------------- as a graph
 
 @pytest.fixture
@@ -270,3 +298,29 @@ def test_a_step_that_cannot_be_recorded_is_decoded_plainly_and_says_so_once(prom
     said = capsys.readouterr()
     assert said.out == "" and re.fullmatch(
         r"decoding without a CUDA graph \(capture failed: operation not permitted[^\n]*\)\n", said.err)
+
+
+def test_a_card_runs_a_step_beside_its_stream_before_it_records_it(monkeypatch):
+    """The side stream waits, the step runs there, the main stream waits; then the step is recorded."""
+    said = []
+
+    @contextmanager
+    def within(what, *_, **how):
+        said.append(f"begin {what} {how.get('capture_error_mode', '')}".strip())
+        yield
+        said.append(f"end {what}")
+
+    def stream(name):
+        return SimpleNamespace(name=name, wait_stream=lambda other: said.append(f"{name} waits {other.name}"))
+
+    cuda = SimpleNamespace(
+        CUDAGraph=lambda: SimpleNamespace(replay=lambda: said.append("replay")),
+        Stream=lambda: stream("side"), current_stream=lambda: stream("main"),
+        stream=lambda which: within(f"on {which.name}"),
+        graph=lambda recorded, stream, **how: within(f"record on {stream.name}", **how))
+    monkeypatch.setattr(graph.torch, "cuda", cuda)
+    recorded = graph.CudaGraph()
+    assert recorded.capture(lambda: said.append("step") or (1,)) == (1,)
+    recorded.replay()
+    assert said == ["side waits main", "begin on side", "step", "end on side", "main waits side",
+                    "begin record on side thread_local", "step", "end record on side", "replay"]
