@@ -3,6 +3,7 @@
     python -m tagpr_lite.bench convert [--mb 400]                  the streaming converter against json.load
     python -m tagpr_lite.bench grpo --model smollm2 --against trl  a GRPO step against TRL's GRPOTrainer
     python -m tagpr_lite.bench grpo --model smollm2 --curve        our step as the group and the prompt grow
+    python -m tagpr_lite.bench sample --model smollm2              a rollout whose rows end at different times
     python -m tagpr_lite.bench prmu --model smollm2                what the reward model costs
     python -m tagpr_lite.bench memory --model Qwen3-4B --vram 8    the plan of a run against what is counted
 
@@ -35,6 +36,8 @@ def main(words: list[str] | None = None) -> None:
     command.set_defaults(run=lambda args: measure(args.work, args.folder))
     add_grpo(commands.add_parser("grpo", help="rollout and update of one prompt, against TRL",
                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+    add_sample(commands.add_parser("sample", help="rollouts, with rows that end at different times",
+                                   formatter_class=argparse.ArgumentDefaultsHelpFormatter))
     command = commands.add_parser("prmu",
                                   help="a group scored against one completion, bytes, a user's new item",
                                   formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -83,6 +86,32 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=grpo)
 
 
+def add_sample(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
+    for flag, default, about in (("--bits", 32, "32: the base as it is; 4: NF4"),
+                                 ("--prompt", 384, "tokens of the longest prompt (P)"),
+                                 ("--groups", 4, "prompts decoded together (B)"),
+                                 ("--group", 8, "completions of a prompt (G)"),
+                                 ("--completion", 112, "most tokens of a completion (R)"),
+                                 ("--mean", 80, "tokens of a completion in the mean, where rows end"),
+                                 ("--repeat", 3, "timed turns"),
+                                 ("--threads", os.cpu_count(), "CPU threads")):
+        command.add_argument(flag, type=int, default=default, help=about)
+    command.add_argument("--against", default="none", choices=("none", "generate"),
+                         help="generate: transformers' own sampling of the same groups")
+    command.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    command.set_defaults(run=sample)
+
+
+def sample(args: argparse.Namespace) -> None:
+    from . import sample as bench_sample
+    model = Model(name=args.model, bits=args.bits, threads=args.threads)
+    settings = GRPO(group=args.group, completion=args.completion)
+    config = Config(model=model, prompt=Prompt(max_tokens=args.prompt), grpo=settings)
+    measured = bench_sample.bench_sample(config, args.groups, args.mean, args.against, args.repeat)
+    print(json.dumps(measured, indent=1) if args.json else bench_sample.table(measured))
+
+
 def add_memory(command: argparse.ArgumentParser) -> None:
     add_settings(command)
     command.add_argument("--card", action="store_true",
@@ -127,6 +156,6 @@ def grpo(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     # `convert` measures processes as they are
-    if "grpo" in sys.argv[1:2] and "--plain-malloc" not in sys.argv:
+    if sys.argv[1:2] in (["grpo"], ["sample"]) and "--plain-malloc" not in sys.argv:
         keep_memory()
     main()

@@ -7,8 +7,9 @@ transformers under NAME, serves four modes, each a small object handed down the 
 
     Prefill   causal attention over the prompt; its keys and values are kept
     Suffix    completions [m, R] attend to the prompt's keys and values and, causally, to themselves
-    Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past
     Packed    prompt and completions as one row under a mask (the layout `packed`)
+    Decode    one new token a row attends to the prompt's keys and values, never copied, and to its own past
+              (engine/decode.py)
 
 Training in two exact phases. The prompt is forwarded once and its outputs cut off as leaves; completions go
 forward and backward in micro-batches against those leaves, which collect their gradients; one backward
@@ -16,9 +17,13 @@ through the prompt ends it. The gradients equal those of G separate forwards (te
 and memory does not grow with G. A forward without `shared` raises: a mask that silently failed to arrive
 would train on nonsense.
 
-Prior art. Training on one shared prompt: PrefixGrouper (arXiv 2506.05433), AReaL-DTA (2602.00482),
-schedule-level prefix reuse (2606.01143). Decoding from one: bifurcated attention (2403.08845) and Hydragen
-(2402.05099).
+Prior art; none of this was found first here. The two phases are those of schedule-level prefix reuse (arXiv
+2606.01143): prefix forward once, micro-batches of suffixes that add up the gradients of its keys and values,
+prefix backward once. AReaL-DTA (2602.00482) does it for trees, depth first. PrefixGrouper (2506.05433) splits
+a layer's attention into that of the prefix to itself and that of the suffixes to both. Decoding from one
+prompt: bifurcated attention (2403.08845) makes two products of a step, with the prompt's keys and with a
+row's own; Hydragen (2402.05099) takes the queries of all rows together in the first of them, and joins two
+softmaxes where Decode takes one over both.
 """
 from __future__ import annotations
 
@@ -32,14 +37,15 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
-from torch.nn.attention.bias import causal_lower_right
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
+from torch.nn.attention.bias import CausalBias, causal_lower_right
 from transformers import AttentionInterface
 
 from ..config import LAYOUTS, UserError
 
 NAME = "shared_prefix"
 TESTED = ("qwen3", "qwen2", "llama", "mistral", "phi3")
-# Devices whose kernel lets query heads share a key head; of a card's only flash does, and not under a mask.
+# Devices whose every attention kernel lets several query heads read one key head.
 SHARES_HEADS = ("cpu",)
 KV = list[tuple[Tensor, Tensor]]  # per layer: keys and values, each [B, Hkv, P, D]
 
@@ -67,11 +73,25 @@ def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask, scaling=
 AttentionInterface.register(NAME, attention)
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, **how) -> Tensor:
-    n = q.shape[1] // k.shape[1]  # grouped-query attention: n query heads read one key head
+def shares_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> bool:
+    """Whether attention can run on keys and values [m, Hkv, T, D] as they are, with more query heads than key
+    heads.
+
+    Of a card's kernels flash can. It takes no mask but a causal one (CausalBias), and the type, the head size
+    and the card have to suit it: torch is asked, in the words in which it asks itself before it chooses.
+    """
     if q.device.type in SHARES_HEADS:
-        return F.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=True, **how)
-    return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1),
+        return True
+    if q.device.type != "cuda" or not (mask is None or isinstance(mask, CausalBias)):
+        return False
+    return can_use_flash_attention(SDPAParams(q, k, v, None, 0.0, False, True))
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor | None = None, **how) -> Tensor:
+    if shares_heads(q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scaling, enable_gqa=True, **how)
+    n = q.shape[1] // k.shape[1]  # grouped-query attention: n query heads read one key head
+    return F.scaled_dot_product_attention(q, k.repeat_interleave(n, 1), v.repeat_interleave(n, 1), mask,
                                           scale=scaling, **how)
 
 
@@ -98,7 +118,7 @@ class Suffix:
         prompt_k, prompt_v = self.kv[layer]  # [1, Hkv, P, D]
         k = torch.cat([prompt_k.expand(k.shape[0], -1, -1, -1), k], 2)  # [m, Hkv, P + R, D]
         v = torch.cat([prompt_v.expand(v.shape[0], -1, -1, -1), v], 2)
-        return _sdpa(q, k, v, scaling, attn_mask=causal_lower_right(q.shape[2], k.shape[2]))
+        return _sdpa(q, k, v, scaling, causal_lower_right(q.shape[2], k.shape[2]))
 
 
 @dataclass
@@ -107,59 +127,7 @@ class Packed:
     sees: Tensor
 
     def attend(self, layer, q, k, v, scaling):
-        return _sdpa(q, k, v, scaling, attn_mask=self.sees)
-
-
-class Decode:
-    """One new token for each of B prompts x G rows: softmax over [prompt, own past] without copying the
-    prompt.
-
-    kv: per layer [B, Hkv, P, D], right-padded to the longest prompt; lengths [B] of the prompts. The rows'
-    own keys and values live in buffers [B, G, Hkv, R, D]. `t` is the position within the completion that is
-    being written, 0 for the first.
-    """
-
-    def __init__(self, kv: KV, lengths: Tensor, group: int, room: int):
-        self.kv, self.lengths, self.t = kv, lengths, 0
-        like = kv[0][0]
-        B, heads, P, D = like.shape
-        self.own = [(like.new_empty(B, group, heads, room, D), like.new_empty(B, group, heads, room, D))
-                    for _ in kv]
-        # True at the padding of shorter prompts, [B, 1, 1, 1, P]: lengths [3, 2] give [F F F] and [F F T].
-        positions = torch.arange(P, device=like.device)[None]
-        self.hidden_pad = (positions >= lengths[:, None])[:, None, None, None]
-
-    def attend(self, layer, q, k, v, scaling):
-        """q [B * G, Hkv * n, 1, D], k and v [B * G, Hkv, 1, D] -> [B * G, Hkv * n, 1, D]; n query heads read
-        one key head."""
-        (prompt_k, prompt_v), (own_k, own_v) = self.kv[layer], self.own[layer]
-        B, G, heads, _, D = own_k.shape
-        n, P, written = q.shape[1] // heads, prompt_k.shape[2], self.t + 1
-
-        # 1. This token's keys and values join the row's own.
-        own_k[..., written - 1, :] = k.view(B, G, heads, D)
-        own_v[..., written - 1, :] = v.view(B, G, heads, D)
-
-        # 2. Scores [B, G, Hkv, n, P + written]: all rows of a prompt read its keys in one product, each its
-        # own past.
-        q = (q * scaling).view(B, G, heads, n, D)
-        by_head = q.transpose(1, 2).reshape(B, heads, G * n, D)
-        to_prompt = (by_head @ prompt_k.transpose(-1, -2)).view(B, heads, G, n, P).transpose(1, 2)
-        to_own = q @ own_k[..., :written, :].transpose(-1, -2)
-        scores = torch.cat([to_prompt.masked_fill(self.hidden_pad, float("-inf")), to_own], -1)
-        weight = scores.float().softmax(-1).to(q.dtype)
-
-        # 3. Values under these weights, from both parts, [B, G, Hkv, n, D].
-        own = weight[..., P:] @ own_v[..., :written, :]
-        prompt_weight = weight[..., :P].transpose(1, 2).reshape(B, heads, G * n, P)
-        prompt = (prompt_weight @ prompt_v).view(B, heads, G, n, D).transpose(1, 2)
-        return (prompt + own).reshape(B * G, heads * n, 1, D)
-
-    def keep(self, alive: Tensor) -> None:
-        """Drops finished prompts: alive [B] bool."""
-        self.kv = [(k[alive], v[alive]) for k, v in self.kv]
-        self.own = [(k[alive], v[alive]) for k, v in self.own]
-        self.lengths, self.hidden_pad = self.lengths[alive], self.hidden_pad[alive]
+        return _sdpa(q, k, v, scaling, self.sees)
 
 
 def base_of(model: nn.Module) -> nn.Module:

@@ -1,9 +1,10 @@
 """Sampling: B prompts x G rows decoded together, each prompt prefilled once and held once.
 
-The linear layers take all rows at a time, attention goes prompt by prompt through engine.prefix.Decode. The
-log-probs that come back are those of the distribution sampled from, temperature included, with no top-k and
-no top-p, so they are the old log-probs of GRPO at no cost. Every row draws from a stream of its own seed:
-batching changes nothing. On a CPU the layers are folded for it (engine/fold.py).
+A row is decoded until it has ended and no longer (engine/decode.py). The log-probs that come back are those
+of the distribution sampled from, temperature included, with no top-k and no top-p, so they are the old
+log-probs of GRPO at no cost. Every row draws from a stream of its own seed, and its tokens do not depend on
+what is sampled beside it. On a CPU the layers are folded for it (engine/fold.py); on a card a step is
+recorded as a graph (engine/graph.py).
 """
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import UserError
+from .decode import Decode, Sampler
 from .fold import folded
-from .logps import log_softmax
-from .prefix import KV, Decode, Prefill, SharedPrefix, base_of, forward
+from .prefix import KV, Prefill, SharedPrefix, base_of, forward
 
 
 @dataclass
@@ -84,63 +85,38 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
     """
     with folded(model):
         kv, lengths, hidden = prefill(model, prompts, tick, prefixes)
-        completions = [[Sample([], [], False) for _ in range(group)] for _ in prompts]
         if not bool(hidden.isfinite().all()):  # argmax and quantiles of NaN are tokens like any other
             raise UserError("the model's states are not finite numbers: its weights or its adapter are "
                             "damaged")
+        completions = [Sample([], [], False) for _ in range(len(prompts) * group)]  # prompt by prompt
+        quantiles = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B * G, room]
         state = Decode(kv, lengths, group, room)
         del kv
-        quantiles = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B, G, room]
-        live = list(range(len(prompts)))  # prompts with a completion that has not ended
-        hidden = hidden[:, None].expand(-1, group, -1).reshape(len(prompts) * group, -1)  # [B * G, H]
+        sampler = Sampler(model, state, temperature, quantiles)
+        tokens, logps = sampler.first(hidden)
         for t in range(room):
-            # 1. One token for every row of the live prompts, [live * G].
-            u = None if quantiles is None else quantiles[live, :, t].reshape(-1)
-            tokens, logps = choose(model, hidden, temperature, u)
-            for row, (token, logp) in enumerate(zip(tokens.tolist(), logps.tolist(), strict=True)):
-                completion = completions[live[row // group]][row % group]
+            # 1. The tokens of place t join their completions.
+            rows = [completions[row] for row in state.rows]
+            for completion, token, logp in zip(rows, tokens.tolist(), logps.tolist(), strict=True):
                 if not completion.ended:
                     completion.ids.append(token)
                     completion.logps.append(logp)
                     completion.ended = token in ends
             tick()
 
-            # 2. Prompts whose completions have all ended are dropped.
-            alive = [not all(completion.ended for completion in completions[b]) for b in live]
-            if t == room - 1 or not any(alive):
+            # 2. What has ended is dropped, and the others are asked for their next token.
+            ended = [completion.ended for completion in rows]
+            if t == room - 1 or all(ended):
                 break
-            if not all(alive):
-                keep = torch.tensor(alive, device=lengths.device)
-                state.keep(keep)
-                tokens = tokens.view(-1, group)[keep].reshape(-1)
-                live = [b for b, is_alive in zip(live, alive, strict=True) if is_alive]
-
-            # 3. The states that predict the next token; a row's position is its prompt's length plus t.
-            state.t = t
-            positions = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
-            hidden = forward(model, state, ids=tokens[:, None], start=positions)[:, 0]
-    return completions
-
-
-def choose(model: nn.Module, hidden: Tensor, temperature: float, u: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(tokens [N], their log-probs [N]) after hidden states [N, H]: at the quantiles u [N], or greedily where
-    u is None."""
-    logp = log_softmax(base_of(model).lm_head(hidden).float() / (temperature or 1.0))
-    chosen = logp.argmax(-1) if u is None else _inverse_cdf(logp, u)
-    return chosen, logp.gather(-1, chosen[:, None])[:, 0]
+            sampler.drop(ended)
+            tokens, logps = sampler.next(t)
+    return [completions[first:first + group] for first in range(0, len(completions), group)]
 
 
 def _uniforms(seeds: list[list[int]], room: int, device) -> Tensor:
-    """[B, G, room] numbers in [0, 1), each row from its own seed, drawn on the CPU so that every device
+    """[B * G, room] numbers in [0, 1), each row from its own seed, drawn on the CPU so that every device
     agrees."""
     def row(seed: int) -> Tensor:
         return torch.rand(room, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
-    return torch.stack([torch.stack([row(seed) for seed in of_prompt]) for of_prompt in seeds]).to(device)
-
-
-def _inverse_cdf(logp: Tensor, u: Tensor) -> Tensor:
-    """Tokens [N] at quantiles u [N] of the distributions logp [N, V]; fp64, since fp32 sums drift over 150k
-    terms."""
-    cdf = logp.double().exp().cumsum(-1)
-    return torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0].clamp(max=logp.shape[1] - 1)
+    return torch.stack([row(seed) for of_prompt in seeds for seed in of_prompt]).to(device)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ..engine.decode import Decode, Sampler
 from ..engine.model import adapter_parameters, using
-from ..engine.prefix import Decode, Prefill, SharedPrefix, forward
-from ..engine.sample import choose, prefill
+from ..engine.prefix import Prefill, SharedPrefix, forward
+from ..engine.sample import prefill
 from ..engine.update import group_gradient, sft_gradient
 from .counter import Count, count
 from .meta import POLICY
@@ -91,13 +92,11 @@ def rollout_work(model: nn.Module, prompts: int, prompt: int, group: int, comple
         kv, lengths, hidden = prefill(model, [[0] * prompt] * prompts)
         state = Decode(kv, lengths, group, completion)
         del kv
-        hidden = hidden[:, None].expand(-1, group, -1).reshape(prompts * group, -1)
-        uniform = torch.zeros(prompts * group, dtype=torch.float64, device=lengths.device)
-        for t in (0, max(0, completion - 2)):
-            chosen, _ = choose(model, hidden, 1.0, uniform)
-            state.t = t
-            start = (state.lengths + t)[:, None].expand(-1, group).reshape(-1)
-            hidden = forward(model, state, ids=chosen[:, None], start=start)[:, 0]
+        quantiles = torch.zeros(prompts * group, completion, dtype=torch.float64, device=lengths.device)
+        sampler = Sampler(model, state, 1.0, quantiles)
+        sampler.first(hidden)
+        for t in sorted({0, completion - 2}) if completion > 1 else ():
+            sampler.next(t)
 
     return work
 

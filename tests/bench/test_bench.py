@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tagpr_lite.bench import __main__ as bench
 from tagpr_lite.bench import grpo as bench_grpo
 from tagpr_lite.bench import measure as bench_measure
+from tagpr_lite.bench import sample as bench_sample
 from tagpr_lite.bench.convert import make_lamp3
-from tagpr_lite.config import LAYOUTS, Config
+from tagpr_lite.config import LAYOUTS, Config, UserError
 from tagpr_lite.engine.prefix import base_of
 from tagpr_lite.grpo.groups import Group
 from tagpr_lite.grpo.update import policy_gradient
@@ -41,6 +42,35 @@ def test_the_convert_benchmark_prints_one_json_object():
     assert said["megabytes"]["dev_questions.json"] >= 1 > said["megabytes"]["dev.db"] > 0
     for work in ("json.load", "convert"):
         assert said[work]["seconds"] >= 0 and said[work]["peak_mb"] >= said["idle"]["peak_mb"] - 2 > 5
+
+
+# ---------------------------------------------------------------- rollouts
+
+def test_rows_are_made_to_end_by_tokens_that_no_other_row_writes():
+    rows = [[1, 2, 3, 4, 5, 6], [1, 7, 8, 9, 10, 11], [1, 1, 1, 1, 1, 1]]
+    ends = bench_sample.ends_near(rows, 3, seed=0)
+    assert 1 not in ends and len(ends) == 2 and all(len(ends & set(row)) == 1 for row in rows[:2])
+    lengths = [len(bench_sample.cut(row, ends)) for row in rows]
+    assert all(2 <= length <= 4 for length in lengths[:2]) and lengths[2] == 6
+
+
+def test_the_rollout_benchmark_counts_the_tokens_that_it_samples():
+    config = tiny(group=4, completion=24)
+    found = bench_sample.bench_sample(config, prompts=3, mean=12, against="generate", repeat=1)
+    assert found["free"]["tokens"] == 3 * 4 * 24
+    assert 12 < found["ended"]["tokens"] < 3 * 4 * 20
+    assert found["mean_length"] == pytest.approx(found["ended"]["tokens"] / 12, abs=0.05)
+    assert 12 <= found["generate"]["tokens"] <= 3 * 4 * 24
+    assert json.loads(json.dumps(found)) == found
+    assert [line.split()[0] for line in bench_sample.table(found).splitlines()[2:]] == \
+        ["free", "ended", "generate"]
+
+
+@pytest.mark.parametrize("wrong", [{"prompts": 0}, {"mean": 25}, {"mean": 0}, {"repeat": 0}])
+def test_a_rollout_that_cannot_be_measured_is_one_line(wrong):
+    how = {"prompts": 1, "mean": 12, "against": "none", "repeat": 1} | wrong
+    with pytest.raises(UserError, match="are possible"):
+        bench_sample.bench_sample(tiny(completion=24), **how)
 
 
 # ---------------------------------------------------------------- against TRL

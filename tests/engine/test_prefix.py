@@ -1,7 +1,10 @@
 """The shared prefix equals the obvious way: every completion forwarded with its own copy of the prompt."""
+from types import SimpleNamespace
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.nn.attention.bias import causal_lower_right
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -18,7 +21,6 @@ from transformers import (
 from tagpr_lite.config import LAYOUTS, UserError
 from tagpr_lite.engine import logps, prefix
 from tagpr_lite.engine.model import placement
-from tagpr_lite.engine.sample import prefill, sample
 
 DEVICE, _ = placement()
 SHAPE = dict(vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
@@ -108,6 +110,25 @@ def test_shared_and_repeated_key_heads_are_the_same(layout, monkeypatch):
     assert all((a_grad[n] - g).abs().max() <= 1e-4 * g.abs().max() + 1e-7 for n, g in b_grad.items())
 
 
+def test_a_card_shares_heads_where_torch_says_that_flash_will_run(monkeypatch):
+    asked, card = [], SimpleNamespace(device=torch.device("cuda", 0))
+    monkeypatch.setattr(prefix, "SDPAParams", lambda *how: how)
+    for answer in (True, False):
+        monkeypatch.setattr(prefix, "can_use_flash_attention",
+                            lambda how, yes=answer: asked.append(how) or yes)
+        assert prefix.shares_heads(card, card, card, None) is answer
+        assert prefix.shares_heads(card, card, card, causal_lower_right(3, 5)) is answer
+        assert [how[3:] for how in asked] == [(None, 0.0, False, True)] * 2  # no mask; grouped heads
+        assert not prefix.shares_heads(card, card, card, torch.ones(3, 5, dtype=torch.bool))  # of `packed`
+        assert len(asked) == 2
+        asked.clear()
+
+
+def test_torch_is_asked_in_words_that_it_knows():
+    q, k = torch.zeros(1, 4, 5, 16, device="cpu"), torch.zeros(1, 2, 5, 16, device="cpu")
+    assert prefix.can_use_flash_attention(prefix.SDPAParams(q, k, k, None, 0.0, False, True)) is False
+
+
 def test_kept_checkpoints_the_prompt_alone():
     """A layer's forward runs twice for the prompt, once for each micro-batch; `two_phase` runs all of them
     twice."""
@@ -128,65 +149,6 @@ def test_the_gradient_does_not_depend_on_the_micro_batch():
     want = runs["two_phase", 1]
     for grads in runs.values():
         assert all((grads[n] - g).abs().max() <= 1e-5 * g.abs().max() + 1e-8 for n, g in want.items())
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_decoding_equals_generate(family):
-    model = build(family).eval()
-    prompts = [group(seed=s, P=P)[0] for s, P in ((3, 37), (4, 11), (5, 50))]
-    ours = sample(model, prompts, 2, 12, set(), temperature=0)
-    base = model.get_base_model()
-    base.config._attn_implementation = "sdpa"
-    for prompt, rows in zip(prompts, ours):
-        want = base.generate(torch.tensor([prompt], device=DEVICE),
-                             attention_mask=torch.ones(1, len(prompt), device=DEVICE), do_sample=False,
-                             max_new_tokens=12, eos_token_id=None, pad_token_id=0)[0, len(prompt):].tolist()
-        assert rows[0].ids == rows[1].ids == want
-
-
-def test_sampled_logps_equal_teacher_forcing():
-    model = build("qwen3").eval()
-    prompts = [group(seed=s, P=P)[0] for s, P in ((3, 37), (4, 11))]
-    rows = sample(model, prompts, 3, 15, {7, 9}, temperature=TEMPERATURE, seeds=[[1, 2, 3], [4, 5, 6]])
-    for prompt, samples in zip(prompts, rows):
-        ids, mask = logps.padded([s.ids for s in samples], DEVICE)
-        with torch.no_grad():
-            at = prefix.SharedPrefix(model, torch.tensor(prompt, device=DEVICE))
-            got, _ = logps.token_logps(model, at.predict(ids), ids, mask, TEMPERATURE)
-        for row, s, m in zip(got, samples, mask):
-            assert (row[m] - torch.tensor(s.logps, device=DEVICE)).abs().max() < 1e-5
-
-
-def test_a_row_depends_on_its_seed_and_not_on_its_batch():
-    model = build("llama").eval()
-    prompts = [group(seed=s, P=P)[0] for s, P in ((3, 37), (4, 11), (5, 20))]
-    seeds = [[10, 11], [12, 13], [14, 15]]
-    together = sample(model, prompts, 2, 10, {5}, seeds=seeds)
-    alone = [sample(model, [p], 2, 10, {5}, seeds=[s])[0] for p, s in zip(prompts, seeds)]
-    assert [[r.ids for r in b] for b in together] == [[r.ids for r in b] for b in alone]
-
-
-def test_samples_follow_the_distribution():
-    """8,000 draws of the first token against its softmax: chi-square far from absurd."""
-    model = build("llama").eval()
-    prompt = group()[0]
-    rows = sample(model, [prompt], 8000, 1, set(), seeds=[list(range(8000))])[0]
-    with torch.no_grad():
-        _, _, hidden = prefill(model, [prompt])
-        p = torch.softmax(model.get_base_model().lm_head(hidden)[0], -1)
-    counts = torch.bincount(torch.tensor([r.ids[0] for r in rows]), minlength=128).to(DEVICE)
-    chi2 = ((counts - 8000 * p) ** 2 / (8000 * p)).sum()
-    assert chi2 < 127 + 5 * (2 * 127) ** 0.5
-
-
-def test_every_end_token_ends_a_row_and_is_kept():
-    model = build("llama").eval()
-    free = sample(model, [group()[0]], 1, 12, set(), seeds=[[1]])[0][0].ids
-    first = {t: free.index(t) for t in free}
-    ends = set(list(first)[2:4])
-    cut = sample(model, [group()[0]], 1, 12, ends, seeds=[[1]])[0][0]
-    stop = min(first[e] for e in ends)
-    assert cut.ended and cut.ids == free[:stop + 1]
 
 
 def test_a_forward_without_state_raises():
