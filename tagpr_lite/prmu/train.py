@@ -210,8 +210,8 @@ def case_gradient(prmu: PRMU, case: list[Pair], under_own_user: bool, pair_count
     user_leaf = user.detach().requires_grad_()
     shared_prompt = prmu.shared_prompt(question, user_leaf, grad=True)
 
-    # Backward in three parts: the chains, then their prompt, then the user encoder.
-    # Under e_0 the match is 0, and so is its gradient: a cosine with the vector 0 would give rounding instead.
+    # Backward in three parts: the chains, then their prompt, then the user encoder. Under e_0 the match is 0
+    # and so is its gradient: a cosine with the vector 0 would give rounding instead.
     matched_user = user_leaf if under_own_user and not prmu.settings.blind else None
     backward = chains_backward if micro >= len(chains) else partial(chains_backward_in_parts, micro=micro)
     loss, scores = backward(prmu, shared_prompt, chains, matched_user, case, pair_count)
