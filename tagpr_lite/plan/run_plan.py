@@ -6,11 +6,12 @@ puts the plan into a run's settings, so that config.yaml and the report show wha
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..config import Config, UserError
-from ..engine.location import budget, find, identity
+from ..engine.location import budget, find, identity, sized
 from ..runs import read_json, write_json
 from .choice import choose
 from .formulas import GIB, Job
@@ -34,7 +35,8 @@ class GRPOPlan:
 class RunPlan:
     """model: where the weights come from, a name, a folder or a hub id. identity: changes when the model
     does. budget_gib 0: there is none, and `grpo` is None. peak_gib and reserve_gib: what GRPO is expected to
-    need, and what is kept free."""
+    need, and what is kept free. source: what lamp.source=auto or official stands for. replaced: a sentence of
+    each thing that could not be had and has another one in its place."""
     model: str
     identity: str
     bits: int
@@ -45,15 +47,17 @@ class RunPlan:
     peak_gib: float = 0.0
     reserve_gib: float = 0.0
     grpo: GRPOPlan | None = None
+    source: str = ""
+    replaced: list[str] = field(default_factory=list)
 
 
-def make_plan(config: Config) -> RunPlan:
+def make_plan(config: Config, replaced: Sequence[str] = ()) -> RunPlan:
     """Fetches the model, and decides how GRPO computes a group within the budget; refuses with advice where
     nothing fits."""
     from ..engine.model import placement  # torch: who only reads a plan does without it
     device, dtype = placement()
     where, room, g = find(config.model), budget(config.model), config.grpo
-    plan = RunPlan(model=where if config.model.name == "auto" else config.model.name,
+    plan = RunPlan(model=sized(config.model), source=config.lamp.source, replaced=list(replaced),
                    identity=identity(where), bits=config.model.bits, device=str(device),
                    compute_type=str(dtype).removeprefix("torch."), threads=config.model.threads
                    or os.cpu_count() or 1)
@@ -72,6 +76,8 @@ def make_plan(config: Config) -> RunPlan:
 
 def follow(config: Config, plan: RunPlan) -> Config:
     """The settings with what the plan decided in their place: what really runs."""
+    if plan.source and plan.source != config.lamp.source:  # the name keeps the folder, which has the source's
+        config = replace(config, name=config.folder.name, lamp=replace(config.lamp, source=plan.source))
     model = replace(config.model, name=plan.model)
     grpo = replace(config.grpo, **asdict(plan.grpo)) if plan.grpo else config.grpo
     return replace(config, model=model, grpo=grpo)
@@ -93,7 +99,7 @@ def read_plan(folder: Path) -> RunPlan:
 
 
 def planned_models(config: Config) -> list[str]:
-    """The folder or hub id of the run's base model, without loading it: what a step's key holds of it. Empty
+    """The folder of the run's base model, without loading it: what a step's key holds of it. Empty
     before step 1."""
     if not (config.folder / FILE).exists():
         return []
