@@ -113,13 +113,13 @@ def reach(url: str) -> int | None:
     """The size of a file of the site (None: not told). UserError: the site does not answer within REACH
     seconds, cannot be reached at all, or is out of order each time that it is asked."""
     end = time.monotonic() + REACH
-    pause = fetch.WAIT
+    pause, problem = fetch.WAIT, ""
     while True:
         left = end - time.monotonic()
         try:
             size, problem, passes = within(left, partial(_ask, url, left))
-        except TimeoutError:
-            size, problem, passes = None, f"no answer within {REACH:g} seconds", False
+        except TimeoutError:  # what an earlier try was told says more
+            problem, passes = problem or f"no answer within {REACH:g} seconds", False
         if not problem:
             return size
         if not passes or not pause < end - time.monotonic():
