@@ -47,18 +47,24 @@ def settle(config: Config) -> tuple[Config, list[str]]:
     sentence of each thing that could not be had and was replaced. It comes before the step's key, so that the
     step is done again when the real thing can be had. What the user named is never replaced: UserError."""
     lamp, model, replaced = config.lamp, config.model, []
+
+    def say(why: str) -> None:
+        if why:
+            replaced.append(why)
+            print(why, flush=True)
+
     if lamp.source not in FETCHED:
         source_files(lamp.source)  # refused before gigabytes are fetched
     if model.name == "auto":
         name, why = find_auto(model)
-        model, replaced = replace(model, name=name), [why] if why else []
+        say(why)
+        model = replace(model, name=name)
     find(model)
     if lamp.source in FETCHED:
         source, why = official_or_mini(lamp)
+        say(why)
         config = replace(config, name=config.folder.name)  # the folder bears the name of what was asked for
-        lamp, replaced = replace(lamp, source=source), replaced + ([why] if why else [])
-    for sentence in replaced:
-        print(sentence, flush=True)
+        lamp = replace(lamp, source=source)
     return replace(config, lamp=lamp, model=model), replaced
 
 
