@@ -81,7 +81,8 @@ def _download(name: str) -> Path:
     constants.HF_HUB_DISABLE_XET = True
     set_client_factory(_bounded_client)
     api = HfApi(endpoint=constants.ENDPOINT)
-    told = within(2 * NOTICE, lambda: api.model_info(name, files_metadata=True, timeout=NOTICE))
+    # The thread bounds the look-up of the hub's name too, which has no time-out of its own.
+    told = within(NOTICE + 1, lambda: api.model_info(name, files_metadata=True, timeout=NOTICE))
     _announce(name, told, Path(constants.HF_HUB_CACHE))
     bar = _bar_class()
     try:
