@@ -35,8 +35,9 @@ class GRPOPlan:
 class RunPlan:
     """model: where the weights come from, a name, a folder or a hub id. identity: changes when the model
     does. budget_gib 0: there is none, and `grpo` is None. peak_gib and reserve_gib: what GRPO is expected to
-    need, and what is kept free. source: what lamp.source=auto or official stands for. replaced: a sentence of
-    each thing that could not be had and has another one in its place."""
+    need, and what is kept free. source: what lamp.source=auto or official stands for,
+    empty for any other. replaced: a sentence of each thing that could not be had and has another in its
+    place."""
     model: str
     identity: str
     bits: int
@@ -51,13 +52,13 @@ class RunPlan:
     replaced: list[str] = field(default_factory=list)
 
 
-def make_plan(config: Config, replaced: Sequence[str] = ()) -> RunPlan:
+def make_plan(config: Config, source: str = "", replaced: Sequence[str] = ()) -> RunPlan:
     """Fetches the model, and decides how GRPO computes a group within the budget; refuses with advice where
     nothing fits."""
     from ..engine.model import placement  # torch: who only reads a plan does without it
     device, dtype = placement()
     where, room, g = find(config.model), budget(config.model), config.grpo
-    plan = RunPlan(model=sized(config.model), source=config.lamp.source, replaced=list(replaced),
+    plan = RunPlan(model=sized(config.model), source=source, replaced=list(replaced),
                    identity=identity(where), bits=config.model.bits, device=str(device),
                    compute_type=str(dtype).removeprefix("torch."), threads=config.model.threads
                    or os.cpu_count() or 1)
@@ -76,7 +77,7 @@ def make_plan(config: Config, replaced: Sequence[str] = ()) -> RunPlan:
 
 def follow(config: Config, plan: RunPlan) -> Config:
     """The settings with what the plan decided in their place: what really runs."""
-    if plan.source and plan.source != config.lamp.source:  # the name keeps the folder, which has the source's
+    if plan.source:  # the name keeps the folder, which otherwise bears the source's
         config = replace(config, name=config.folder.name, lamp=replace(config.lamp, source=plan.source))
     model = replace(config.model, name=plan.model)
     grpo = replace(config.grpo, **asdict(plan.grpo)) if plan.grpo else config.grpo

@@ -33,10 +33,12 @@ PLANNED = [f"grpo.{name}" for name in ("group", "completion", "beta", "layout", 
 
 
 def main(config: Config) -> None:
+    is_fetched = config.lamp.source in FETCHED
     config, replaced = settle(config)
+    source = config.lamp.source if is_fetched else ""
     run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model", *PLANNED],
              outside=source_files(config.lamp.source), models=models_of(config),
-             work=partial(work, replaced=replaced),
+             work=partial(work, source=source, replaced=replaced),
              outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json",
                       "plan.json"])
     save_config(follow(config, read_plan(config.folder)))
@@ -114,14 +116,15 @@ def load(config: Config) -> dict[str, dict]:
     return files.load_folder(lamp.source, lamp.tasks)
 
 
-def work(config: Config, folder: Path, replaced: Sequence[str] = ()) -> None:
-    """replaced: what settle says of it, for the plan and the report."""
+def work(config: Config, folder: Path, source: str = "", replaced: Sequence[str] = ()) -> None:
+    """source, replaced: what settle made of a word for the official files, and what it says of it; for the
+    plan and the report."""
     from ..engine.embed import encoder
     from ..engine.usable import check_usable
     tokenizer = check_usable(config.model)
     loaded = load(config)
     check_limits(config, set(loaded))
-    plan = make_plan(config, replaced)
+    plan = make_plan(config, source, replaced)
     embed = encoder(config.lamp.encoder, config.model) if config.lamp.retriever == "dense" else None
     prepared = [prepare_task(splits, config, tokenizer, embed) for _, splits in sorted(loaded.items())]
     questions = with_unique_ids({split: [q for task in prepared for q in getattr(task, split)]
