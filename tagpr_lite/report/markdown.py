@@ -1,6 +1,7 @@
 """report.md: the tables of a run as Markdown, from the same rows as the page."""
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 from ..runs import printable
@@ -16,6 +17,7 @@ from .tables import (
     percent,
     prmu_manners,
     prmu_sentence,
+    replaced,
     summary,
 )
 
@@ -25,6 +27,7 @@ def markdown(folder: Path) -> str:
     rows = collect(folder)
     prmu = maybe(folder / "prmu/report.json", {})
     parts = [f"# tagpr_lite, run `{folder.name}`", summary(rows)]
+    parts += [f"> **Replaced.** {escape(sentence, quote=False)}" for sentence in replaced(folder)]
     if rows:
         parts += ["## Dev scores, lenient reading of the answer", lenient_table(rows),
                   ("Bold: best of the column. ↑ higher is better, ↓ lower is better. "

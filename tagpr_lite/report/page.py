@@ -135,6 +135,7 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
 
     page = ENVIRONMENT.from_string(TEMPLATE).render(
         style=STYLE, tables=tables, title=title, colour=colour, name=folder.name,
+        replaced=tables.replaced(folder),
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
         charts=unescaped(curves(metrics)), primary=primary, kept_count=len(kept), chain_sets=chain_sets,
         **settings_part(folder), **data_part(folder), **score_part(rows, title), **reward_part(folder),

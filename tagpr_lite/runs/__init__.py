@@ -1,11 +1,12 @@
 """The run folder, the only interface between steps: files, manifests, metrics, seeds, and the front of every
 command."""
-from .commands import MALLOC, cli, guard, keep_memory, progress
+from .commands import MALLOC, as_command, cli, guard, keep_memory, progress
 from .files import (
     append_jsonl,
     cache_folder,
     digest,
     fingerprint,
+    free_bytes,
     read_json,
     read_jsonl,
     whole_file,
@@ -19,8 +20,10 @@ from .numbers import require_finite_number
 from .seeds import seed_of
 from .steps import run_step
 from .text import duration, one_line, printable
+from .waiting import within
 
-__all__ = ["MALLOC", "append_jsonl", "cache_folder", "cli", "digest", "drop_metrics", "duration",
-           "fingerprint", "guard", "keep_memory", "log_metrics", "one_line", "printable", "progress",
-           "read_json", "read_jsonl", "read_metrics", "require_finite_number", "run_step", "save_config",
-           "seed_of", "whole_file", "whole_folder", "write_json", "write_jsonl", "write_text"]
+__all__ = ["MALLOC", "append_jsonl", "as_command", "cache_folder", "cli", "digest", "drop_metrics",
+           "duration", "fingerprint", "free_bytes", "guard", "keep_memory", "log_metrics", "one_line",
+           "printable", "progress", "read_json", "read_jsonl", "read_metrics", "require_finite_number",
+           "run_step", "save_config", "seed_of", "whole_file", "whole_folder", "within", "write_json",
+           "write_jsonl", "write_text"]

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any, TextIO
 
 from .. import config as cfg
@@ -28,12 +30,22 @@ def keep_memory() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def as_command(words: str) -> str:
+    """`python -m WORDS` with the interpreter that runs now, the one that has the packages:
+    ".venv/bin/python -m tagpr_lite.config"."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return f"{shlex.quote(str(python))} -m {words}"
+
+
 def cli(main: Callable[[Config], None], about: str) -> None:
     """The front of every step: `python -m tagpr_lite.steps.step3_sft [--preset cpu] [key=value ...]`."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="cpu", help="smoke, cpu, gpu, paper, or a YAML file")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="see python -m tagpr_lite.config")
+    parser.add_argument("overrides", nargs="*", metavar="key=value",
+                        help=f"see {as_command('tagpr_lite.config').replace('%', '%%')}")
     args = parser.parse_args()
     guard(lambda: main(cfg.load(args.preset, args.overrides)), debug=args.debug)
 

@@ -2,28 +2,32 @@
 printed."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from ..config import Config, UserError
-from ..engine.location import find
+from ..config import Config, Lamp, UserError
+from ..engine.location import find, find_auto
 from ..lamp import leaks, mini
 from ..lamp.chat import template_of
 from ..lamp.declaration import declarations
 from ..lamp.extra import from_profiles
 from ..lamp.identity import with_unique_ids
 from ..lamp.official import files
+from ..lamp.official.obtain import obtain
 from ..lamp.own import load_own
 from ..lamp.prompts import PromptReport, build
 from ..lamp.retrieve import Embed, retrieve
 from ..lamp.rows import write_questions, write_tasks
 from ..lamp.sampling import sample
-from ..lamp.tasks import TASKS, Question, Task
+from ..lamp.tasks import TASKS, Question, Task, find_task
 from ..plan.run_plan import follow, lines, make_plan, read_plan, show_table, write_plan
 from ..plan.whole import Load
 from ..runs import cli, run_step, save_config, seed_of, write_json
 
 YAML = (".yaml", ".yml")
+FETCHED = ("auto", "official")  # words for the official files
 # What the plan decides, and what it decides by (plan/whole.py, `plan_run`).
 PLANNED = [f"grpo.{name}" for name in ("group", "completion", "beta", "layout", "once", "micro", "logp_chunk",
                                        "decode_rows", "checkpointing")]
@@ -31,8 +35,12 @@ PLANNED += ["sft.batch", "sft.micro", "reward.micro", "reward.tokens", "evaluate
 
 
 def main(config: Config) -> None:
+    is_fetched = config.lamp.source in FETCHED
+    config, replaced = settle(config)
+    source = config.lamp.source if is_fetched else ""
     run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model", *PLANNED],
-             outside=source_files(config.lamp.source), models=models_of(config), work=work,
+             outside=source_files(config.lamp.source), models=models_of(config),
+             work=partial(work, source=source, replaced=replaced),
              outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json",
                       "plan.json"])
     plan = read_plan(config.folder)
@@ -41,8 +49,48 @@ def main(config: Config) -> None:
     show_table(followed, plan)
 
 
+def settle(config: Config) -> tuple[Config, list[str]]:
+    """The settings with what `auto` and `official` stand for in their place, model and files fetched, and a
+    sentence of each thing that could not be had and was replaced. It comes before the step's key, so that the
+    step is done again when the real thing can be had. What the user named is never replaced: UserError."""
+    lamp, model, replaced = config.lamp, config.model, []
+
+    def say(why: str) -> None:
+        if why:
+            replaced.append(why)
+            print(why, flush=True)
+
+    if lamp.source not in FETCHED:
+        source_files(lamp.source)  # refused before gigabytes are fetched
+    if model.name == "auto":
+        name, why = find_auto(model)
+        say(why)
+        model = replace(model, name=name)
+    find(model)
+    if lamp.source in FETCHED:
+        source, why = official_or_mini(lamp)
+        say(why)
+        config = replace(config, name=config.folder.name)  # the folder bears the name of what was asked for
+        lamp = replace(lamp, source=source)
+    return replace(config, lamp=lamp, model=model), replaced
+
+
+def official_or_mini(lamp: Lamp) -> tuple[str, str]:
+    """(source, why): the folder of the official files, fetched; of lamp.source=auto `mini` where they cannot
+    be had, and a sentence that says why."""
+    for word in lamp.tasks:
+        find_task(word)  # a misspelt task is no reason to take another source
+    try:
+        return str(obtain(lamp.tasks)), ""
+    except UserError as reason:
+        cause = f"lamp.source={lamp.source}: the official LaMP files cannot be had ({reason})"
+        if lamp.source != "auto":
+            raise UserError(cause) from None
+        return "mini", f"{cause}; the built-in benchmark takes their place; the next start tries again"
+
+
 def models_of(config: Config) -> list[str]:
-    """The base model, fetched now where it is not there yet, and the sentence encoder of the retriever."""
+    """The base model and the sentence encoder of the retriever."""
     dense = config.lamp.retriever == "dense" and config.lamp.encoder
     return [find(config.model)] + ([config.lamp.encoder] if dense else [])
 
@@ -56,9 +104,9 @@ def source_files(source: str) -> list[Path]:
         records = {path.parent / declaration["records"] for _, declaration in declarations(path)}
         return [path, *sorted(file for file in records if file.is_file())]
     if not path.is_dir():
-        raise UserError(f"lamp.source={source} is not a folder; use `mini`, a folder of LaMP-format files "
-                        "(the official ones: python -m tagpr_lite.lamp.official --task all), or the YAML "
-                        "of a task of your own")
+        raise UserError(f"lamp.source={source} is not a folder; use `mini`, `auto` or `official` (the "
+                        "official LaMP files are fetched), a folder of LaMP-format files, or the YAML of a "
+                        "task of your own")
     return sorted(file for folder in files.task_folders(path) for file in folder.rglob("*")
                   if file.suffix in (".json", ".db"))
 
@@ -73,7 +121,9 @@ def load(config: Config) -> dict[str, dict]:
     return files.load_folder(lamp.source, lamp.tasks)
 
 
-def work(config: Config, folder: Path) -> None:
+def work(config: Config, folder: Path, source: str = "", replaced: Sequence[str] = ()) -> None:
+    """source, replaced: what settle made of a word for the official files, and what it says of it; for the
+    plan and the report."""
     from ..engine.embed import encoder
     from ..engine.usable import check_usable
     tokenizer = check_usable(config.model)
@@ -86,7 +136,7 @@ def work(config: Config, folder: Path) -> None:
     if not questions["train"] or not questions["dev"]:
         raise UserError(f"{config.lamp.source} leaves {len(questions['train'])} questions to train on and "
                         f"{len(questions['dev'])} to score; both are needed")
-    plan = make_plan(config, load_of(prepared))
+    plan = make_plan(config, load_of(prepared), source, replaced)
     notes = [f"{task.task.name}: {line}" for task in prepared
              for line in leaks.lines(task.leaks, config.lamp.exclude)]
     for task in prepared:

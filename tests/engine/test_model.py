@@ -141,7 +141,7 @@ def test_a_folder_without_config_and_odd_bits_are_refused(tmp_path):
 
 
 def test_auto_sizes_by_the_budget():
-    sizes = [engine.find(Model(name="auto", vram=v)) for v in (24, 12, 8, 6, 4)]
+    sizes = [location.sized(Model(name="auto", vram=v)) for v in (24, 12, 8, 6, 4)]
     assert sizes == ["Qwen/Qwen3-8B", "Qwen/Qwen3-8B", "Qwen/Qwen3-4B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-0.6B"]
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="--vram"):

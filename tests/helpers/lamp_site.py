@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from lamp_files import review
 
+from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.official import fetch
 from tagpr_lite.lamp.official.fetch import address
 from tagpr_lite.lamp.tasks import TASKS
@@ -22,10 +23,13 @@ class Site:
     of the body, "stall 100" says nothing more after them, "page" sends a web page with status 200, "503"
     answers so, "all" ignores Range, "bare" sends no Content-Length, "gzip" says that the body is packed,
     "shift" sends a range one byte further on, "range" sends one where none was asked for, "long" adds a byte.
+    heads: the same for requests for the head alone, whose paths are in `asked`: "503", "405", "silent",
+    "bare".
     """
 
     def __init__(self):
         self.files, self.log, self.next, self.head = {}, [], [], {"ETag": '"1"'}
+        self.heads, self.asked = [], []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"site": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}/LaMP"
         threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
@@ -38,6 +42,19 @@ class Site:
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
+
+    def do_HEAD(self):
+        site, path = self.site, self.path.removeprefix("/LaMP/")
+        site.asked.append(path)
+        word = site.heads.pop(0) if site.heads else ""
+        if word == "silent":
+            threading.Event().wait(1)
+            return
+        code = int(word) if word.isdecimal() else 200 if path in site.files else 404
+        self.send_response(code)
+        if code == 200 and word != "bare":
+            self.send_header("Content-Length", len(site.files[path]))
+        self.end_headers()
 
     def do_GET(self):
         site, asked = self.site, self.headers.get("Range")
@@ -91,3 +108,22 @@ def serve(site, folder, task="LaMP_3", layout="time"):
         (folder / "dev_questions.json").read_text())[0]["profile"])])
     site.files[address("", layout, task, "test_questions.json").removeprefix("/")] = test.encode()
     return folder
+
+def serve_mini(site, tasks, users=8):
+    """Puts tasks of the built-in benchmark on the site, in the form of LaMP's files."""
+    for task, splits in mini.build(0, users, tasks).items():
+        for split, questions in splits.items():
+            golds = [{"id": question.id, "output": question.gold} for question in questions]
+            for name, value in ((f"{split}_questions.json", [row_of(question) for question in questions]),
+                                (f"{split}_outputs.json", {"task": task, "golds": golds})):
+                path = address("", "time", task, name).removeprefix("/")
+                site.files[path] = json.dumps(value).encode()
+
+
+def row_of(question):
+    """A question of the built-in benchmark as LaMP's files have it."""
+    task = question.task
+    items = [{"id": item.id, **({task.text_key: item.text} if task.text_key else {}),
+              **({task.label_key: item.label} if task.label_key else {}), "date": item.date}
+             for item in question.profile]
+    return {"id": question.id, "input": question.input, "user_id": question.user, "profile": items}

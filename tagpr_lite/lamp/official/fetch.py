@@ -52,13 +52,17 @@ def address(base: str, layout: str, task: str, name: str) -> str:
     return f"{base.rstrip('/')}/{layout_folder}{task_folder}/{split}/{name}"
 
 
-def get_task(task: str, layout: str, to: Path, base: str = BASE, keep: bool = False) -> Path:
+def get_task(task: str, layout: str, to: Path, base: str = BASE, keep: bool = False,
+             splits: Iterable[str] = SPLITS) -> Path:
     """Downloads and converts what is not there yet of one task; returns its folder. keep: the JSON files stay
     beside the stores."""
     folder = to / layout / task
-    for split in SPLITS:
+    for split in splits:
         if is_done(folder, split, task):
             continue
+        begun = marker(folder, split)
+        begun.parent.mkdir(parents=True, exist_ok=True)
+        begun.touch()
         for name in raw_files(split):
             if not (folder / name).exists():
                 download(address(base, layout, task, name), folder / name)
@@ -68,7 +72,13 @@ def get_task(task: str, layout: str, to: Path, base: str = BASE, keep: bool = Fa
             raise UserError(f"{error}; the downloaded file stays, delete it to download it again") from None
         if not keep:
             remove_raw_files(folder, [split])
+        begun.unlink()
     return folder
+
+
+def marker(folder: Path, split: str) -> Path:
+    """A file that is there while a split is fetched: its JSON files are ours, and not yet a store."""
+    return folder / f"{split}.fetching"
 
 
 def remove_raw_files(folder: Path, splits: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import UserError
+from ...runs import as_command
 from ..tasks import Question, Task, find_task
 from ..values import as_label, as_text
 from .entries import check_row, detected_task, fault, is_answer, is_id, repaired_input, to_question
@@ -108,7 +109,7 @@ def _load_task(folder: Path, wanted: set[str]) -> tuple[Task | None, Splits]:
         path = file_of(folder, f"{split}_questions.json")
         if path.stat().st_size > LARGE:
             print(f"{path} is large; this once makes it quick: "
-                  f"python -m tagpr_lite.lamp.official --convert {folder}")
+                  f"{as_command('tagpr_lite.lamp.official')} --convert {folder}")
         splits[split] = list(read_questions(path, *outputs[split]))
     task = _check_splits(folder, splits)
     return (task, splits) if not wanted or task.name in wanted else (None, {})
@@ -122,7 +123,8 @@ def _open_split(folder: Path, split: str) -> Stored:
     changed = stored.changed_source()
     if changed:
         raise UserError(f"{changed} is not what {stored.path.name} was made from; run "
-                        f"python -m tagpr_lite.lamp.official --convert {folder}, or remove one of them")
+                        f"{as_command('tagpr_lite.lamp.official')} --convert {folder}, or remove one of "
+                        "them")
     return stored
 
 

@@ -12,6 +12,7 @@ from tagpr_lite.lamp.official.fetch import convert
 from tagpr_lite.lamp.official.files import load_folder, read_questions
 from tagpr_lite.lamp.sampling import sample
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
+from tagpr_lite.runs import as_command
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
@@ -133,7 +134,7 @@ def test_a_large_questions_file_brings_a_line_of_advice(tmp_path, capsys, monkey
     load_folder(folder)
     (line,) = capsys.readouterr().out.splitlines()  # train has two questions, dev has one
     assert "train_questions.json is large" in line
-    assert f"python -m tagpr_lite.lamp.official --convert {folder}" in line
+    assert f"{as_command('tagpr_lite.lamp.official')} --convert {folder}" in line
 
 
 def test_the_questions_of_a_test_split_have_no_golds(tmp_path):
