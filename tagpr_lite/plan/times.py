@@ -17,6 +17,7 @@ from ..config import UserError
 
 OF_FLOPS, OF_BYTES = 0.6, 0.8
 CARD_CALL = 8e-6  # seconds to start an operation from Python on a card; our assumption for cards not here
+MODULES = 2.5  # a module around an operation costs as much again and more: our assumption
 # {name: (TFLOP/s of dense bf16 products with fp32 sums, GB/s)}, as the maker states them
 CARDS = {"RTX 3090": (71, 936), "RTX 4090": (165, 1008), "RTX 5090": (209, 1792), "L4": (121, 300),
          "A100": (312, 1555), "H100": (989, 3350), "H200": (989, 4800)}
@@ -77,7 +78,7 @@ def measured_rates() -> Rates:
     products = _best_time(lambda: a @ a, device)
     copies = _best_time(lambda: other.copy_(block), device)
     # Eight small operations in a row: a card works on one while Python starts the next.
-    calls = _best_time(lambda: one + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1, device) / 8
+    calls = MODULES * _best_time(lambda: one + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1, device) / 8
     return Rates(2 * size**3 / products, 2 * 64 * 2**20 / copies, calls, "measured")
 
 
