@@ -58,7 +58,7 @@ def index_check() -> Check:
         return index_trouble(f"pip had no answer within {PIP_SECONDS} s")
     if said.returncode == 0:
         return Check("package index", "ok", "reached, by pip's own configuration")
-    lines = [line for line in said.stderr.splitlines() if "rror" in line or "No module" in line]
+    lines = [line for line in said.stderr.splitlines() if line.startswith("ERROR") or "No module" in line]
     return index_trouble(one_line((lines or said.stderr.splitlines() or ["no answer"])[-1], 160))
 
 

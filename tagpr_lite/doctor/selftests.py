@@ -166,7 +166,8 @@ def plan(part: Part, tell: Tell) -> Result:
     figures["phases"] = measured_plan(job, best, device)
     attention = []
     for phase, row in figures["phases"].items():
-        row["ratio"] = row.get("measured", row["counted"]) / row["formula"]
+        found = row["measured"] if "measured" in row else row["counted"]
+        row["ratio"] = found / row["formula"]
         if "measured" in row and not row["measured"] <= OVER_THE_FORMULA * row["formula"] + WORKSPACES:
             attention.append(f"{part.shape}: {phase} takes {row['ratio']:.2f} times what the plan says; give "
                              "--vram less than the card has, and report the figures")
