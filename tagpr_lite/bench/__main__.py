@@ -4,6 +4,7 @@
     python -m tagpr_lite.bench grpo --model smollm2 --against trl  a GRPO step against TRL's GRPOTrainer
     python -m tagpr_lite.bench grpo --model smollm2 --curve        our step as the group and the prompt grow
     python -m tagpr_lite.bench prmu --model smollm2                what the reward model costs
+    python -m tagpr_lite.bench memory --model Qwen3-4B --vram 8    the plan of a run against what is counted
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
 processes.
@@ -16,6 +17,7 @@ import os
 import sys
 
 from ..config import GRPO, Config, Model, Prompt
+from ..plan.__main__ import add_settings
 from ..runs import guard, keep_memory
 from .convert import WORK, bench_convert, measure
 
@@ -46,6 +48,7 @@ def main(words: list[str] | None = None) -> None:
     command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
     command.add_argument("--unpack", action="store_true", help="NF4 layers keep a dense copy of their values")
     command.set_defaults(run=prmu)
+    add_memory(commands.add_parser("memory", help="the plan of a whole run against the counter and a card"))
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
 
@@ -78,6 +81,26 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     command.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     command.set_defaults(run=grpo)
+
+
+def add_memory(command: argparse.ArgumentParser) -> None:
+    add_settings(command)
+    command.add_argument("--card", action="store_true",
+                         help="on this machine's CUDA card as well, zeros for weights: no download")
+    command.add_argument("--grid", action="store_true",
+                         help="every phase over a grid of sizes in shallow models")
+    command.add_argument("--layers", type=int, default=2, help="layers of the models of --grid")
+    command.set_defaults(run=memory)
+
+
+def memory(args: argparse.Namespace) -> None:
+    from . import memory as bench_memory
+    if args.grid:
+        found = bench_memory.grid(args.layers, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+        print(json.dumps(found, indent=1) if args.json else "\n".join(bench_memory.grid_lines(found)))
+        return
+    rows = bench_memory.bench_memory(args)
+    print(json.dumps(rows, indent=1) if args.json else "\n".join(bench_memory.verified_lines(rows)))
 
 
 def prmu(args: argparse.Namespace) -> None:

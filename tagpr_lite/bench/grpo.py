@@ -106,7 +106,8 @@ def group_of(side: Side, prompt: list[int]) -> groups.Group:
 
 def update(side: Side, group: groups.Group) -> None:
     g = side.config.grpo
-    grpo_update.optimizer_step(g, side.model, [group], side.optimizer, side.params, g.micro)
+    grpo_update.optimizer_step(g, side.model, [group], side.optimizer, side.params,
+                               grpo_update.completion_limit(g))
 
 
 def step(side: Side, prompt: list[int]) -> None:

@@ -180,6 +180,9 @@ class SFT:
     """Peak learning rate of SFT; after 5% warm-up it falls to zero along a cosine."""
     batch: int = 4
     """Chains in an optimiser step of SFT."""
+    micro: int = 0
+    """Sequences in one forward of SFT; the gradient does not depend on it. 0: as many as `sft.batch`. Halved
+    when memory runs out. Where there is a memory budget, the plan decides it."""
 
 
 @dataclass
@@ -193,6 +196,10 @@ class Reward:
     chain, which is right to a large part before any training."""
     batch: int = 8
     """Preference pairs in an optimiser step of PRMU."""
+    micro: int = 0
+    """Chains in one forward of PRMU; the gradient does not depend on it. 0: all chains of a question that are
+    compared with each other. With fewer, PRMU's training forwards every chain twice. Halved when memory runs
+    out. Where there is a memory budget, the plan decides it."""
     tokens: int = 4
     """Soft tokens that carry a user's embedding into PRMU's prompt."""
     heldout: float = 0.15

@@ -7,6 +7,7 @@ normalisation, which its folder declares.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,29 +16,41 @@ from torch import Tensor
 from ..config import Model, UserError
 from ..lamp.chat import as_text
 from . import model as models
+from .memory import BatchLimit
 from .prefix import Prefill, forward
 
+TEXTS_TOGETHER = 16
 
 @torch.no_grad()
-def mean_states(model, tokenizer, texts: list[str], most: int, batch: int = 16,
+def mean_states(model, tokenizer, texts: list[str], most: int, together: BatchLimit,
                 tick: Callable[[int], None] = lambda n: None) -> dict[str, Tensor]:
-    """{text: [H] fp32} from the bare base, of each text's first `most` tokens. Batches go by length, so that
-    padding is small, and by text: another order would round otherwise in the last bit, and no run could be
-    repeated exactly."""
+    """{text: [H] fp32} from the bare base, of each text's first `most` tokens, `together` texts in one
+    forward. Batches go by length, so that padding is small, and by text: another order would round otherwise
+    in the last bit, and no run could be repeated exactly."""
     ids = {t: tokenizer(as_text(tokenizer, t), truncation=True, max_length=most).input_ids or [0]
            for t in set(texts)}
     order = sorted(ids, key=lambda t: (len(ids[t]), t))
     device, found = next(model.parameters()).device, {}
-    for at in range(0, len(order), batch):
-        part = order[at:at + batch]
-        longest = max(len(ids[t]) for t in part)
-        padded = torch.tensor([ids[t] + [0] * (longest - len(ids[t])) for t in part], device=device)
+
+    def states_of(part: slice) -> list[Tensor]:
+        """[part][H]"""
+        rows = [ids[t] for t in order[part]]
+        longest = max(len(row) for row in rows)
+        padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
         with models.using(model, None):
             hidden = forward(model, Prefill(keep=False), ids=padded).float()
-        for text, row in zip(part, hidden):  # causal: padding on the right touches no real token
-            found[text] = row[:len(ids[text])].mean(0).cpu()
-        tick(len(part))
+        # causal: padding on the right touches no real token
+        return [states[:len(row)].mean(0).cpu() for states, row in zip(hidden, rows, strict=True)]
+
+    for part, states in together.parts(len(order), states_of):
+        found |= dict(zip(order[part], states, strict=True))
+        tick(len(states))
     return found
+
+
+def text_limit(folder: Path | None = None) -> BatchLimit:
+    """Texts in one forward of `mean_states`; remembered in the run folder, where one is given."""
+    return BatchLimit("embedding", "texts", TEXTS_TOGETHER, folder, "use a smaller model")
 
 
 def encoder(name: str, settings: Model, most: int = 256) -> Callable[[list[str]], np.ndarray]:
@@ -47,9 +60,10 @@ def encoder(name: str, settings: Model, most: int = 256) -> Callable[[list[str]]
     if not name:
         base, tokenizer = models.load(settings)
         known: dict[str, Tensor] = {}
+        together = text_limit()
 
         def embed(texts: list[str]) -> np.ndarray:
-            known.update(mean_states(base, tokenizer, [t for t in texts if t not in known], most))
+            known.update(mean_states(base, tokenizer, [t for t in texts if t not in known], most, together))
             states = torch.stack([known[t] for t in texts])
             return torch.nn.functional.normalize(states - states.mean(0), dim=-1).numpy()
         return embed

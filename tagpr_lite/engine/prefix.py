@@ -252,6 +252,9 @@ class SharedPrefix:
         self._mode.keep, self._mode.kv = False, {}
         entered = [(edge, grad) for edge, grad in zip(self._edges, grads, strict=True)
                    if edge is not None and grad is not None]
+        # An edge keeps its part of the graph. Where no gradient enters, as at the last state in PRMU, that
+        # part would be recomputed and held until the end.
+        self._edges = None
         torch.autograd.backward([edge for edge, _ in entered], [grad for _, grad in entered])
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..config import GRPO, Config, UserError
+from ..engine.memory import BatchLimit
 from ..engine.prefix import PromptLayout, base_of, forward_prompt
-from ..engine.sample import Sample, end_tokens, sample
+from ..engine.rollout import prompt_limit, sample_parts
+from ..engine.sample import Sample, end_tokens
 from ..lamp.chat import completion_text
 from ..lamp.prompts import build
 from ..lamp.sampling import group_by
@@ -54,7 +57,7 @@ class Group(Rollout):
         return bool(losses.has_signal(self.rewards))
 
 
-ScorePRMU = Callable[[Question, list[list[int]], int], Tensor]
+ScorePRMU = Callable[[Question, list[list[int]], BatchLimit], Tensor]
 """(question, G completions as token ids, completions in one forward) -> PRMU's rewards [G] in [0, 1]."""
 
 
@@ -82,26 +85,26 @@ class Stage:
         return self.prmu_weight * (self.guard.trust if self.guard else 1.0)
 
 
-def roll_out(config: Config, name: str, model, tokenizer, questions: list[Question],
-             index: int) -> list[Rollout]:
-    """G samples a question, decoded many questions together; a row's seed is its own, whatever it is decoded
-    with."""
+def rollout_limit(g: GRPO, folder: Path | None = None) -> BatchLimit:
+    """Prompts decoded together in GRPO: 64 rows are 8 groups of 8."""
+    return prompt_limit("grpo.decode_rows", g.decode_rows // g.group, folder)
+
+
+def roll_out(config: Config, name: str, model, tokenizer, questions: list[Question], index: int,
+             together: BatchLimit) -> list[Rollout]:
+    """G samples a question, decoded `together` questions at a time; a row's seed is its own, whatever it is
+    decoded with."""
     g = config.grpo
     prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=True)[0]
                for question in questions]
     seeds = [[seed_of(config.seed, name, index, question.id, n) for n in range(g.group)]
              for question in questions]
-    ends = end_tokens(model, tokenizer)
-    at_once = max(1, g.decode_rows // g.group)  # prompts decoded together: 64 rows are 8 groups of 8
+    forward = (lambda ids: prompt_for_training(g, model, ids)) if g.once else None
     rollouts: list[Rollout] = []
-    for first in range(0, len(questions), at_once):
-        part = slice(first, first + at_once)
-        shared_prompts = [prompt_for_training(g, model, ids) for ids in prompts[part]] if g.once else None
-        rows = sample(model, prompts[part], g.group, g.completion, ends, temperature=g.temperature,
-                      seeds=seeds[part], prefixes=shared_prompts)
-        for n, samples in enumerate(rows):
-            shared_prompt = shared_prompts[n] if shared_prompts else None
-            rollouts.append(Rollout(questions[first + n], prompts[first + n], samples, shared_prompt))
+    for part, rows, shared_prompts in sample_parts(model, prompts, g.group, g.completion,
+                                                   end_tokens(model, tokenizer), together=together,
+                                                   temperature=g.temperature, seeds=seeds, forward=forward):
+        rollouts += map(Rollout, questions[part], prompts[part], rows, shared_prompts or [None] * len(rows))
     return rollouts
 
 
@@ -116,14 +119,14 @@ def prompt_for_training(g: GRPO, model, prompt_ids: list[int]) -> PromptLayout:
 
 
 def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[str, ...],
-                micro: int) -> Group:
+                together: BatchLimit) -> Group:
     """The rollout with its terms, rewards [G] and advantages [G]."""
     # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
     texts = [completion_text(tokenizer, s.ids, s.ended) for s in rollout.samples]
     completion_terms = [terms(text, s.ended, rollout.question, tags, g.min_tags)
                         for text, s in zip(texts, rollout.samples, strict=True)]
     if stage.score_prmu is not None and stage.trusted_prmu_weight:
-        scores = stage.score_prmu(rollout.question, [s.ids for s in rollout.samples], micro)
+        scores = stage.score_prmu(rollout.question, [s.ids for s in rollout.samples], together)
         for completion, score in zip(completion_terms, scores.tolist(), strict=True):
             completion.prmu = score
 

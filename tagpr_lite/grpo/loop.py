@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from ..config import Config
+from ..engine.memory import BatchLimit
 from ..engine.model import (
     adapter_parameters,
     load_training_state,
@@ -30,9 +31,9 @@ from ..engine.model import (
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import drop_metrics, log_metrics, progress, read_metrics, seed_of, whole_folder
-from .groups import POLICY, Group, Stage, roll_out, score_group, summary
+from .groups import POLICY, Group, Stage, roll_out, rollout_limit, score_group, summary
 from .guard import Guard, mean_correlation
-from .update import check_layout, optimizer_step
+from .update import check_layout, completion_limit, optimizer_step
 
 WARM_UP_STEPS = 3  # AdamW's first moments are wild
 LARGEST_FIRST_KL = 1e-6  # nats; more before the first step means that the reference is another adapter
@@ -48,7 +49,9 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     # Where a cut run goes on: the steps done, and the micro-batch that fitted into memory.
     state_file = folder / stage.name / "state.safetensors"
     done, saved = load_training_state(state_file, params, optimizer)
-    micro = saved.get("micro", config.grpo.micro)
+    together = completion_limit(config.grpo, folder)
+    together.size = min(together.size, saved.get("micro", together.size))
+    decoded = rollout_limit(config.grpo, folder)
     drop_metrics(folder, stage.name, from_index=done)
     if stage.guard:
         for line in read_metrics(folder, stage.name):
@@ -60,23 +63,23 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         started = time.time()
         for param_group in optimizer.param_groups:
             param_group["lr"] = lr * min(1.0, (index + 1) / WARM_UP_STEPS)
-        groups = collect_groups(config, stage, model, tokenizer, questions, tags, index, micro)
+        groups = collect_groups(config, stage, model, tokenizer, questions, tags, index, decoded, together)
         if index == done and config.grpo.self_check:
             check_layout(config.grpo, model, params, groups[0])
-        stats, micro = optimizer_step(config.grpo, model, groups, optimizer, params, micro)
+        stats = optimizer_step(config.grpo, model, groups, optimizer, params, together)
         if index == 0 and stage.from_reference and not stats["kl"] <= LARGEST_FIRST_KL:
             raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not "
                                "the SFT adapter")
         if stage.guard:
             stats |= update_guard(stage.guard, groups)
         stats |= summary(groups)
-        stats |= {"micro_batch": micro, "seconds": round(time.time() - started, 2),
+        stats |= {"micro_batch": together.size, "seconds": round(time.time() - started, 2),
                   "peak_gib": round(peak_memory(), 3)}
         log_metrics(folder, stage.name, index=index, **stats)
         bar.set_postfix(reward=f"{stats['reward']:.3f}", task=f"{stats['task']:.3f}", refresh=False)
         bar.update()
         if (index + 1) % config.grpo.save_every == 0:
-            save_training_state(state_file, index + 1, params, optimizer, micro=micro)
+            save_training_state(state_file, index + 1, params, optimizer, micro=together.size)
     bar.close()
     with whole_folder(folder / stage.name / "adapter") as beside:
         save_adapter(model, POLICY, beside)
@@ -101,17 +104,19 @@ def next_questions(questions: list[Question], seed: int, stage: str, index: int,
 
 
 def collect_groups(config: Config, stage: Stage, model, tokenizer, questions: list[Question],
-                   tags: tuple[str, ...], index: int, micro: int) -> list[Group]:
-    """The step's groups with their rewards. Those without signal stay, to be counted; with grpo.resample
-    other questions are asked in their place, in at most so many rounds (DAPO's dynamic sampling, within a
-    bound)."""
+                   tags: tuple[str, ...], index: int, decoded: BatchLimit,
+                   together: BatchLimit) -> list[Group]:
+    """The step's groups with their rewards. decoded: prompts sampled together; together: completions scored
+    together. Groups without signal stay, to be counted; with grpo.resample other questions are asked
+    in their place, in at most so many rounds (DAPO's dynamic sampling, within a bound)."""
     groups: list[Group] = []
     missing = config.grpo.prompts
     for resampling in range(config.grpo.resample + 1):
         name = stage.name if resampling == 0 else f"{stage.name} again {resampling}"
         asked = next_questions(questions, config.seed, name, index, missing)
-        rollouts = roll_out(config, name, model, tokenizer, asked, index)
-        scored = [score_group(config.grpo, stage, rollout, tokenizer, tags, micro) for rollout in rollouts]
+        rollouts = roll_out(config, name, model, tokenizer, asked, index, decoded)
+        scored = [score_group(config.grpo, stage, rollout, tokenizer, tags, together)
+                  for rollout in rollouts]
         groups += scored
         missing -= sum(group.has_signal for group in scored)
         if not missing:

@@ -1,16 +1,19 @@
 """One optimiser step: the gradient of every group with signal, from engine/update.py, then AdamW.
 
-When memory runs out the micro-batch is halved and the group done again; the gradient does not depend on it.
+When memory runs out the micro-batch is halved, for good, and the group done again from the gradient that was
+there before it; the gradient does not depend on the micro-batch.
 """
 from __future__ import annotations
 
-import gc
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..config import GRPO, UserError
+from ..config import GRPO
 from ..engine.check import self_check
+from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.prefix import base_of
 from ..engine.update import MicroBatch, group_gradient
 from ..runs import require_finite_number
@@ -19,6 +22,13 @@ from .groups import REFERENCE, Group
 
 CHECKED_PROMPT = 512  # tokens of a prompt that the self-check looks at
 CHECKED_COMPLETION = 64  # and of a completion
+
+
+def completion_limit(g: GRPO, folder: Path | None = None) -> BatchLimit:
+    """Completions in one forward of GRPO, in training and when PRMU scores them."""
+    return BatchLimit("grpo.micro", "completions", g.micro, folder,
+                      "lower prompt.max_tokens or grpo.completion, set grpo.layout=recompute, or use a "
+                      "smaller model")
 
 
 def check_layout(g: GRPO, model, params: dict, group: Group) -> None:
@@ -36,12 +46,12 @@ def check_layout(g: GRPO, model, params: dict, group: Group) -> None:
 
 
 def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
-                   micro: int) -> tuple[dict, int]:
-    """One step on all groups that carry signal; returns ({"loss", "kl", ...}, the micro-batch that fits into
-    memory)."""
+                   together: BatchLimit) -> dict[str, float]:
+    """One step on all groups that carry signal, `together` completions in one forward; returns {"loss", "kl",
+    ...}."""
     live = [group for group in groups if group.has_signal]
     if not live:
-        return {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}, micro
+        return {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}
     # Longest first, so that what fits once fits always.
     live.sort(key=lambda group: -len(group.prompt_ids) - sum(len(s.ids) for s in group.samples))
 
@@ -53,7 +63,8 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
     totals: dict[str, float] = {}
     model.train()
     for group, weights in zip(live, weights_of_groups, strict=True):
-        sums, micro = gradient_with_memory_retry(g, model, group, weights, params, micro)
+        sums = together.attempt(partial(policy_gradient, g, model, group, weights),
+                                present=len(group.samples), undo=keep_gradient(params.values()))
         for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + value
     model.eval()
@@ -65,33 +76,7 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
 
     tokens = totals.pop("tokens")
     per_token = {name: round(totals[name] / tokens, 6) for name in ("kl", "entropy", "drift")}
-    return {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(grad_norm), 5)}, micro
-
-
-def gradient_with_memory_retry(g: GRPO, model, group: Group, weights: Tensor, params: dict,
-                               micro: int) -> tuple[dict[str, float], int]:
-    """`policy_gradient`; when memory runs out the micro-batch is halved, for good, and the group done again
-    from the gradient that was there before it. The gradient is the same: it does not depend on the
-    micro-batch."""
-    # The gradient of the groups before this one, kept off the card.
-    before = {name: param.grad.to("cpu", copy=True)
-              for name, param in params.items() if param.grad is not None}
-    while True:
-        try:
-            return policy_gradient(g, model, group, weights, micro), micro
-        except torch.OutOfMemoryError:
-            pass  # retried below: in here the traceback still holds the tensors that filled memory
-        if micro == 1:
-            raise UserError(f"out of memory with one completion at a time ({len(group.prompt_ids)} prompt "
-                            f"tokens, up to {g.completion} of completion): lower prompt.max_tokens or "
-                            "grpo.completion, set grpo.layout=recompute, or use a smaller model")
-        micro = micro // 2
-        print(f"  out of memory: from now on {micro} completions at a time")
-        for name, param in params.items():
-            param.grad = before[name].to(param.device, copy=True) if name in before else None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    return {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(grad_norm), 5)}
 
 
 def policy_gradient(g: GRPO, model, group: Group, weights: Tensor, micro: int) -> dict[str, float]:

@@ -166,6 +166,8 @@ def item_line(task: Task, item: Item) -> str:
 @dataclass(frozen=True)
 class PromptReport:
     """What the budget did to a prompt."""
+    tokens: int
+    """Of the prompt, P."""
     items_shown: int
     items_cut: int
     """Of the items shown, those that lost tokens."""
@@ -192,7 +194,8 @@ def build(question: Question, tokenizer: Any, settings: Prompt, *, with_profile:
         ids = prompt_ids(tokenizer, text, reason)
         if len(ids) <= settings.max_tokens:
             break
-    report = PromptReport(items_shown=shown, items_cut=sum(was_cut for _, was_cut in cut_items),
+    report = PromptReport(tokens=len(ids), items_shown=shown,
+                          items_cut=sum(was_cut for _, was_cut in cut_items),
                           items_dropped=len(retrieved) - shown, over_budget=len(ids) > settings.max_tokens)
     return ids, report
 

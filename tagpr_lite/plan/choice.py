@@ -1,4 +1,4 @@
-"""The fastest plan of a GRPO step within a memory budget, or why there is none and what would fit.
+"""The fastest layout of a GRPO step within a memory budget.
 
 Decisions. RESERVE is kept free for what no count sees: the CUDA context, library workspaces, fragmentation.
 The fastest plan is the one with the least work, where one pass over the packed weights (they are unpacked
@@ -7,16 +7,14 @@ about 1 TB/s while they compute about 150 TFLOP/s.
 """
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
-from ..config import GRPO, LAYOUTS, UserError
+from ..config import GRPO, LAYOUTS
 from .flops import group_flops, micro_batches, update_flops
 from .formulas import Job, held, rollout_bytes, scoring_bytes, update_bytes
 from .layers import GIB
-from .shapes import SHAPES, base_parameters
+from .shapes import base_parameters
 
 RESERVE = (0.10, 0.75 * GIB)  # share of the budget, plus bytes
 PASS_TOKENS = 300
@@ -104,39 +102,3 @@ def _prompts_together(job: Job, budget: float) -> int:
         if not budget or rollout_bytes(job, prompts) <= room:
             return prompts
     return 1
-
-
-def choose(job: Job, budget: float) -> Plan:
-    """The fastest plan that fits `budget` bytes (0: no bound) less the reserve; UserError says what would
-    fit."""
-    plan = candidates(job, budget)[0]
-    if not plan.fits:
-        raise UserError(refusal(job, budget))
-    return plan
-
-
-def refusal(job: Job, budget: float) -> str:
-    """Why nothing fits, and the nearest changes that would make it fit."""
-    needed = candidates(job, budget)[0].peak
-    left = max(0.0, budget - reserve(budget))
-    # The budget whose rest after the reserve is `needed`, rounded up to half a GiB.
-    enough = math.ceil((needed + RESERVE[1]) / (1 - RESERVE[0]) / GIB * 2) / 2
-    smaller_shapes = [shape for shape in SHAPES.values()
-                      if base_parameters(shape) < base_parameters(job.shape)]
-    largest_first = sorted(smaller_shapes, key=base_parameters, reverse=True)
-    shorter_prompts = range((job.prompt - 1) // 256 * 256, 0, -256)
-    shorter_completions = range((job.completion - 1) // 64 * 64, 0, -64)
-    advice = [*_first_fitting(job, budget, "prompt", shorter_prompts, "a prompt of {} tokens"),
-              *_first_fitting(job, budget, "completion", shorter_completions, "completions of {} tokens"),
-              *_first_fitting(job, budget, "shape", largest_first, "{}"), f"a budget of {enough:g} GiB"]
-    return (f"{job.shape.name} with a prompt of {job.prompt} and {job.group} completions of {job.completion} "
-            f"tokens needs {needed / GIB:.2f} GiB; a budget of {budget / GIB:g} less a reserve of "
-            f"{reserve(budget) / GIB:.2f} leaves {left / GIB:.2f}. What would fit: {'; '.join(advice)}")
-
-
-def _first_fitting(job: Job, budget: float, key: str, values: Iterable, sentence: str) -> list[str]:
-    """The sentence of the first value of the job's field `key` with which a plan fits; [] where none does."""
-    for value in values:
-        if candidates(replace(job, **{key: value}), budget)[0].fits:
-            return [sentence.format(getattr(value, "name", value))]
-    return []

@@ -5,7 +5,7 @@ from .formulas import Job
 from .shapes import adapter_parameters, base_parameters
 
 
-def _flops(job: Job, tokens: int, keys: int, passes: str) -> float:
+def pass_flops(job: Job, tokens: int, keys: int, passes: str) -> float:
     """FLOPs of all layers. passes: f (forward) and b (backward) as often as they happen, "ffb" with
     checkpointing.
 
@@ -21,7 +21,7 @@ def _flops(job: Job, tokens: int, keys: int, passes: str) -> float:
     return passes.count("f") * forward + passes.count("b") * backward
 
 
-def _head_flops(job: Job) -> int:
+def head_flops(job: Job) -> int:
     """The head's product for every token of the G completions."""
     return 2 * job.shape.hidden * job.shape.vocab * job.group * job.completion
 
@@ -32,26 +32,26 @@ def update_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) 
     passes = "ffb" if checkpointing else "fb"
     reference = 0.0
     if job.reference:
-        reference = _head_flops(job) + _flops(job, P, P, "f") + _flops(job, G * R, P + R, "f")
+        reference = head_flops(job) + pass_flops(job, P, P, "f") + pass_flops(job, G * R, P + R, "f")
     if layout == "classic":
-        layers = _flops(job, G * (P + R), P + R, passes)
+        layers = pass_flops(job, G * (P + R), P + R, passes)
     elif layout == "packed":
-        layers = sum(_flops(job, P + m * R, P + m * R, passes) for m in micro_batches(G, micro))
+        layers = sum(pass_flops(job, P + m * R, P + m * R, passes) for m in micro_batches(G, micro))
     else:
         prompt_passes = passes + "f" if layout == "recompute" else passes
         completion_passes = "fb" if layout == "kept" else passes
-        layers = _flops(job, P, P, prompt_passes) + _flops(job, G * R, P + R, completion_passes)
+        layers = pass_flops(job, P, P, prompt_passes) + pass_flops(job, G * R, P + R, completion_passes)
     # the head twice: logits, and the one vector a token (logps.py)
-    return layers + 2 * _head_flops(job) + reference
+    return layers + 2 * head_flops(job) + reference
 
 
 def group_flops(job: Job, layout: str, micro: int, checkpointing: bool = True) -> float:
     """FLOPs of rollout, PRMU's scores and update of one group."""
     P, G, R = job.prompt, job.group, job.completion
     # a completion's tokens see R / 2 of its own
-    decode = _flops(job, G * R, P + R // 2, "f") + _head_flops(job)
-    score = _flops(job, P, P, "f") + _flops(job, G * R, P + R, "f")
-    return decode + _flops(job, P, P, "f") + score + update_flops(job, layout, micro, checkpointing)
+    decode = pass_flops(job, G * R, P + R // 2, "f") + head_flops(job)
+    score = pass_flops(job, P, P, "f") + pass_flops(job, G * R, P + R, "f")
+    return decode + pass_flops(job, P, P, "f") + score + update_flops(job, layout, micro, checkpointing)
 
 
 def micro_batches(group: int, micro: int) -> list[int]:

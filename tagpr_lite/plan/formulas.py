@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config import Model
+from ..config import Model, Reward
 from .layers import (
     BF16,
     FP32,
@@ -39,13 +39,15 @@ class Job:
     """Most prompts decoded together."""
     reference: bool = False
     """Whether the KL term needs the prompt's keys and values under the reference adapter too."""
+    prmu_parts: int = 0
+    """Bytes of what is PRMU's alone, held in GRPO's stage 1 (`prmu_held`)."""
 
 # ---------------------------------------------------------------- bytes that stay
 
 def held(job: Job, adapters: int = 3) -> dict[str, int]:
-    """The weights; the adapters (policy, ref, PRMU) and the policy's two AdamW moments."""
+    """The weights; the adapters (policy, ref, PRMU), the policy's two AdamW moments, and PRMU's parts."""
     return {"weights": weight_bytes(job.shape, job.settings),
-            "adapters": adapter_bytes(job.shape, job.settings, adapters + 2)}
+            "adapters": adapter_bytes(job.shape, job.settings, adapters + 2) + job.prmu_parts}
 
 
 # ---------------------------------------------------------------- bytes of a phase, beside what stays
@@ -67,10 +69,8 @@ def _worst_moment(job: Job, batch: Batch, scored: int, chunk: int, checkpointing
     scored: tokens whose log-probs are taken. The logits of a chunk stand twice in fp32 (8 V a token); beside
     them the last norm's fp32 input (4 H), and its output twice, whole and gathered, with a gradient (6 H).
     """
-    shape, rank = job.shape, job.settings.lora_r
-    layer = layer_backward(shape, rank, batch)
-    if not checkpointing:
-        layer -= layer_saved(shape, rank, batch)  # it is in the graph already
+    shape = job.shape
+    layer = _layer_at_worst(job, batch, checkpointing)
     logits = 2 * FP32 * shape.vocab * min(chunk, scored)
     log_probs = batch.tokens * FP32 * shape.hidden + scored * 3 * BF16 * shape.hidden + logits
     return max(layer, log_probs)
@@ -134,25 +134,89 @@ def _whole_rows_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointi
 
 
 def sft_bytes(job: Job, batch: int, micro: int, chunk: int, checkpointing: bool = True) -> int:
-    """Peak of an optimiser step of SFT: sequences of prompt and completion, `micro` of the batch at a time."""
+    """Peak of an optimiser step of SFT: sequences of prompt and completion, `micro` of a batch at a time."""
     return _whole_rows_bytes(job, "classic", min(micro, batch), chunk, checkpointing)
 
 
 def embedding_bytes(shape: Shape, tokens: int, rows: int) -> int:
-    """Peak of embedding `rows` texts of `tokens` together: a layer at its worst, or the last states in bf16
-    and, copied, in fp32 (engine/embed.py)."""
+    """Peak of embedding `rows` texts of `tokens` together by the bare base: a layer at its worst, or the last
+    states in bf16 and, copied, in fp32 (engine/embed.py)."""
     count = rows * tokens
-    layer = layer_forward(shape, Batch(count, rows, tokens))
+    layer = layer_forward(shape, Batch(count, rows, tokens), adapted=False)
     states = count * (2 * BF16 + FP32) * shape.hidden
     return _with_small_tensors(max(layer, states))
+
+
+PRMU_WIDTH = 128  # prmu/users.py, INNER: the width of the parts' MLPs
+
+
+def prmu_parameters(shape: Shape, reward: Reward, users: int = 0) -> tuple[int, int]:
+    """(numbers that are trained, numbers that are only held) of PRMU's parts (prmu/model.py, prmu/users.py).
+    users: those with a learned row of their own."""
+    H, t, W = shape.hidden, reward.tokens, PRMU_WIDTH
+    attention = t * W + 2 * t + (H * W + W) + (2 * H * W + W)  # queries, sharp and gate, key, value
+    write = (W * W + W) + (W * H + H)
+    user_tokens = t * H + attention + write + users * t * H  # t H: the generic user
+    head = 2 * H + (2 * H + 1)  # a norm, and a map of two states to a number
+    phrase = 1 + H + (2 * H * W + W) + (W * H + H)  # s, q and the MLP of phi
+    statistics = t * H + 5 * H + H  # e_0 at its start, c, means and deviations; the mean of chains
+    return user_tokens + head + phrase, statistics
+
+
+def prmu_held(shape: Shape, reward: Reward, trains: bool) -> int:
+    """The parts, fp32, and where PRMU is trained their two moments."""
+    trained, statistics = prmu_parameters(shape, reward)
+    return FP32 * (trained * (3 if trains else 1) + statistics)
+
+
+def prmu_bytes(job: Job, reward: Reward, chains: int, micro: int, checkpointing: bool = True) -> int:
+    """Peak of PRMU's training on a case: a prompt with the user's tokens, and `chains` chains after it,
+    `micro` at a time. job.completion: tokens of a chain."""
+    shape, settings = job.shape, job.settings
+    micro = min(micro, chains)
+    prompt = job.prompt + reward.tokens
+    scored = micro * job.completion
+    kv = kv_bytes(shape, prompt)
+    gradients = FP32 * (adapter_parameters(shape, settings) + prmu_parameters(shape, reward)[0])
+    prompt_batch = Batch(prompt, 1, prompt)
+    chain_batch = Batch(scored, micro, prompt + job.completion)
+
+    # While the chains are forwarded and go back: the prompt with its embeddings (2 H), its last states, whole
+    # and normed (4 H), its keys and values, and its graph.
+    prompt_graph = _graph(job, prompt_batch, checkpointing)
+    before = kv + prompt_graph + prompt * 3 * BF16 * shape.hidden
+    before += scored * 2 * BF16 * shape.hidden  # the chains' last states, before and after the last norm
+    own_graph = _graph(job, chain_batch, checkpointing)
+    graph_and_gradients = own_graph + kv if chains > micro else max(own_graph, kv)
+    # The head: the last states in bf16 (2 H) and fp32 (4 H), the words in fp32 (4 H), and one product of each
+    # (8 H); beside them the last norm's fp32 input (4 H). Or a layer at its worst.
+    head = scored * (BF16 + 5 * FP32) * shape.hidden
+    worst = max(head, _layer_at_worst(job, chain_batch, checkpointing))
+    of_chains = before + graph_and_gradients + worst
+
+    # While the prompt goes back: its graph, the gradients of its keys and values, and a layer at its worst.
+    of_prompt = prompt_graph + kv + prompt * BF16 * shape.hidden
+    of_prompt += _layer_at_worst(job, prompt_batch, checkpointing)
+    return _with_small_tensors(gradients + max(of_chains, of_prompt))
+
+
+def _layer_at_worst(job: Job, batch: Batch, checkpointing: bool) -> int:
+    """A layer's backward, beside the graph."""
+    layer = layer_backward(job.shape, job.settings.lora_r, batch)
+    if not checkpointing:
+        layer -= layer_saved(job.shape, job.settings.lora_r, batch)  # it is in the graph already
+    return layer
 
 
 def scoring_bytes(job: Job, micro: int) -> int:
     """Peak of PRMU's scores: a prompt and completions, `micro` at a time, without gradients."""
     shape = job.shape
     prompt = layer_forward(shape, Batch(job.prompt, 1, job.prompt))
-    completions = layer_forward(shape, Batch(micro * job.completion, micro, job.prompt + job.completion))
-    return _with_small_tensors(kv_bytes(shape, job.prompt) + max(prompt, completions))
+    scored = micro * job.completion
+    completions = layer_forward(shape, Batch(scored, micro, job.prompt + job.completion))
+    head = scored * (BF16 + 5 * FP32) * shape.hidden  # as in training
+    embeddings = job.prompt * BF16 * shape.hidden  # of the prompt with the user's tokens
+    return _with_small_tensors(kv_bytes(shape, job.prompt) + embeddings + max(prompt, completions, head))
 
 
 def rollout_bytes(job: Job, together: int) -> int:

@@ -134,18 +134,23 @@ def layer_backward(shape: Shape, rank: int, batch: Batch) -> int:
     return max(mlp, attention)
 
 
-def layer_forward(shape: Shape, batch: Batch) -> int:
-    """A layer without gradients, at its worst moment."""
+def layer_forward(shape: Shape, batch: Batch, adapted: bool = True) -> int:
+    """A layer without gradients, at its worst moment. adapted: whether an adapter is active."""
     # In the MLP, 12 H: the layer's input, the residual stream, the second norm's output, the states of the
     # layer before (4 * 2), the fp32 copy for an adapter (4). At up, 12 I: gate and up in bf16 (2 * 2), the
     # adapter's output twice in fp32 (8). At down, 4 I and the unpacked weight.
     at_up = 12 * shape.inner * batch.tokens
     at_down = 4 * shape.inner * batch.tokens + unpacked_weight(shape)
     mlp = 12 * shape.hidden * batch.tokens + max(at_up, at_down)
+    if not adapted:  # no fp32: 8 H; silu(gate), up and their product; or up with the unpacked weight
+        at_product = 6 * shape.inner * batch.tokens
+        at_up = 4 * shape.inner * batch.tokens + unpacked_weight(shape)
+        mlp = 8 * shape.hidden * batch.tokens + max(at_product, at_up)
     # In the attention: four bf16 vectors of H; queries and output; keys and values new and rotated; row sums;
     # keys and values joined to the prompt's, then repeated.
     token = 4 * BF16 * shape.hidden + 2 * BF16 * shape.q + 2 * BF16 * shape.kv + FP32 * shape.heads
-    joined = 2 * BF16 * shape.kv * batch.rows * batch.keys
+    follows_a_prompt = batch.rows * batch.keys > batch.tokens
+    joined = 2 * BF16 * shape.kv * batch.rows * batch.keys if follows_a_prompt else 0
     attention = batch.tokens * token + repeated_keys(shape, batch) + joined
     rotary = batch.tokens * 2 * BF16 * shape.head_dim  # cosines and sines
     return rotary + max(mlp, attention)

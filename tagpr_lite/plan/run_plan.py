@@ -1,41 +1,35 @@
 """What step 1 decided about how a run computes: plan.json, which every later step follows.
 
-With a memory budget the planner chooses how GRPO computes a group; without one the settings stand. `follow`
-puts the plan into a run's settings, so that config.yaml and the report show what really ran.
+With a memory budget the planner decides how much goes through the model at one time; without one the settings
+stand. `follow` puts the plan into a run's settings, so that config.yaml and the report show what really ran.
+The table of the whole run, plan_table.json, is for people: no step reads it.
 """
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ..config import Config, UserError
+from ..config import Config, UserError, to_dict
 from ..engine.location import budget, find, identity
-from ..runs import read_json, write_json
-from .choice import choose
-from .formulas import Job
+from ..runs import duration, read_json, write_json
 from .layers import GIB
 from .shapes import shape_of
+from .times import measured_rates
+from .whole import Load, phases_of, plan_run, refusal, rows_of, with_settings
 
 FILE = "plan.json"
-
-
-@dataclass(frozen=True)
-class GRPOPlan:
-    """The settings of config.GRPO that the planner decides, and the peak that it expects of them."""
-    layout: str
-    once: bool
-    micro: int
-    logp_chunk: int
-    decode_rows: int
-    checkpointing: bool
+TABLE = "plan_table.json"
+SHOWN = ("lamp", "model", "tag", "sft", "reward", "grpo", "evaluate")  # settings that the table is made of
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """model: where the weights come from, a name, a folder or a hub id. identity: changes when the model
-    does. budget_gib 0: there is none, and `grpo` is None. peak_gib and reserve_gib: what GRPO is expected to
-    need, and what is kept free."""
+    does. budget_gib 0: there is none, and nothing is decided. peak_gib and reserve_gib: what the run is
+    expected to need at most, and what is kept free. decided: {dotted setting: value}, {"sft.micro": 2}."""
     model: str
     identity: str
     bits: int
@@ -45,37 +39,33 @@ class RunPlan:
     budget_gib: float = 0.0
     peak_gib: float = 0.0
     reserve_gib: float = 0.0
-    grpo: GRPOPlan | None = None
+    decided: dict[str, Any] = field(default_factory=dict)
+    load: dict[str, int] = field(default_factory=dict)
+    """What the run puts through the model (whole.Load)."""
 
 
-def make_plan(config: Config) -> RunPlan:
-    """Fetches the model, and decides how GRPO computes a group within the budget; refuses with advice where
-    nothing fits."""
+def make_plan(config: Config, load: Load) -> RunPlan:
+    """What later steps follow. UserError with advice: the run does not fit into the budget."""
     from ..engine.model import placement  # torch: who only reads a plan does without it
     device, dtype = placement()
-    where, room, g = find(config.model), budget(config.model), config.grpo
+    where, room = find(config.model), budget(config.model)
     plan = RunPlan(model=where if config.model.name == "auto" else config.model.name,
                    identity=identity(where), bits=config.model.bits, device=str(device),
-                   compute_type=str(dtype).removeprefix("torch."), threads=config.model.threads
-                   or os.cpu_count() or 1)
+                   compute_type=str(dtype).removeprefix("torch."),
+                   threads=config.model.threads or os.cpu_count() or 1, load=asdict(load))
     if not room:
         return plan
-    job = Job(shape_of(where), config.model, config.prompt.max_tokens, g.group, g.completion,
-              max(1, g.decode_rows // g.group), bool(g.beta))
-    best = choose(job, room * GIB)
-    # `once` holds what a prompt's backward needs from sampling to training, which no formula counts: it is
-    # switched off.
-    decided = GRPOPlan(layout=best.layout, once=False, micro=best.micro, logp_chunk=best.logp_chunk,
-                       decode_rows=best.rollout_prompts * g.group, checkpointing=best.checkpointing)
-    return replace(plan, budget_gib=round(room, 2), peak_gib=round(best.peak / GIB, 2),
-                   reserve_gib=round(best.reserve / GIB, 2), grpo=decided)
+    shape = shape_of(where)
+    whole = plan_run(shape, config, load, room * GIB)
+    if not whole.fits:
+        raise UserError(refusal(shape, config, load, room * GIB))
+    return replace(plan, budget_gib=round(room, 2), peak_gib=round(whole.peak / GIB, 2),
+                   reserve_gib=round(whole.reserve / GIB, 2), decided=whole.decided)
 
 
 def follow(config: Config, plan: RunPlan) -> Config:
     """The settings with what the plan decided in their place: what really runs."""
-    model = replace(config.model, name=plan.model)
-    grpo = replace(config.grpo, **asdict(plan.grpo)) if plan.grpo else config.grpo
-    return replace(config, model=model, grpo=grpo)
+    return with_settings(config, {"model.name": plan.model, **plan.decided})
 
 
 def write_plan(folder: Path, plan: RunPlan) -> None:
@@ -86,9 +76,8 @@ def read_plan(folder: Path) -> RunPlan:
     """The plan of a run folder."""
     tree = read_json(folder / FILE)
     try:
-        grpo = tree.pop("grpo", None)
-        return RunPlan(**tree, grpo=GRPOPlan(**grpo) if grpo else None)
-    except (TypeError, AttributeError):
+        return RunPlan(**tree)
+    except TypeError:
         raise UserError(f"{folder / FILE} is not as this version's step 1 writes it; delete it and run step "
                         "1 again") from None
 
@@ -98,8 +87,11 @@ def planned_models(config: Config) -> list[str]:
     before step 1."""
     if not (config.folder / FILE).exists():
         return []
-    return [find(replace(config.model, name=read_plan(config.folder).model))]
+    model = with_settings(config, {"model.name": read_plan(config.folder).model}).model
+    return [find(model)]
 
+
+# ---------------------------------------------------------------- for people
 
 def lines(plan: RunPlan, config: Config) -> list[tuple[str, str]]:
     """(what, value) for people; config: the settings that follow the plan."""
@@ -112,5 +104,59 @@ def lines(plan: RunPlan, config: Config) -> list[tuple[str, str]]:
             ("completion tokens", g.completion), ("layout", g.layout), ("micro-batch", g.micro),
             ("activation checkpointing", "on" if g.checkpointing and config.model.checkpointing else "off")]
     if plan.budget_gib:
-        rows += [("peak of GRPO", f"{plan.peak_gib:g} GiB"), ("reserve", f"{plan.reserve_gib:g} GiB")]
+        rows += [("peak of the run", f"{plan.peak_gib:g} GiB"), ("reserve", f"{plan.reserve_gib:g} GiB")]
     return [(what, str(value)) for what, value in rows]
+
+
+def show_table(config: Config, plan: RunPlan) -> None:
+    """Prints the table of the whole run and writes plan_table.json, where the settings or the plan have
+    changed since it was written. config: the settings that follow the plan."""
+    tree = to_dict(config)
+    made_of = {"plan": asdict(plan), "settings": {name: tree[name] for name in SHOWN}}
+    path = config.folder / TABLE
+    if read_table(path).get("made_of") == json.loads(json.dumps(made_of)):
+        return
+    try:
+        shape = shape_of(find(config.model))
+    except UserError:  # a kind of model that has no formulas; a run without a budget does without
+        return
+    rates = measured_rates()
+    rows = rows_of(phases_of(shape, config, Load(**plan.load)), rates)
+    if not plan.budget_gib:  # a CPU computes in fp32 with kernels of its own: the bytes are those of a card
+        rows = [row | {"held": None, "peak": None} for row in rows]
+    write_json(path, {"made_of": made_of, "rates": asdict(rates), "rows": rows})
+    print("  the whole run, largest prompts and completions; times are estimates:")
+    for line in table_lines(rows):
+        print(f"    {line}")
+
+
+def read_table(path: Path) -> dict:
+    """plan_table.json, {"made_of", "rates", "rows"}; {} where there is none or it was damaged."""
+    try:
+        found = read_json(path) if path.exists() else {}
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("rows", []), list) else {}
+
+
+def table_lines(rows: list[dict]) -> list[str]:
+    """The table as lines of text, with columns only for what is known."""
+    cells = [("step", "what", "at a time", "held", "peak GiB", "about")]
+    for row in rows:
+        cells.append((row["step"], row["what"], row["at_once"], gib(row["held"]), gib(row["peak"]),
+                      duration(row["seconds"], "")))
+    total = sum(row["seconds"] or 0 for row in rows)
+    peaks = [row["peak"] for row in rows if row["peak"] is not None]
+    cells.append(("all", "", "", "", gib(max(peaks)) if peaks else "", duration(total or None, "")))
+    columns = [column for column in zip(*cells, strict=True) if any(column[1:])]
+    widths = [max(len(cell) for cell in column) for column in columns]
+    lines = []
+    for row in zip(*columns, strict=True):
+        padded = [cell.ljust(width) if place < 3 else cell.rjust(width)
+                  for place, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def gib(size: float | None) -> str:
+    return "" if size is None else f"{size / GIB:.2f}"

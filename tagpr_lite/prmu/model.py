@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from ..config import Prompt, Reward
 from ..engine.adapters import require_finite
 from ..engine.logps import padded
+from ..engine.memory import BatchLimit
 from ..engine.model import adapter_parameters, load_adapter, save_adapter, using
 from ..engine.prefix import SharedPrefix, base_of
 from ..lamp.chat import completion_ids
@@ -41,6 +42,7 @@ from ..runs import read_json, whole_folder, write_json
 from .users import INNER, TextEmbeddings, UserTokens
 
 ADAPTER = "prmu"
+RATED_TOGETHER = 8  # completions in one forward without gradients, where `reward.micro` says nothing
 MATCH_SCALE = 10.0  # s at the start; the cosines of two chains differ by some tenths
 
 
@@ -89,13 +91,17 @@ class PRMU:
     """A base model with the PRMU adapter, and PRMU's own parts beside it."""
 
     def __init__(self, model, tokenizer, settings: Reward, prompt: Prompt, texts: TextEmbeddings,
-                 users: tuple[str, ...] = ()):
+                 users: tuple[str, ...] = (), folder: Path | None = None):
+        """users: those who get learned rows of their own. folder: of the run, which remembers how many chains
+        fit into memory."""
         self.model = model
         self.tokenizer = tokenizer
         self.settings = settings
         self.prompt = prompt
         self.texts = texts
         self.parts = PRMUParts(base_of(model).get_input_embeddings().weight, settings.tokens, users)
+        self.rated_together = BatchLimit("reward.micro, rating", "chains", settings.micro or RATED_TOGETHER,
+                                         folder, "lower prompt.max_tokens, or use a smaller model")
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """{name: parameter} of the parts, then of the adapter."""
@@ -158,13 +164,15 @@ class PRMU:
 
     @torch.no_grad()
     def rate(self, question: Question, completions: list[list[int]], user: Tensor | None = None,
-             micro: int = 8) -> Tensor:
-        """r [m] without gradients, under the PRMU adapter, `micro` completions at a time. user: soft tokens
-        that replace those of the question's own user."""
+             together: BatchLimit | None = None) -> Tensor:
+        """r [m] without gradients, under the PRMU adapter, `together` completions at a time. user: soft
+        tokens that replace those of the question's own user."""
+        together = self.rated_together if together is None else together
         with using(self.model, ADAPTER):
-            if user is None:
-                user = self.user(question)
-            return self.rate_after(self.shared_prompt(question, user), completions, user, micro)
+            soft_tokens = self.user(question) if user is None else user
+            return together.attempt(lambda micro: self.rate_after(self.shared_prompt(question, soft_tokens),
+                                                                  completions, soft_tokens, micro),
+                                    present=len(completions))
 
     def rate_after(self, shared_prompt: SharedPrefix, completions: list[list[int]], user: Tensor,
                    micro: int) -> Tensor:
@@ -185,11 +193,12 @@ class PRMU:
 
 
 def load_prmu(folder: Path, model, tokenizer, settings: Reward, prompt: Prompt, texts: TextEmbeddings):
-    """(PeftModel with the adapter added, PRMU, its report) from a folder that `save` wrote."""
+    """(PeftModel with the adapter added, PRMU, its report) from a folder that `save` wrote, in the folder of
+    the run."""
     model = load_adapter(model, folder / "adapter", ADAPTER)
     with safe_open(folder / "head.safetensors", "pt") as f:
         names = json.loads((f.metadata() or {}).get("users", "[]"))
-    prmu = PRMU(model, tokenizer, settings, prompt, texts, tuple(names))
+    prmu = PRMU(model, tokenizer, settings, prompt, texts, tuple(names), folder.parent)
     prmu.parts.load_state_dict(load_file(folder / "head.safetensors"))
     require_finite(prmu.parts.state_dict(), f"{folder / 'head.safetensors'}")
     prmu.parts.eval().requires_grad_(False)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import Config
-from ..engine.sample import end_tokens, sample
+from ..engine.memory import BatchLimit
+from ..engine.rollout import prompt_limit, sample_all
+from ..engine.sample import end_tokens
 from ..lamp.chat import completion_text
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
@@ -20,16 +22,20 @@ from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
 from .pairs import PolicyText, asked_by
 
 SAMPLES = 2  # of each view
-QUESTIONS_TOGETHER = 4  # decoded together, and written to the file together
+QUESTIONS_TOGETHER = 4  # written to the file together
 
 
 def sample_rollouts(config: Config, path: Path, model, tokenizer, questions: list[Question],
-                    tick: Callable[[int], None] = lambda n: None) -> list[PolicyText]:
+                    tick: Callable[[int], None] = lambda n: None,
+                    folder: Path | None = None) -> list[PolicyText]:
     """The policy's texts for these questions, SAMPLES of each view, under the active adapter.
 
-    Other users are drawn among `questions`. Texts that do not end in time are left out. A row of the file is
-    {"id": question id, "texts": [[view, text], ...]}.
+    Other users are drawn among `questions`. Texts that do not end in time are left out. A row of the file
+    `path` is {"id": question id, "texts": [[view, text], ...]}. folder: of the run, which remembers how many
+    prompts fit into memory.
     """
+    # As many prompts as GRPO decodes together: of what fits with its larger groups, this needs less.
+    together = prompt_limit("grpo.decode_rows, PRMU", config.grpo.decode_rows // config.grpo.group, folder)
     rows = {row["id"]: row for row in read_jsonl(path, partial=True)}
     write_jsonl(path, rows.values())  # without the line at which a run was cut off
     missing = [question for question in questions if question.id not in rows]
@@ -41,7 +47,7 @@ def sample_rollouts(config: Config, path: Path, model, tokenizer, questions: lis
         for question in batch:
             views += views_of(question, other_user_question(question, questions, config.seed))
         new_rows = {question.id: {"id": question.id, "texts": []} for question in batch}
-        texts_of_views = _sample_views(config, model, tokenizer, views, ends)
+        texts_of_views = _sample_views(config, model, tokenizer, views, ends, together)
         for (view, question, _), texts in zip(views, texts_of_views, strict=True):
             new_rows[question.id]["texts"] += [[view, text] for text in texts]
         append_jsonl(path, new_rows.values())
@@ -52,7 +58,7 @@ def sample_rollouts(config: Config, path: Path, model, tokenizer, questions: lis
 
 
 def _sample_views(config: Config, model, tokenizer, views: list[tuple[str, Question, Question]],
-                  ends: set[int]) -> list[list[str]]:
+                  ends: set[int], together: BatchLimit) -> list[list[str]]:
     """[views][at most SAMPLES] texts that have ended. Seeds depend on question, view and sample alone, so
     that a text does not change with the batch it is sampled in."""
     prompts = []  # [views][P]
@@ -61,8 +67,8 @@ def _sample_views(config: Config, model, tokenizer, views: list[tuple[str, Quest
         prompt_ids, _ = build(asked, tokenizer, config.prompt, with_profile=view != "none", reason=True)
         prompts.append(prompt_ids)
         seeds.append([seed_of(config.seed, "prmu", question.id, view, n) for n in range(SAMPLES)])
-    groups = sample(model, prompts, SAMPLES, config.grpo.completion, ends,
-                    temperature=config.grpo.temperature, seeds=seeds)  # [views][SAMPLES]
+    groups = sample_all(model, prompts, SAMPLES, config.grpo.completion, ends, together=together,
+                        temperature=config.grpo.temperature, seeds=seeds)  # [views][SAMPLES]
     texts = []
     for completions in groups:
         ended = [completion for completion in completions if completion.ended]

@@ -7,12 +7,18 @@ gap is the pair's difference in task reward: the further apart two answers are, 
 must be. With probability `generic` a case is scored under e_0 in the place of its user. In expectation this
 is P-RLHF's weighted sum of the two losses, at half its cost. It teaches e_0 what holds for every user;
 mirrored pairs teach e_0 to have no taste of its own. Pairs that share a question, a user and the chosen chain
-share their forwards (engine/prefix.py).
+are a case, and share their forwards (engine/prefix.py).
+
+A case's loss couples the scores of all its chains. Where these do not fit into memory together, its gradient
+is made in two passes, exactly, as GradCache does (arXiv 2101.06983): the scores without a graph; the gradient
+of the loss with respect to the scores; then every micro-batch again, with a graph, sent back with its part of
+that gradient.
 """
 from __future__ import annotations
 
 import math
 import random
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +26,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.model import load_training_state, save_training_state
+from ..engine.prefix import SharedPrefix
 from ..runs import (
     drop_metrics,
     log_metrics,
@@ -52,6 +60,8 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
     check_steps = {max(1, round(len(batches) * check / settings.checks))
                    for check in range(1, settings.checks + 1)}  # 12 steps and 3 checks: {4, 8, 12}
 
+    together = chain_limit(pairs, settings.micro, folder)
+
     # Where a cut run goes on. A cut may lie between the writing of the two files: the losses count as far as
     # the steps do, one before training and one a check.
     state_file = home / "state.safetensors"
@@ -68,7 +78,7 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
     while done < len(batches) and not is_stalled(tune_losses, settings.patience):
         set_learning_rate(optimizer, settings.lr, (done + 1) / len(batches))
         rng = random.Random(seed_of(seed, "generic", done))
-        stats = optimizer_step(prmu, batches[done], optimizer, params, rng)
+        stats = optimizer_step(prmu, batches[done], optimizer, params, rng, together)
         done += 1
         if done in check_steps:
             stats["tune_loss"] = check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
@@ -160,30 +170,24 @@ def tune_loss(prmu: PRMU, pairs: list[Pair]) -> float:
 
 # ---------------------------------------------------------------- one optimiser step
 
+def chain_limit(pairs: list[Pair], micro: int, folder: Path | None) -> BatchLimit:
+    """Chains in one forward with gradients: `reward.micro`, or all of the largest case."""
+    largest = max(1 + len(case) for case in cases(pairs))
+    return BatchLimit("reward.micro", "chains", min(micro or largest, largest), folder,
+                      "lower prompt.max_tokens, or use a smaller model")
+
+
 def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[str, Tensor],
-                   rng: random.Random) -> dict[str, float]:
+                   rng: random.Random, together: BatchLimit) -> dict[str, float]:
     """One optimiser step on the mean loss of the batch's pairs. Returns the means over these pairs:
     {"loss", "accuracy", "margin"}."""
     pair_count = sum(len(case) for case in batch)
     sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
     for case in batch:
-        question = case[0].question
-        under_own_user = rng.random() >= prmu.settings.generic
-        user = prmu.user(question) if under_own_user else prmu.generic_user()  # [t, H]
-
-        # The user enters twice, in the prompt and in the match: the gradients of both meet in one leaf.
-        user_leaf = user.detach().requires_grad_()
-        shared_prompt = prmu.shared_prompt(question, user_leaf, grad=True)
-        scores = prmu.scores(shared_prompt, encode_case(prmu, case), user_leaf)  # [1 + rejected chains]
-        centring = CENTRING * len(case) * (scores**2).mean()
-        loss = pair_loss(scores, case, prmu.settings.margin) + centring
-
-        # Backward in three parts: the chains, then their prompt, then the user encoder.
-        (loss / pair_count).backward()
-        shared_prompt.backward()
-        user.backward(user_leaf.grad)
-
-        margins = (scores[0] - scores[1:]).detach()  # [rejected chains]; above 0: told apart
+        under_own_user = rng.random() >= prmu.settings.generic  # drawn once, whatever memory does
+        loss, scores = together.attempt(partial(case_gradient, prmu, case, under_own_user, pair_count),
+                                        present=1 + len(case), undo=keep_gradient(params.values()))
+        margins = scores[0] - scores[1:]  # [rejected chains]; above 0: told apart
         sums["loss"] += loss.item() / pair_count
         sums["accuracy"] += float((margins > 0).sum()) / pair_count
         sums["margin"] += float(margins.sum()) / pair_count
@@ -193,6 +197,56 @@ def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {name: round(value, 5) for name, value in sums.items()}
+
+
+def case_gradient(prmu: PRMU, case: list[Pair], under_own_user: bool, pair_count: int,
+                  micro: int) -> tuple[Tensor, Tensor]:
+    """Adds the gradient of the case's loss / pair_count, `micro` chains in one forward; returns the case's
+    loss and its scores [1 + n], detached."""
+    question = case[0].question
+    chains = encode_case(prmu, case)  # [1 + n][R]
+    user = prmu.user(question) if under_own_user else prmu.generic_user()  # [t, H]
+    # The user enters twice, in the prompt and in the match: the gradients of both meet in one leaf.
+    user_leaf = user.detach().requires_grad_()
+    shared_prompt = prmu.shared_prompt(question, user_leaf, grad=True)
+
+    # Backward in three parts: the chains, then their prompt, then the user encoder.
+    backward = chains_backward if micro >= len(chains) else partial(chains_backward_in_parts, micro=micro)
+    loss, scores = backward(prmu, shared_prompt, chains, user_leaf, case, pair_count)
+    shared_prompt.backward()
+    user.backward(user_leaf.grad)
+    return loss, scores
+
+
+def chains_backward(prmu: PRMU, shared_prompt: SharedPrefix, chains: list[list[int]], user_leaf: Tensor,
+                    case: list[Pair], pair_count: int) -> tuple[Tensor, Tensor]:
+    """Forward and backward of all chains together; (loss, scores [1 + n]), detached. A function of its own,
+    so that nothing of the graph, which holds the prompt's keys and values, outlives it."""
+    scores = prmu.scores(shared_prompt, chains, user_leaf)
+    loss = case_loss(prmu, scores, case)
+    (loss / pair_count).backward()
+    return loss.detach(), scores.detach()
+
+
+def chains_backward_in_parts(prmu: PRMU, shared_prompt: SharedPrefix, chains: list[list[int]],
+                             user_leaf: Tensor, case: list[Pair], pair_count: int,
+                             micro: int) -> tuple[Tensor, Tensor]:
+    """The same with `micro` chains in one forward: first all scores and the loss's gradient with respect to
+    them, then the chains again, part by part, from that gradient."""
+    with torch.no_grad():
+        scores = prmu.rate_after(shared_prompt, chains, user_leaf, micro)
+    loss = case_loss(prmu, scores.requires_grad_(), case)
+    (loss / pair_count).backward()  # it ends at the scores
+    for first in range(0, len(chains), micro):
+        part = slice(first, first + micro)
+        prmu.scores(shared_prompt, chains[part], user_leaf).backward(scores.grad[part])
+    return loss.detach(), scores.detach()
+
+
+def case_loss(prmu: PRMU, scores: Tensor, case: list[Pair]) -> Tensor:
+    """The loss of a case from its scores [1 + n]: of its pairs, and of centring."""
+    centring = CENTRING * len(case) * (scores**2).mean()
+    return pair_loss(scores, case, prmu.settings.margin) + centring
 
 
 def pair_loss(scores: Tensor, case: list[Pair], margin: float) -> Tensor:

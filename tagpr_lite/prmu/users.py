@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..engine.embed import mean_states
+from ..engine.embed import mean_states, text_limit
 from ..engine.prefix import base_of
 from ..lamp.chat import as_text
 from ..lamp.tasks import Item, Question
@@ -87,7 +87,8 @@ class TextEmbeddings:
         if not new_texts:
             return
 
-        states = mean_states(self.model, self.tokenizer, new_texts, TEXT_TOKENS, tick=tick)
+        states = mean_states(self.model, self.tokenizer, new_texts, TEXT_TOKENS, text_limit(self.path.parent),
+                             tick)
         table = base_of(self.model).get_input_embeddings().weight  # [V, H]
         for text in new_texts:
             encoded = self.tokenizer(as_text(self.tokenizer, text), truncation=True, max_length=TEXT_TOKENS,

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ..config import from_dict
 from ..lamp.rows import read_tasks
 from ..plan import run_plan
-from ..runs import printable, read_jsonl, read_metrics
+from ..runs import duration, printable, read_jsonl, read_metrics
 from . import plots, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
@@ -45,7 +45,7 @@ def pipeline(folder: Path, descriptions: dict[str, str]) -> list[dict]:
         elif manifest and not manifest.get("done", True):
             time = "cut off"
         else:
-            time = tables.duration(seconds)
+            time = duration(seconds)
         steps.append({"name": name, "about": about, "seconds": seconds or 0, "time": time})
     longest = max(step["seconds"] for step in steps) or 1
     return [{**step, "share": round(100 * step["seconds"] / longest)} for step in steps]
@@ -133,7 +133,7 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
 
     page = ENVIRONMENT.from_string(TEMPLATE).render(
         style=STYLE, tables=tables, title=title, colour=colour, name=folder.name,
-        steps=steps, total_time=tables.duration(sum(step["seconds"] for step in steps) or None),
+        steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
         charts=unescaped(curves(metrics)), primary=primary, kept_count=len(kept), chain_sets=chain_sets,
         **settings_part(folder), **data_part(folder), **score_part(rows, title), **reward_part(folder),
         **tag_part(folder, tag_table, primary))

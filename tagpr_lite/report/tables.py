@@ -257,15 +257,6 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "not run"
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
 def arrow(metric: str) -> str:
     return "↓" if metric in LOWER_IS_BETTER else "↑"
 

@@ -18,9 +18,9 @@ from .metrics import drop_metrics, log_metrics, read_metrics, save_config
 from .numbers import require_finite_number
 from .seeds import seed_of
 from .steps import run_step
-from .text import one_line, printable
+from .text import duration, one_line, printable
 
-__all__ = ["MALLOC", "append_jsonl", "cache_folder", "cli", "digest", "drop_metrics", "fingerprint", "guard",
-           "keep_memory", "log_metrics", "one_line", "printable", "progress", "read_json", "read_jsonl",
-           "read_metrics", "require_finite_number", "run_step", "save_config", "seed_of", "whole_file",
-           "whole_folder", "write_json", "write_jsonl", "write_text"]
+__all__ = ["MALLOC", "append_jsonl", "cache_folder", "cli", "digest", "drop_metrics", "duration",
+           "fingerprint", "guard", "keep_memory", "log_metrics", "one_line", "printable", "progress",
+           "read_json", "read_jsonl", "read_metrics", "require_finite_number", "run_step", "save_config",
+           "seed_of", "whole_file", "whole_folder", "write_json", "write_jsonl", "write_text"]

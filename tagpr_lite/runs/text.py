@@ -26,3 +26,13 @@ def one_line(text: object, most: int = LONGEST_LINE) -> str:
     """Anything as one printable line of at most `most` characters."""
     line = printable(" ".join(str(text)[:20 * most].split()))
     return line if len(line) <= most else line[:most - 1] + "…"
+
+
+def duration(seconds: float | None, unknown: str = "not run") -> str:
+    """Seconds in the unit that reads best: "40.0 s", "12.5 min", "3.5 h"; `unknown` for None."""
+    if seconds is None:
+        return unknown
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

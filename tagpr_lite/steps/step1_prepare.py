@@ -19,13 +19,15 @@ from ..lamp.retrieve import Embed, retrieve
 from ..lamp.rows import write_questions, write_tasks
 from ..lamp.sampling import sample
 from ..lamp.tasks import TASKS, Question, Task
-from ..plan.run_plan import follow, lines, make_plan, read_plan, write_plan
+from ..plan.run_plan import follow, lines, make_plan, read_plan, show_table, write_plan
+from ..plan.whole import Load
 from ..runs import cli, run_step, save_config, seed_of, write_json
 
 YAML = (".yaml", ".yml")
-# What the plan is made for and of (plan/run_plan.py).
+# What the plan decides, and what it decides by (plan/whole.py, `plan_run`).
 PLANNED = [f"grpo.{name}" for name in ("group", "completion", "beta", "layout", "once", "micro", "logp_chunk",
                                        "decode_rows", "checkpointing")]
+PLANNED += ["sft.batch", "sft.micro", "reward.micro", "reward.tokens", "evaluate.batch", "evaluate.systems"]
 
 
 def main(config: Config) -> None:
@@ -33,7 +35,10 @@ def main(config: Config) -> None:
              outside=source_files(config.lamp.source), models=models_of(config), work=work,
              outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json",
                       "plan.json"])
-    save_config(follow(config, read_plan(config.folder)))
+    plan = read_plan(config.folder)
+    followed = follow(config, plan)
+    save_config(followed)
+    show_table(followed, plan)
 
 
 def models_of(config: Config) -> list[str]:
@@ -74,7 +79,6 @@ def work(config: Config, folder: Path) -> None:
     tokenizer = check_usable(config.model)
     loaded = load(config)
     check_limits(config, set(loaded))
-    plan = make_plan(config)
     embed = encoder(config.lamp.encoder, config.model) if config.lamp.retriever == "dense" else None
     prepared = [prepare_task(splits, config, tokenizer, embed) for _, splits in sorted(loaded.items())]
     questions = with_unique_ids({split: [q for task in prepared for q in getattr(task, split)]
@@ -82,6 +86,7 @@ def work(config: Config, folder: Path) -> None:
     if not questions["train"] or not questions["dev"]:
         raise UserError(f"{config.lamp.source} leaves {len(questions['train'])} questions to train on and "
                         f"{len(questions['dev'])} to score; both are needed")
+    plan = make_plan(config, load_of(prepared))
     notes = [f"{task.task.name}: {line}" for task in prepared
              for line in leaks.lines(task.leaks, config.lamp.exclude)]
     for task in prepared:
@@ -113,6 +118,9 @@ class PreparedTask:
     too_long: int
     leaks: leaks.Counts
     prompts: list[PromptReport]
+    """Of train and dev, with the profile."""
+    questions: list[PromptReport]
+    """The same without the profile."""
 
     def summary(self, source: str) -> dict:
         return {"title": self.task.title, "source": source, "train": len(self.train), "dev": len(self.dev),
@@ -142,10 +150,24 @@ def prepare_task(splits: dict, config: Config, tokenizer, embed: Embed | None) -
     dev = sample(splits["dev"], limit_of(lamp.dev_limit, task), seed_of(config.seed, task.name, "dev"))
     train, dev, leaked = leaks.check(train, dev, lamp.exclude)
     train, dev = ([with_retrieved(q, config, embed) for q in questions] for questions in (train, dev))
-    reports = [build(q, tokenizer, config.prompt, with_profile=True, reason=True)[1] for q in train + dev]
+    reports, bare = ([build(q, tokenizer, config.prompt, with_profile=with_profile, reason=True)[1]
+                      for q in train + dev] for with_profile in (True, False))
     fitting = [q for q, report in zip(train, reports) if not report.over_budget]  # in dev all are answered
     return PreparedTask(task, fitting, dev, {split: len(splits[split]) for split in splits}, extra,
-                        len(train) - len(fitting), leaked, reports)
+                        len(train) - len(fitting), leaked, reports, bare)
+
+
+def load_of(prepared: list[PreparedTask]) -> Load:
+    """What the questions put through the model. Training questions longer than the prompt budget were left
+    out; dev questions that are longer are answered all the same."""
+    prompts, questions = [], []
+    for task in prepared:
+        train = len(task.prompts) - len(task.dev)  # those left out are among the first
+        fits = [place >= train or not report.over_budget for place, report in enumerate(task.prompts)]
+        prompts += [report.tokens for report, kept in zip(task.prompts, fits, strict=True) if kept]
+        questions += [report.tokens for report, kept in zip(task.questions, fits, strict=True) if kept]
+    return Load(prompt=max(prompts), mean_prompt=round(sum(prompts) / len(prompts)), question=max(questions),
+                train=sum(len(task.train) for task in prepared), dev=sum(len(task.dev) for task in prepared))
 
 
 def check_limits(config: Config, loaded: set[str]) -> None:

@@ -43,7 +43,7 @@ def work(config: Config, folder: Path) -> None:
         raise UserError(f"sft.form={config.sft.form}: known are {', '.join(FORMS)}")
     config = follow(config, read_plan(folder))
     from ..engine.model import add_adapter, load, save_adapter
-    model, tokenizer = load(config.model, attention="sdpa")
+    model, tokenizer = load(config.model)
     model = add_adapter(model, config.model, "policy", config.seed)
     rows = in_order(examples(config, folder, tokenizer), config.sft.epochs, config.sft.batch, config.seed)
 
@@ -52,7 +52,7 @@ def work(config: Config, folder: Path) -> None:
 
     # A run that was killed goes on from its last checkpoint, such as sft/state/checkpoint-50.
     state = folder / "sft" / "state"
-    trainer = make_trainer(config, model, tokenizer, rows, state, log)
+    trainer = make_trainer(config, model, tokenizer, rows, state, log, folder)
     checkpoint = newest_whole(state)
     steps_done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
     drop_metrics(folder, "sft", from_index=steps_done)
@@ -137,11 +137,11 @@ def split(rows: list[dict], size: int) -> list[list[dict]]:
 
 
 def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path,
-                 log: Callable[..., None]):
-    """TRL's SFTTrainer with two changes that make a CPU fast enough, both exact: `compute_loss`, and adapters
-    in float32.
+                 log: Callable[..., None], folder: Path | None = None):
+    """TRL's SFTTrainer with two changes, both exact: `training_step`, and adapters in float32.
 
-    state: the folder of its checkpoints. log: is called as log(index of the step, loss=..., lr=...).
+    model: with our own attention. state: the folder of its checkpoints. log: is called as log(index of the
+    step, loss=..., lr=...). folder: of the run, which remembers how many sequences fit into memory.
     """
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -150,14 +150,16 @@ def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path
     # warmup_steps: a number under 1 is a share of all steps.
     args = SFTConfig(output_dir=str(state), per_device_train_batch_size=config.sft.batch, num_train_epochs=1,
                      learning_rate=config.sft.lr, lr_scheduler_type="cosine", warmup_steps=WARMUP,
-                     max_length=None, bf16=False, gradient_checkpointing=config.model.checkpointing,
-                     gradient_checkpointing_kwargs={"use_reentrant": False}, completion_only_loss=True,
+                     max_length=None, bf16=False, gradient_checkpointing=False, completion_only_loss=True,
                      train_sampling_strategy="sequential", seed=config.seed, logging_steps=1,
                      logging_nan_inf_filter=False,
                      save_steps=SAVE_EVERY, save_total_limit=1, report_to="none", dataloader_pin_memory=False,
                      disable_tqdm=True)
-    trainer = trainer_class(config)(model=model, args=args, train_dataset=Dataset.from_list(rows),
-                                    processing_class=tokenizer, callbacks=[log_callback(log)])
+    if config.model.checkpointing:  # as in the later steps, and not by the trainer
+        model.get_base_model().activation_checkpointing_enable()
+    trainer = trainer_class(config, sequence_limit(config, folder))(
+        model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        callbacks=[log_callback(log)])
     trainer.remove_callback(PrinterCallback)
     # TRL casts a quantised model's adapters to bf16: coarser steps everywhere, and 20 times slower on a CPU.
     # Here they are float32 again. The optimiser is made later, from these.
@@ -167,28 +169,56 @@ def make_trainer(config: Config, model, tokenizer, rows: list[dict], state: Path
     return trainer
 
 
-def trainer_class(config: Config) -> type:
-    """SFTTrainer with our loss; made here, because importing TRL takes seconds."""
+def sequence_limit(config: Config, folder: Path | None):
+    """Sequences in one forward of SFT."""
+    from ..engine.memory import BatchLimit
+    return BatchLimit("sft.micro", "sequences", min(config.sft.micro or config.sft.batch, config.sft.batch),
+                      folder, "lower prompt.max_tokens, or use a smaller model")
+
+
+def trainer_class(config: Config, together) -> type:
+    """SFTTrainer whose batches go through the model `together` (a BatchLimit) sequences at a time; made here,
+    because importing TRL takes seconds."""
     from trl import SFTTrainer
 
-    from ..engine.logps import token_logps
-    from ..engine.prefix import base_of
+    from ..engine.memory import keep_gradient
 
     class Trainer(SFTTrainer):
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            """The same mean negative log-likelihood, but the head over 49k words is applied to the
-            completion's tokens only. Where there is no Triton, TRL 1.16 applies it to every token of the
-            prompt as well."""
-            outputs = base_of(model).model(input_ids=inputs["input_ids"],
-                                           attention_mask=inputs["attention_mask"], use_cache=False)
-            hidden = outputs.last_hidden_state[:, :-1]  # [batch, tokens - 1, H]: each predicts the next token
-            labels = inputs["labels"][:, 1:]
-            is_scored = labels != IGNORED
-            logps, _ = token_logps(model, hidden, labels.clamp(min=0), is_scored,
-                                   chunk=config.grpo.logp_chunk)
-            return -logps.sum() / (is_scored.sum() if num_items_in_batch is None else num_items_in_batch)
+        def training_step(self, model, inputs, num_items_in_batch=None):
+            """Adds the gradient of the batch's mean negative log-likelihood; returns this loss. The head over
+            49k words is applied to completions only: where there is no Triton, TRL 1.16 applies it to every
+            token of the prompt as well."""
+            model.train()
+            batch = self._prepare_inputs(inputs)
+            trained = (param for param in model.parameters() if param.requires_grad)
+            return together.attempt(
+                lambda micro: batch_gradient(model, batch, micro, config.grpo.logp_chunk),
+                present=len(batch["input_ids"]), undo=keep_gradient(trained))
 
     return Trainer
+
+
+def batch_gradient(model, batch: dict, micro: int, logp_chunk: int):
+    """Adds the gradient of the mean over the batch's scored tokens of -log p, `micro` rows at a time; returns
+    the mean, detached.
+
+    batch: the collator's {"input_ids", "attention_mask", "labels": [B, T]}, right-padded.
+    """
+    from ..engine.update import sft_gradient
+    ids, mask = batch["input_ids"], batch["attention_mask"].bool()
+    if not bool((mask[:, :-1] >= mask[:, 1:]).all()):
+        raise RuntimeError("the collator pads on the left, where our attention would see the padding")
+    scored = batch["labels"] != IGNORED  # [B, T]
+    divisor = scored[:, 1:].sum()  # no prediction is there for the first token
+    loss = 0.0
+    for first in range(0, len(ids), micro):
+        rows = slice(first, first + micro)
+        longest = int(mask[rows].sum(1).max())
+        # Columns before the first scored token of any row are prompt alone, at least one token of it.
+        begin = max(1, int(scored[rows].any(0).int().argmax()))
+        loss = loss + sft_gradient(model, ids[rows, :longest], scored[rows, begin:longest], divisor,
+                                   logp_chunk)
+    return loss
 
 
 def log_callback(log: Callable[..., None]):

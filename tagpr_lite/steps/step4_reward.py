@@ -128,7 +128,7 @@ def policy_texts(config: Config, folder: Path, model, tokenizer,
         asked = take_turns(of_side, share, attrgetter("task.name"))
         with progress(len(asked), f"rollouts, {side}", "question") as bar:
             texts += sample_rollouts(config, folder / "chains" / "rollouts.jsonl", model, tokenizer, asked,
-                                     bar.update)
+                                     bar.update, folder)
     return texts
 
 
@@ -176,7 +176,7 @@ def untrained_prmu(config: Config, folder: Path, model, tokenizer, pairs: dict[s
     users_with_rows: tuple[str, ...] = ()
     if config.reward.table:
         users_with_rows = tuple(sorted({pair.question.user for pair in pairs["train"]}))
-    prmu = PRMU(model, tokenizer, config.reward, config.prompt, texts, users_with_rows)
+    prmu = PRMU(model, tokenizer, config.reward, config.prompt, texts, users_with_rows, folder)
     train_texts = []
     for pair in pairs["train"]:
         train_texts += [pair.chosen, pair.rejected]

@@ -34,11 +34,11 @@ def work(config: Config, folder: Path) -> None:
     model, prmu, report = load_prmu(folder / "prmu", model, tokenizer, config.reward, config.prompt, texts)
     asked_as = other_users(questions, config.seed) if g.prmu_users == "shuffled" else {}
 
-    def score_prmu(question, completions, micro):
+    def score_prmu(question, completions, together):
         """PRMU's rewards [G] of one question's completions."""
         user_question = asked_as.get(question.id, question)
         texts.add([user_question], config.reward.history, keep=False)
-        scores = prmu.rate(question, completions, prmu.user(user_question), micro=micro)
+        scores = prmu.rate(question, completions, prmu.user(user_question), together)
         return as_reward(scores, g.prmu_scale, report["calibration"]["temperature"])
 
     model.set_adapter(POLICY)

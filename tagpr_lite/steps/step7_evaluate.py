@@ -48,6 +48,7 @@ def adapters_of(config: Config) -> list[str]:
 
 def work(config: Config, folder: Path) -> None:
     from ..engine.model import load, load_adapter, using
+    from ..engine.rollout import prompt_limit
     config = follow(config, read_plan(folder))
     dev = read_questions(folder, "dev")
     by_task = group_by(dev, lambda question: question.task.name)
@@ -55,12 +56,13 @@ def work(config: Config, folder: Path) -> None:
     for adapter in adapters_of(config):
         model = load_adapter(model, folder / adapter / "adapter", adapter)
 
+    together = prompt_limit("evaluate.batch", config.evaluate.batch, folder)
     bar = progress(len(dev) * len(config.evaluate.systems), "evaluate", "question")
     for system in config.evaluate.systems:
         bar.set_description(f"evaluate {system}")
         partial = folder / "eval" / f"{system}.partial.jsonl"
         with using(model, SYSTEMS[system].adapter):
-            rows = answer_questions(config, partial, SYSTEMS[system], model, tokenizer, dev, bar)
+            rows = answer_questions(config, partial, SYSTEMS[system], model, tokenizer, dev, bar, together)
         for task in sorted(by_task):
             save_scores(folder, system, by_task[task], rows)
     bar.close()
@@ -69,10 +71,11 @@ def work(config: Config, folder: Path) -> None:
 
 
 def answer_questions(config: Config, partial: Path, system: System, model, tokenizer, dev: list[Question],
-                     bar) -> dict[str, dict]:
-    """{question id: {"id", "text", "seconds"}} of all dev questions. Batches that an interrupted run finished
-    are taken from the file `partial`."""
-    from ..engine.sample import end_tokens, sample
+                     bar, together) -> dict[str, dict]:
+    """{question id: {"id", "text", "seconds"}} of all dev questions, `together` (a BatchLimit) at a time.
+    Batches that an interrupted run finished are taken from the file `partial`."""
+    from ..engine.rollout import sample_parts
+    from ..engine.sample import end_tokens
     from ..lamp.chat import completion_text
     from ..lamp.prompts import build
     reason = system.reason and config.sft.form != "answer"
@@ -88,11 +91,11 @@ def answer_questions(config: Config, partial: Path, system: System, model, token
     missing = [question for question in dev if question.id not in rows]
     missing.sort(key=lambda question: len(prompts[question.id]))
 
-    for first in range(0, len(missing), config.evaluate.batch):
-        batch = missing[first:first + config.evaluate.batch]
-        started = time.time()
-        groups = sample(model, [prompts[question.id] for question in batch], 1, limit,
-                        end_tokens(model, tokenizer), temperature=0)  # [batch][1]
+    started = time.time()
+    for part, groups, _ in sample_parts(model, [prompts[question.id] for question in missing], 1, limit,
+                                        end_tokens(model, tokenizer), together=together,
+                                        temperature=0):  # groups [batch][1]
+        batch = missing[part]
         seconds = round((time.time() - started) / len(batch), 2)  # of one question
         new_rows = []
         for question, (completion,) in zip(batch, groups, strict=True):
@@ -101,6 +104,7 @@ def answer_questions(config: Config, partial: Path, system: System, model, token
         append_jsonl(partial, new_rows)
         rows |= {row["id"]: row for row in new_rows}
         bar.update(len(batch))
+        started = time.time()
     return rows
 
 

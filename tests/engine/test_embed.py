@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from tagpr_lite.config import Model, UserError
-from tagpr_lite.engine.embed import encoder, mean_states
+from tagpr_lite.engine.embed import encoder, mean_states, text_limit
+from tagpr_lite.engine.memory import BatchLimit
 from tagpr_lite.engine.model import load
 
 TEXTS = ["a shy florist", "robots", "", "a bride with doubts and a much longer story behind her", "robots"]
@@ -11,13 +12,14 @@ TEXTS = ["a shy florist", "robots", "", "a bride with doubts and a much longer s
 
 def test_mean_states_are_the_means_of_the_last_hidden_states():
     base, tokenizer = load(Model(name="tiny", bits=32))
-    got = mean_states(base, tokenizer, TEXTS, most=6, batch=2)
+    got = mean_states(base, tokenizer, TEXTS, 6, BatchLimit("embedding", "texts", 2))
     assert set(got) == set(TEXTS)
     for text in TEXTS:
         ids = tokenizer(text, truncation=True, max_length=6).input_ids or [0]
-        alone = mean_states(base, tokenizer, [text], most=6)[text]
+        alone = mean_states(base, tokenizer, [text], 6, text_limit())[text]
         assert torch.allclose(got[text], alone, atol=1e-5) and len(ids) <= 6
-    assert torch.equal(mean_states(base, tokenizer, TEXTS[::-1], most=6, batch=2)[TEXTS[3]], got[TEXTS[3]])
+    turned = mean_states(base, tokenizer, TEXTS[::-1], 6, BatchLimit("embedding", "texts", 2))
+    assert torch.equal(turned[TEXTS[3]], got[TEXTS[3]])
 
 
 def test_the_base_itself_ranks_a_text_nearest_to_itself():

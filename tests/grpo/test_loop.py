@@ -12,6 +12,7 @@ from tagpr_lite.engine import model as engine
 from tagpr_lite.engine import prefix
 from tagpr_lite.engine import update as engine_update
 from tagpr_lite.engine.logps import padded, token_logps
+from tagpr_lite.engine.memory import BatchLimit
 from tagpr_lite.grpo import groups as rollouts
 from tagpr_lite.grpo import loop, losses, update
 from tagpr_lite.grpo.guard import Guard
@@ -49,12 +50,22 @@ def policy(conf, folder, shaken=True):
     return model, tokenizer
 
 
+def limit(size):
+    """So many at a time, remembered nowhere."""
+    return BatchLimit("a test", "completions", size, advice="lower prompt.max_tokens")
+
+
+def rolled_out(conf, model, tokenizer, questions):
+    return rollouts.roll_out(conf, "guided", model, tokenizer, questions, 0,
+                             rollouts.rollout_limit(conf.grpo))
+
+
 def groups_of(conf, model, tokenizer, questions):
     """Two scored groups whose rewards are made up."""
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
     groups = []
-    for n, rollout in enumerate(rollouts.roll_out(conf, "guided", model, tokenizer, questions[:2], index=0)):
-        group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=2)
+    for n, rollout in enumerate(rolled_out(conf, model, tokenizer, questions[:2])):
+        group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(2))
         rewards = torch.tensor([0.0, 1.0, 0.5, float(n)])
         groups.append(replace(group, rewards=rewards, advantages=losses.advantages(rewards[None], 0.05)[0],
                               shared_prompt=rollout.shared_prompt))
@@ -111,7 +122,7 @@ def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
 
     before = surrogate()
     update.optimizer_step(conf.grpo, model, groups, torch.optim.SGD(params.values(), lr=1e-2), params,
-                          micro=2)
+                          limit(2))
     assert surrogate() > before
 
 
@@ -136,8 +147,7 @@ def test_groups_without_signal_are_skipped(conf, questions, tmp_path):
     params = engine.adapter_parameters(model, rollouts.POLICY)
     before = {n: p.detach().clone() for n, p in params.items()}
     optimizer = torch.optim.AdamW(params.values(), lr=1.0)
-    stats, micro = update.optimizer_step(conf.grpo, model, groups, optimizer, params, micro=2)
-    assert micro == 2
+    stats = update.optimizer_step(conf.grpo, model, groups, optimizer, params, limit(2))
     assert stats["grad_norm"] == 0 and all(torch.equal(before[n], params[n]) for n in params)
     assert rollouts.summary(groups)["zero_variance"] == 1.0
 
@@ -164,7 +174,7 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
 
     def step(g, model, groups, optimizer, params, micro):
         seen.append(optimizer.param_groups[0]["lr"])
-        return {"kl": 0.0}, micro
+        return {"kl": 0.0}
 
     monkeypatch.setattr(loop, "collect_groups", lambda *_: [])
     monkeypatch.setattr(loop, "summary", lambda _: {"reward": 0.0, "task": 0.0})
@@ -183,7 +193,7 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
     def stage(fail_at=None):
         calls = []
 
-        def score(question, completions, micro):
+        def score(question, completions, together):
             calls.append(1)
             if fail_at is not None and len(calls) > fail_at:
                 raise KeyboardInterrupt
@@ -211,7 +221,7 @@ def test_the_reference_never_moves(conf, questions, tmp_path):
     params = engine.adapter_parameters(model, rollouts.POLICY)
     optimizer = torch.optim.AdamW(params.values(), lr=0.1)
     update.optimizer_step(conf.grpo, model, groups_of(conf, model, tokenizer, questions), optimizer, params,
-                          micro=2)
+                          limit(2))
     assert all(torch.equal(ref[n], p) for n,
                p in engine.adapter_parameters(model, rollouts.REFERENCE).items())
 
@@ -243,7 +253,7 @@ def test_a_prompt_forwarded_once_gives_the_same_samples_and_gradient(conf, quest
         rewards = torch.tensor([0.0, 1.0, 0.5, 0.2])
         groups = [rollouts.Group(r.question, r.prompt_ids, r.samples, r.shared_prompt, rewards=rewards,
                                  advantages=losses.advantages(rewards[None], 0.05)[0])
-                  for r in rollouts.roll_out(conf, "guided", model, tokenizer, questions[:2], index=0)]
+                  for r in rolled_out(conf, model, tokenizer, questions[:2])]
         grads, _ = gradient(conf, model, groups)
         assert all(g.shared_prompt is None for g in groups)
         found[conf.grpo.once] = [[s.ids for s in g.samples] for g in groups], grads, sum(n > 60 for n in seen)
@@ -257,10 +267,10 @@ def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeyp
     """PRMU's scores run against the task's; the guard sees it step by step, and in the end nobody asks PRMU
     any more."""
     model, tokenizer = policy(conf, tmp_path)
-    rollout = rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    rollout = rolled_out(conf, model, tokenizer, questions[:1])[0]
     asked = []
 
-    def score(question, completions, micro):
+    def score(question, completions, together):
         asked.append(question)
         return torch.linspace(0, 1, len(completions))
 
@@ -268,39 +278,39 @@ def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeyp
     stage = rollouts.Stage("guided", 3, 1.0, 0.0, 0.4, score, guard)
     made = iter([Terms(0.9, 1.0, 0.0), Terms(0.6, 0.0, 0.0), Terms(0.4, 1.0, 0.0), Terms(0.1, 1.0, 0.0)])
     monkeypatch.setattr(rollouts, "terms", lambda *_: next(made))
-    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=2)
+    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(2))
     # trust: a half
     assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 2 / 3, 0.1 + 0.2], abs=1e-6)
     monkeypatch.undo()
     for _ in range(4):
         stats = loop.update_guard(guard, [group])
     assert stats["agreement"] < -0.9 and guard.trust == 0.0
-    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=2)
+    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(2))
     assert len(asked) == 1 and all(t.prmu == 0 for t in group.terms)
 
 
 def test_a_prompt_of_no_use_is_let_go(conf, questions, tmp_path):
     conf.grpo.once = True
     model, tokenizer = policy(conf, tmp_path)
-    rollout = rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    rollout = rolled_out(conf, model, tokenizer, questions[:1])[0]
     assert rollout.shared_prompt is not None
     alike = replace(rollout, samples=[rollout.samples[0]] * 4)  # equal completions, equal rewards
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
-    assert rollouts.score_group(conf.grpo, stage, alike, tokenizer, PRIMARY, micro=2).shared_prompt is None
+    assert rollouts.score_group(conf.grpo, stage, alike, tokenizer, PRIMARY, limit(2)).shared_prompt is None
 
 
 def test_a_prompt_forwarded_once_needs_a_layout_of_its_own(conf, questions, tmp_path):
     conf.grpo.once, conf.grpo.layout = True, "classic"
     model, tokenizer = policy(conf, tmp_path)
     with pytest.raises(UserError, match="grpo.once"):
-        rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)
+        rolled_out(conf, model, tokenizer, questions[:1])
 
 
 def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions, tmp_path, monkeypatch,
                                                                 capsys):
     model, tokenizer = policy(conf, tmp_path)
     groups = groups_of(conf, model, tokenizer, questions)
-    params, weights = engine.adapter_parameters(model, rollouts.POLICY), torch.full((4,), 0.1)
+    params = engine.adapter_parameters(model, rollouts.POLICY)
     real, failed = engine_update.token_logps, []
 
     def short_of_memory(*args):
@@ -314,18 +324,19 @@ def test_out_of_memory_replays_the_group_with_the_same_gradient(conf, questions,
                 raise torch.OutOfMemoryError("injected")
         return logps
 
-    def both(micro):
-        for g in groups:
-            _, micro = update.gradient_with_memory_retry(conf.grpo, model, g, weights, params, micro)
-        grads = {n: p.grad.clone() for n, p in params.items()}
-        model.zero_grad()
-        return grads, micro
+    def both(together):
+        grads = {}
+        optimizer = torch.optim.SGD(params.values(), lr=0.0)
+        optimizer.register_step_pre_hook(lambda *_: grads.update({n: p.grad.clone()
+                                                                  for n, p in params.items()}))
+        update.optimizer_step(conf.grpo, model, groups, optimizer, params, together)
+        return grads, together.size
 
     conf.grpo.beta = 0.0
-    want, micro = both(4)
+    want, micro = both(limit(4))
     assert micro == 4
     monkeypatch.setattr(engine_update, "token_logps", short_of_memory)
-    got, micro = both(4)
+    got, micro = both(limit(4))
     scale = max(g.abs().max() for g in want.values())
     assert len(failed) == 2 and micro == 2 and "from now on 2" in capsys.readouterr().out
     assert scale > 0 and all((want[n] - got[n]).abs().max() <= 1e-5 * scale for n in want)
@@ -337,11 +348,11 @@ def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, que
     conf.grpo.micro, conf.grpo.save_every = 4, 2
     asked, real, failed = [], loop.optimizer_step, []
 
-    def step(g, model, groups, optimizer, params, micro):
-        asked.append(micro)
+    def step(g, model, groups, optimizer, params, together):
+        asked.append(together.size)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return real(g, model, groups, optimizer, params, micro)
+        return real(g, model, groups, optimizer, params, together)
 
     def short_of_memory(g, model, group, weights, micro):
         if micro > 2 and not failed:
@@ -408,8 +419,9 @@ def test_out_of_memory_with_one_completion_is_one_line_of_advice(conf, questions
 
     monkeypatch.setattr(engine_update, "token_logps", full)
     with pytest.raises(UserError, match="lower prompt.max_tokens"):
-        update.gradient_with_memory_retry(conf.grpo, model, groups[0], torch.ones(4),
-                                          engine.adapter_parameters(model, rollouts.POLICY), micro=4)
+        params = engine.adapter_parameters(model, rollouts.POLICY)
+        update.optimizer_step(conf.grpo, model, groups, torch.optim.SGD(params.values(), lr=0.0), params,
+                              update.completion_limit(conf.grpo))
 
 
 def test_the_self_check_passes_on_what_is_right_and_stops_what_is_not(conf, questions, tmp_path, monkeypatch,
@@ -433,7 +445,7 @@ def test_groups_without_signal_are_replaced_within_a_bound(conf, questions, tmp_
     model, tokenizer = policy(conf, tmp_path)
     asked = []
 
-    def judge(g, stage, rollout, tokenizer, tags, micro):
+    def judge(g, stage, rollout, tokenizer, tags, together):
         """The first three questions give no signal, later ones do."""
         asked.append(rollout.question.id)
         rewards = torch.tensor([0.0, 0.0, 0.0, float(len(asked) > 3)])
@@ -443,7 +455,7 @@ def test_groups_without_signal_are_replaced_within_a_bound(conf, questions, tmp_
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
     for conf.grpo.resample, dead, live in ((0, 2, 0), (1, 3, 1), (5, 3, 2)):
         asked.clear()
-        groups = loop.collect_groups(conf, stage, model, tokenizer, questions, PRIMARY, 0, micro=2)
+        groups = loop.collect_groups(conf, stage, model, tokenizer, questions, PRIMARY, 0, limit(2), limit(2))
         signal = [g.has_signal for g in groups]
         assert (signal.count(False), signal.count(True)) == (dead, live)
 
@@ -469,7 +481,7 @@ def test_a_gradient_that_is_no_number_is_not_stepped_on(conf, questions, tmp_pat
     real = losses.policy_loss
     monkeypatch.setattr(losses, "policy_loss", lambda *args: real(*args) * float("nan"))
     with pytest.raises(UserError, match="not a finite number; lower grpo.lr"):
-        update.optimizer_step(conf.grpo, model, groups, torch.optim.AdamW(params.values()), params, micro=4)
+        update.optimizer_step(conf.grpo, model, groups, torch.optim.AdamW(params.values()), params, limit(4))
     assert all(torch.equal(param, before[name]) for name, param in params.items())
 
 
@@ -477,14 +489,14 @@ def test_a_reward_that_is_no_number_is_not_taken_for_a_group_without_signal(conf
     model, tokenizer = policy(conf, tmp_path)
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 1.0, guard=Guard(1.0, conf.grpo),
                            score_prmu=lambda *_: torch.full((4,), float("nan")))
-    rollout = rollouts.roll_out(conf, "guided", model, tokenizer, questions[:1], index=0)[0]
+    rollout = rolled_out(conf, model, tokenizer, questions[:1])[0]
     with pytest.raises(UserError, match="guided: a reward is not a finite number"):
-        rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, micro=4)
+        rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(4))
 
 
 def test_a_first_kl_that_is_no_number_stops_the_run(conf, questions, tmp_path, monkeypatch):
     model, tokenizer = policy(conf, tmp_path)
-    monkeypatch.setattr(loop, "optimizer_step", lambda *_: ({"kl": float("nan")}, 4))
+    monkeypatch.setattr(loop, "optimizer_step", lambda *_: {"kl": float("nan")})
     monkeypatch.setattr(loop, "check_layout", lambda *_: None)
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
         loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True),

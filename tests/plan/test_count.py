@@ -10,7 +10,7 @@ from tagpr_lite.engine import model as engine
 from tagpr_lite.engine import prefix
 from tagpr_lite.engine.sample import Sample
 from tagpr_lite.grpo.groups import Group
-from tagpr_lite.grpo.update import optimizer_step
+from tagpr_lite.grpo.update import completion_limit, optimizer_step
 from tagpr_lite.plan import count, counter
 from tagpr_lite.plan.meta import materialise, meta_model
 from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
@@ -138,7 +138,7 @@ def test_the_counter_counts_the_step_of_the_loop(one_thread):
     def step():
         for param in params.values():  # the group before this one has left a gradient
             param.grad = torch.zeros_like(param)
-        optimizer_step(grpo, model, [group], optimizer, params, 2)
+        optimizer_step(grpo, model, [group], optimizer, params, completion_limit(grpo))
 
     step()  # makes the two moments
     looped = counter.count(step, model, optimizer)

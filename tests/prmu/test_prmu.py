@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from tagpr_lite.config import Model, Prompt, Reward
 from tagpr_lite.engine import model as engine
+from tagpr_lite.engine.memory import BatchLimit
 from tagpr_lite.engine.prefix import Prefill, base_of, forward
 from tagpr_lite.lamp.prompts import build
 from tagpr_lite.prmu.model import load_prmu
@@ -28,7 +29,7 @@ def test_a_group_scores_like_its_members_alone_and_the_user_matters(make, questi
         micro_batches.append(len(completions))
         return real_scores(shared_prompt, completions, user)
     monkeypatch.setattr(prmu, "scores", counted_scores)
-    assert torch.allclose(together, prmu.rate(question, GROUP, micro=2), atol=1e-5)
+    assert torch.allclose(together, prmu.rate(question, GROUP, together=BatchLimit("", "", 2)), atol=1e-5)
     assert micro_batches == [2, 1]
 
 

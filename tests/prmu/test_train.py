@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tagpr_lite.config import Reward
+from tagpr_lite.engine.memory import BatchLimit
 from tagpr_lite.prmu import train as training
 from tagpr_lite.prmu.pairs import Pair, cases, make_pairs, tune_users
 from tagpr_lite.prmu.train import batched, is_stalled, pair_loss, train, tune_loss
@@ -119,7 +120,7 @@ def test_under_e0_nothing_reaches_the_history_encoder(make, questions, known):
         reached.update(name for name, param in params.items() if param.grad is not None and param.grad.any())
     optimizer = torch.optim.SGD(params.values(), lr=0.0)
     optimizer.register_step_pre_hook(note_gradients)
-    training.optimizer_step(prmu, [pairs[:1]], optimizer, params, random.Random(0))
+    training.optimizer_step(prmu, [pairs[:1]], optimizer, params, random.Random(0), BatchLimit("", "", 2))
     assert "users.generic" in reached
     assert not any(name.startswith(("users.write", "users.value", "users.gate")) for name in reached)
 

@@ -8,41 +8,93 @@ import torch
 from tagpr_lite import config
 from tagpr_lite.config import UserError
 from tagpr_lite.engine import model as engine
+from tagpr_lite.engine import update as engine_update
 from tagpr_lite.steps import step1_prepare, step2_tag, step3_sft
-from tagpr_lite.steps.step3_sft import examples, in_order, make_trainer
+from tagpr_lite.steps.step3_sft import batch_gradient, examples, in_order, make_trainer
 from tagpr_lite.steps.step5_guided import grpo_settings
 
 
 def build(tmp_path, rows, *settings):
     conf = config.load("smoke", [f"results={tmp_path}", *settings])
-    model, tokenizer = engine.load(conf.model, attention="sdpa")
+    model, tokenizer = engine.load(conf.model)
     model = engine.add_adapter(model, conf.model, "policy")
     return make_trainer(conf, model, tokenizer, rows, tmp_path / "state",
-                        lambda *a, **k: None), model, tokenizer
+                        lambda *a, **k: None, tmp_path), model, tokenizer
 
 
-def test_the_loss_is_trls_own(tmp_path):
-    """Both on one batch: the completion's tokens, the end token among them, are scored and no others."""
-    from trl import SFTTrainer
+def batch_of_three(tmp_path, *settings):
+    """(trainer, model whose adapter is not 0, batch of three rows of other lengths), as the trainer sees
+    them."""
     g = torch.Generator().manual_seed(0)
     rows = [{"input_ids": torch.randint(3, 900, (n + m,), generator=g).tolist(), "completion_mask": [0] * n
              + [1] * m} for n, m in ((30, 9), (12, 20), (50, 5))]
-    trainer, model, _ = build(tmp_path, rows)
+    trainer, model, _ = build(tmp_path, rows, *settings)
+    for param in engine.adapter_parameters(model, "policy").values():
+        torch.nn.init.normal_(param, std=0.1, generator=torch.Generator(param.device).manual_seed(1))
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])
     batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     assert int((batch["labels"] != -100).sum()) == 9 + 20 + 5
-    model.train()
-    ours = trainer.compute_loss(model, dict(batch))
+    return trainer, model, batch
+
+
+def gradient_of(model):
+    """{name: gradient} of the adapter; it is taken away from the model."""
+    grads = {name: param.grad.clone() for name, param in model.named_parameters() if param.grad is not None}
+    model.zero_grad()
+    return grads
+
+
+def difference(ours, theirs):
+    """The largest difference of two gradients, as a share of the largest number in them."""
+    assert ours.keys() == theirs.keys() and ours
+    scale = max(grad.abs().max() for grad in theirs.values())
+    return float(max((ours[name] - theirs[name]).abs().max() for name in theirs) / scale)
+
+
+@pytest.mark.parametrize("micro", [0, 1, 2])
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_the_loss_and_its_gradient_are_trls_own(tmp_path, micro, checkpointing):
+    """Both on one batch: the completion's tokens, the end token among them, are scored and no others. The
+    trainer's own forward goes through torch's attention, under a mask; in ours nothing hides the padding."""
+    from trl import SFTTrainer
+    trainer, model, batch = batch_of_three(tmp_path, f"sft.micro={micro}",
+                                           f"model.checkpointing={checkpointing}")
+    layer = model.get_base_model().model.layers[0]
+    assert layer.gradient_checkpointing == checkpointing
+    ours = trainer.training_step(model, dict(batch))
+    grads = gradient_of(model)
+    model.config._attn_implementation = "sdpa"
     theirs = SFTTrainer.compute_loss(trainer, model, dict(batch))
-    assert torch.allclose(ours, theirs, atol=1e-5)
-    grads = []
-    for loss in (ours, theirs):
-        model.zero_grad()
-        loss.backward()
-        grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-    assert grads[0].keys() == grads[1].keys()
-    scale = max(g.abs().max() for g in grads[0].values())
-    assert all((grads[0][n] - grads[1][n]).abs().max() <= 1e-4 * scale for n in grads[0])
+    theirs.backward()
+    assert not ours.requires_grad and torch.allclose(ours, theirs, atol=1e-5)
+    assert difference(grads, gradient_of(model)) <= 1e-4
+
+
+def test_the_gradient_does_not_depend_on_the_micro_batch(tmp_path):
+    """Only where nothing is quantised is it exact enough to be held to 1e-6."""
+    trainer, model, batch = batch_of_three(tmp_path, "model.bits=32")
+    whole = batch_gradient(model, batch, 3, 64)
+    want = gradient_of(model)
+    for micro in (1, 2, 4):
+        parts = batch_gradient(model, batch, micro, 64)
+        assert float(parts) == pytest.approx(float(whole), rel=1e-6)
+        assert difference(gradient_of(model), want) <= 1e-6
+
+
+def test_no_column_is_forwarded_that_a_micro_batch_does_not_need(tmp_path, monkeypatch):
+    trainer, model, batch = batch_of_three(tmp_path)
+    seen = []
+    monkeypatch.setattr(engine_update, "sft_gradient", lambda model, ids, scored, divisor, chunk: seen.append(
+        (tuple(ids.shape), tuple(scored.shape), int(divisor))) or torch.tensor(0.0))
+    batch_gradient(model, batch, 2, 64)
+    assert seen == [((2, 39), (2, 27), 34), ((1, 55), (1, 5), 34)]  # the first scored token is the 13th
+
+
+def test_padding_on_the_left_is_refused(tmp_path):
+    _, model, batch = batch_of_three(tmp_path)
+    turned = {name: tensor.flip(1) for name, tensor in batch.items()}
+    with pytest.raises(RuntimeError, match="pads on the left"):
+        batch_gradient(model, turned, 3, 64)
 
 
 def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
@@ -53,6 +105,7 @@ def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
     trainer.train()
     model.eval()
     with torch.no_grad():
+        model.config._attn_implementation = "sdpa"
         logits = model(input_ids=torch.tensor([row["input_ids"][:-1]], device=model.device)).logits[0, 5:]
     assert logits.argmax(-1).tolist() == [50, 51, tokenizer.eos_token_id]
 
@@ -61,7 +114,7 @@ def test_ablations_train_on_other_forms_and_never_reach_grpo(tmp_path):
     conf = config.load("smoke", [f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "tag.samples=2"])
     step1_prepare.main(conf)
     step2_tag.main(conf)
-    _, tokenizer = engine.load(conf.model, attention="sdpa")
+    _, tokenizer = engine.load(conf.model)
     said = {}
     for conf.sft.form in ("tagged", "untagged", "answer"):
         rows = examples(conf, conf.folder, tokenizer)
@@ -101,7 +154,7 @@ def test_a_loss_that_is_no_number_stops_training_before_a_checkpoint(tmp_path, m
     monkeypatch.setattr(step3_sft, "SAVE_EVERY", 1)
     conf = config.load("smoke", [f"results={tmp_path}"])
     conf.sft.lr = 1e30
-    model, tokenizer = engine.load(conf.model, attention="sdpa")
+    model, tokenizer = engine.load(conf.model)
     model = engine.add_adapter(model, conf.model, "policy")
     logged = []
     trainer = make_trainer(conf, model, tokenizer, [ROW] * 40, tmp_path / "state",
@@ -114,10 +167,10 @@ def test_a_loss_that_is_no_number_stops_training_before_a_checkpoint(tmp_path, m
         engine.save_adapter(model, "policy", tmp_path / "adapter")
 
 
-def test_a_loss_that_is_no_number_is_seen_where_its_gradient_is_one(tmp_path):
+def test_a_loss_that_is_no_number_is_seen_where_its_gradient_is_one(tmp_path, monkeypatch):
     trainer, _, _ = build(tmp_path, [ROW] * 40)
-    real = trainer.compute_loss
-    trainer.compute_loss = lambda *args, **how: real(*args, **how) + float("nan")
+    real = engine_update.sft_gradient
+    monkeypatch.setattr(engine_update, "sft_gradient", lambda *args: real(*args) + float("nan"))
     with pytest.raises(UserError, match="sft: the loss is not a finite number"):
         trainer.train()
 

@@ -235,6 +235,7 @@ class Local:
     def __init__(self, name: str, settings: Tag):
         self.model, self.settings = Model(name=name), settings
         self.loaded: tuple | None = None  # (model, tokenizer)
+        self.together = None  # how many prompts are decoded together, a BatchLimit
         self.identity = {"local": name, "extra": settings.extra}
 
     def worst(self, request: Request) -> tuple[int, int]:
@@ -244,12 +245,15 @@ class Local:
     def each(self, requests: list[Request], account: Account) -> Iterator[tuple[int, Reply]]:
         """(index, reply). Requests of equal settings and of about one length are decoded together."""
         from ...engine.model import load
-        from ...engine.sample import end_tokens, sample
+        from ...engine.rollout import prompt_limit, sample_all
+        from ...engine.sample import end_tokens
         if not requests:
             return
         if self.loaded is None:
             self.loaded = load(self.model)
         model, tokenizer = self.loaded
+        if self.together is None:
+            self.together = prompt_limit("tag.at_once", self.settings.at_once)
         prompts = [self._prompt_ids(request) for request in requests]
 
         def likeness(index: int) -> tuple:
@@ -263,8 +267,9 @@ class Local:
                      if requests[index].room == room and requests[index].temperature == temperature]
             waiting = waiting[len(batch):]
             tickets = self._reserve([requests[index] for index in batch], account)
-            rows = sample(model, [prompts[index] for index in batch], 1, room, end_tokens(model, tokenizer),
-                          temperature=temperature, seeds=[[requests[index].seed] for index in batch])
+            rows = sample_all(model, [prompts[index] for index in batch], 1, room,
+                              end_tokens(model, tokenizer), together=self.together, temperature=temperature,
+                              seeds=[[requests[index].seed] for index in batch])
             for index, (row,), ticket in zip(batch, rows, tickets):
                 text = self._text(row.ids, row.ended)
                 reply = self._reply(text, row.ended, len(prompts[index]), len(row.ids))

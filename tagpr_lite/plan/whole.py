@@ -1,0 +1,335 @@
+"""The whole run: what every step needs that touches the model, and how many at a time fit into the budget.
+
+A line of the table is a `Phase`: a step, what it does with the model, how much at a time, the bytes that are
+held and those beside them, and about how long it takes. The steps follow one another and each is a process
+of its own, so that the run's peak is the largest of the phases.
+
+Assumption: a training chain has at most `grpo.completion` tokens. A longer one cannot be sampled in GRPO; in
+SFT it may come, and where it does not fit the micro-batch is halved (engine/memory.py).
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..config import Config
+from .choice import RESERVE, candidates, make, reserve
+from .flops import head_flops, pass_flops, update_flops
+from .formulas import (
+    Job,
+    embedding_bytes,
+    prmu_bytes,
+    prmu_held,
+    rollout_bytes,
+    scoring_bytes,
+    sft_bytes,
+)
+from .layers import GIB, adapter_bytes, kv_bytes, weight_bytes
+from .shapes import SHAPES, Shape, adapter_parameters, base_parameters
+from .times import Rates, Work, seconds
+
+CASE = 5  # chains of one of PRMU's cases: a chosen one and at most four rejected (prmu/pairs.py, `cases`)
+VIEWS = 3 * 2  # texts that the policy writes for one of PRMU's questions (prmu/rollouts.py)
+# Tokens of a text that is embedded for PRMU, and texts together (prmu/users.py, engine/embed.py).
+TEXTS = (48, 16)
+RETRIEVED = (256, 16)  # the same for dense retrieval
+# A pass over packed weights reads half a byte a number, writes it unpacked in bf16, and reads that.
+PACKED_PASS = 0.5 + 2 + 2
+CALLS = {"f": 100, "b": 175}  # operations of a layer's forward and backward, counted on the meta device
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run puts through the model: tokens of its longest prompts, and how many questions there are."""
+    prompt: int
+    """Of the longest prompt with its profile."""
+    mean_prompt: int
+    question: int
+    """Of the longest prompt without a profile, which PRMU reads."""
+    train: int
+    """Training questions."""
+    dev: int
+    """Questions that every system answers."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One line of the table; bytes."""
+    step: str
+    what: str
+    at_once: str
+    """How much goes through the model together, in words: "4 sequences"."""
+    held: int
+    beside: int
+    work: Work
+
+    @property
+    def peak(self) -> int:
+        return self.held + self.beside
+
+
+@dataclass(frozen=True)
+class WholePlan:
+    """The run as it would be computed. decided: {dotted setting: value} where there is a budget."""
+    phases: list[Phase]
+    decided: dict[str, Any]
+    budget: int
+    """0: no bound."""
+    reserve: int
+
+    @property
+    def peak(self) -> int:
+        return max(phase.peak for phase in self.phases)
+
+    @property
+    def fits(self) -> bool:
+        return not self.budget or self.peak + self.reserve <= self.budget
+
+    @property
+    def tightest(self) -> Phase:
+        return max(self.phases, key=lambda phase: phase.peak)
+
+
+def plan_run(shape: Shape, config: Config, load: Load, budget: float) -> WholePlan:
+    """The fastest way of computing the run within `budget` bytes (0: no bound) less the reserve; where
+    nothing fits, the smallest."""
+    kept_free = reserve(budget)
+    if not budget:
+        return WholePlan(phases_of(shape, config, load), {}, 0, 0)
+
+    # 1. GRPO's layout, by what it costs. `once` holds what a prompt's backward needs from sampling to
+    # training, which no formula counts.
+    room = budget - kept_free
+    best = candidates(grpo_job(shape, config, load), budget)[0]
+    decided = {"grpo.layout": best.layout, "grpo.once": False, "grpo.micro": best.micro,
+               "grpo.logp_chunk": best.logp_chunk,
+               "grpo.decode_rows": best.rollout_prompts * config.grpo.group,
+               "grpo.checkpointing": best.checkpointing}
+    config = with_settings(config, decided)
+
+    # 2. How many at a time in the other steps: as many as fit.
+    wanted = {"sft.micro": config.sft.micro or config.sft.batch, "reward.micro": config.reward.micro or CASE,
+              "evaluate.batch": config.evaluate.batch}
+    phase_of = {"sft.micro": sft_phase, "reward.micro": prmu_phase, "evaluate.batch": answers_phase}
+    for key, most in wanted.items():
+        size = most
+        while size > 1 and phase_of[key](shape, with_settings(config, {key: size}), load).peak > room:
+            size //= 2
+        decided[key] = size
+        config = with_settings(config, {key: size})
+    return WholePlan(phases_of(shape, config, load), decided, int(budget), kept_free)
+
+
+def grpo_job(shape: Shape, config: Config, load: Load) -> Job:
+    """A group of GRPO at its longest."""
+    g = config.grpo
+    return Job(shape, config.model, load.prompt, g.group, g.completion, max(1, g.decode_rows // g.group),
+               bool(g.beta), prmu_held(shape, config.reward, trains=False))
+
+
+def with_settings(config: Config, settings: dict[str, Any]) -> Config:
+    """The settings with those of the dotted names changed, {"sft.micro": 2}."""
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        config = replace(config, **{section: replace(getattr(config, section), **{name: value})})
+    return config
+
+
+# ---------------------------------------------------------------- the phases
+
+def phases_of(shape: Shape, config: Config, load: Load) -> list[Phase]:
+    """Every step that touches the model, in the order of the steps, with these settings."""
+    phases = []
+    if config.lamp.retriever == "dense" and not config.lamp.encoder:
+        texts = (load.train + load.dev) * config.lamp.profile_max
+        phases.append(embedding_phase(shape, config, "prepare", *RETRIEVED, texts, adapters=0))
+    phases.append(sft_phase(shape, config, load))
+    if config.reward.rollouts:
+        phases.append(prmu_rollout_phase(shape, config, load))
+    texts = (load.train + load.dev) * config.reward.history
+    phases.append(embedding_phase(shape, config, "reward", *TEXTS, texts, adapters=1))
+    phases += [prmu_phase(shape, config, load), prmu_scoring_phase(shape, config, load)]
+    phases += grpo_phases(shape, config, load)
+    phases.append(answers_phase(shape, config, load))
+    return phases
+
+
+def embedding_phase(shape: Shape, config: Config, step: str, tokens: int, rows: int, texts: int,
+                    adapters: int) -> Phase:
+    """Texts as vectors, by the base."""
+    job = Job(shape, config.model, tokens, 1, 1)
+    held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, adapters)
+    work = _passes(job, texts * tokens, tokens, "f", times=texts / rows)
+    beside = embedding_bytes(shape, tokens, rows)
+    return Phase(step, "embeddings of texts", f"{rows} texts", held_bytes, beside, work)
+
+
+def sft_phase(shape: Shape, config: Config, load: Load) -> Phase:
+    """SFT: whole sequences, `sft.micro` of a batch at a time."""
+    micro = config.sft.micro or config.sft.batch
+    job = Job(shape, config.model, load.prompt, config.sft.batch, config.grpo.completion)
+    held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 3)
+    beside = sft_bytes(job, config.sft.batch, micro, config.grpo.logp_chunk, config.model.checkpointing)
+
+    chains = load.train * config.tag.per_question
+    if config.tag.most:
+        chains = min(chains, config.tag.most)
+    sequences = chains * config.sft.epochs
+    mean = load.mean_prompt + config.grpo.completion
+    passes = "ffb" if config.model.checkpointing else "fb"
+    work = _passes(job, sequences * mean, mean, passes, times=sequences / micro)
+    work += Work(flops=2 * _head(job, sequences * config.grpo.completion))
+    return Phase("sft", "training", f"{micro} sequences", held_bytes, beside, work)
+
+
+def prmu_rollout_phase(shape: Shape, config: Config, load: Load) -> Phase:
+    """The SFT policy writes chains for PRMU's pairs: two of a prompt."""
+    prompts = max(1, config.grpo.decode_rows // config.grpo.group)
+    job = Job(shape, config.model, load.prompt, 2, config.grpo.completion)
+    held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 1)
+    asked = min(config.reward.rollouts, load.train + load.dev) * VIEWS / 2
+    work = _sampling(replace(job, prompt=load.mean_prompt), asked, prompts)
+    return Phase("reward", "rollouts", f"{prompts} prompts", held_bytes, rollout_bytes(job, prompts), work)
+
+
+def prmu_phase(shape: Shape, config: Config, load: Load) -> Phase:
+    """PRMU's training, a case after the other."""
+    micro = min(CASE, config.reward.micro or CASE)
+    job = Job(shape, config.model, load.question, CASE, config.grpo.completion)
+    held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 3)
+    held_bytes += prmu_held(shape, config.reward, trains=True)
+    beside = prmu_bytes(job, config.reward, CASE, micro, config.model.checkpointing)
+
+    cases = min(config.reward.pairs, load.train * (CASE - 1)) * config.reward.epochs / 2  # two pairs a case
+    passes = "ffb" if config.model.checkpointing else "fb"
+    work = _passes(job, cases * (load.question + 3 * config.grpo.completion), load.question, passes,
+                   times=2 * cases)
+    return Phase("reward", "PRMU's training", f"{micro} chains", held_bytes, beside, work)
+
+
+def prmu_scoring_phase(shape: Shape, config: Config, load: Load) -> Phase:
+    """PRMU's checks on tuning users and its report."""
+    micro = min(CASE, config.reward.micro or CASE)
+    job = Job(shape, config.model, load.question + config.reward.tokens, micro, config.grpo.completion)
+    held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 3)
+    held_bytes += prmu_held(shape, config.reward, trains=True)
+    cases = config.reward.reported * 4 + config.reward.pairs / 8 * (config.reward.checks + 1)
+    work = _passes(job, cases * (load.question + 3 * config.grpo.completion), load.question, "f",
+                   times=2 * cases)
+    return Phase("reward", "PRMU's scores", f"{micro} chains", held_bytes, scoring_bytes(job, micro), work)
+
+
+def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
+    """Rollouts, scores and updates of both stages; stage 2 is without PRMU."""
+    g, job = config.grpo, grpo_job(shape, config, load)
+    checkpointing = g.checkpointing and config.model.checkpointing
+    together, micro = max(1, g.decode_rows // g.group), min(g.micro, g.group)
+    parts = make(job, 0, g.layout, micro, g.logp_chunk, checkpointing, together).parts
+    scoring = scoring_bytes(replace(job, prompt=load.question + config.reward.tokens), micro)
+
+    average = replace(job, prompt=load.mean_prompt)
+    passes = "ffb" if checkpointing else "fb"
+    micro_batches = 1 + g.group / micro  # the prompt's own forward and backward among them
+    update = Work(update_flops(average, g.layout, micro, checkpointing),
+                  *_overhead(average, passes, micro_batches))
+    score = _passes(average, load.question + g.group * g.completion, load.question, "f", micro_batches)
+
+    phases = []
+    for stage, steps, adapters in (("guided", g.guided_steps, 3), ("explore", g.explore_steps, 2)):
+        groups = steps * g.prompts
+        held_bytes = parts["weights"] + adapter_bytes(shape, config.model, adapters + 2)
+        held_bytes += job.prmu_parts if stage == "guided" else 0
+        phases.append(Phase(stage, "rollouts", f"{together} prompts x {g.group}", held_bytes,
+                            parts["rollout"], _sampling(average, groups, together)))
+        if stage == "guided":
+            phases.append(Phase(stage, "PRMU's scores", f"{micro} completions", held_bytes, scoring,
+                                score * groups))
+        phases.append(Phase(stage, "updates", f"{micro} completions, {g.layout}", held_bytes,
+                            parts["update"], update * groups))
+    return phases
+
+
+def answers_phase(shape: Shape, config: Config, load: Load) -> Phase:
+    """Every system answers the dev questions."""
+    systems = config.evaluate.systems
+    stages = {"sft", "guided", "explore"} & set(systems)
+    batch = min(config.evaluate.batch, max(1, load.dev))
+    job = Job(shape, config.model, load.prompt, 1, config.grpo.completion)
+    held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, len(stages))
+    work = Work()
+    for system in systems:
+        tokens = config.grpo.completion if system in stages else config.evaluate.answer_tokens
+        answering = replace(job, prompt=load.mean_prompt, completion=tokens)
+        work += _sampling(answering, load.dev, batch)
+    return Phase("evaluate", "answers", f"{batch} prompts", held_bytes, rollout_bytes(job, batch), work)
+
+
+# ---------------------------------------------------------------- work
+
+def _overhead(job: Job, passes: str, times: float) -> tuple[float, float]:
+    """(bytes, operations) of `times` forwards (f) and backwards (b) beside their products: the weights are
+    unpacked and read in each."""
+    packed = job.settings.bits == 4 and not job.settings.unpack
+    size = base_parameters(job.shape) * (PACKED_PASS if packed else 2)
+    size += 4 * adapter_parameters(job.shape, job.settings)
+    calls = job.shape.layers * sum(CALLS[one] for one in passes)
+    return times * len(passes) * size, times * calls
+
+
+def _passes(job: Job, tokens: float, keys: int, passes: str, times: float) -> Work:
+    """`tokens` in all through all layers, in `times` forwards (and backwards)."""
+    return Work(pass_flops(job, tokens, keys, passes), *_overhead(job, passes, times))
+
+
+def _head(job: Job, tokens: float) -> float:
+    return 2 * job.shape.hidden * job.shape.vocab * tokens
+
+
+def _sampling(job: Job, prompts: float, together: int) -> Work:
+    """`prompts` prompts and their groups, `together` decoded at a time: a prefill each, then every decoded
+    token reads all weights, the prompts' keys and values, and half of the rows' own."""
+    shape, batches = job.shape, prompts / together
+    work = _passes(job, prompts * job.prompt, job.prompt, "f", times=prompts)
+    decode_flops = pass_flops(job, job.group * job.completion, job.prompt + job.completion // 2, "f")
+    read = kv_bytes(shape, job.prompt * together) + kv_bytes(shape, job.group * together) * job.completion / 2
+    read += 2 * shape.hidden * shape.vocab
+    weights, calls = _overhead(job, "f", times=1)
+    decode = Work(0, (weights + read) * job.completion, calls * job.completion) * batches
+    return work + decode + Work(flops=(decode_flops + head_flops(job)) * prompts)
+
+
+# ---------------------------------------------------------------- for people
+
+def refusal(shape: Shape, config: Config, load: Load, budget: float) -> str:
+    """Why the run does not fit, and the nearest changes with which it would."""
+    plan = plan_run(shape, config, load, budget)
+    tightest = plan.tightest
+    left = max(0.0, budget - plan.reserve)
+    # The budget whose rest after the reserve is the peak, rounded up to half a GiB.
+    enough = math.ceil((tightest.peak + RESERVE[1]) / (1 - RESERVE[0]) / GIB * 2) / 2
+    g = config.grpo
+
+    def fits(shape: Shape = shape, prompt: int = load.prompt, completion: int = g.completion) -> bool:
+        shorter = replace(load, prompt=prompt, question=min(load.question, prompt))
+        return plan_run(shape, with_settings(config, {"grpo.completion": completion}), shorter, budget).fits
+
+    shorter_prompts = range((load.prompt - 1) // 256 * 256, 0, -256)
+    shorter_completions = range((g.completion - 1) // 64 * 64, 0, -64)
+    smaller_shapes = [one for one in SHAPES.values() if base_parameters(one) < base_parameters(shape)]
+    smaller_shapes.sort(key=base_parameters, reverse=True)
+    advice = [f"prompt.max_tokens={n}" for n in shorter_prompts if fits(prompt=n)][:1]
+    advice += [f"grpo.completion={n}" for n in shorter_completions if fits(completion=n)][:1]
+    advice += [one.name for one in smaller_shapes if fits(shape=one)][:1]
+    advice.append(f"a budget of {enough:g} GiB")
+    return (f"{shape.name} with prompts of {load.prompt} and {g.group} completions of {g.completion} "
+            f"tokens needs {tightest.peak / GIB:.2f} GiB in step {tightest.step} ({tightest.what}); a "
+            f"budget of {budget / GIB:g} less a reserve of {plan.reserve / GIB:.2f} leaves "
+            f"{left / GIB:.2f}. What would fit: {'; '.join(advice)}")
+
+
+def rows_of(phases: list[Phase], rates: Rates | None) -> list[dict]:
+    """The table as rows of JSON, bytes and seconds; seconds None without rates."""
+    return [{"step": phase.step, "what": phase.what, "at_once": phase.at_once, "held": phase.held,
+             "peak": phase.peak, "seconds": round(seconds(phase.work, rates), 1) if rates else None}
+            for phase in phases]
