@@ -10,7 +10,7 @@ from ..plan.shapes import SHAPES, Shape
 FAMILIES = ("layouts", "nf4", "plan", "speed")
 AGAINST = "trl"
 # Seconds after which a part is stopped.
-BOUNDS = {"layouts": 90, "nf4": 60, "plan": 120, "speed": 120, AGAINST: 240}
+BOUNDS = {"layouts": 90, "nf4": 60, "plan": 150, "speed": 120, AGAINST: 240}
 MINUTES = {False: 5, True: 15}  # of all parts together: the self-test alone, and with TRL beside it
 VERSIONS = ("torch", "transformers", "bitsandbytes", "peft", "trl")
 # What a CPU can do in a few seconds, and what the exactness of the layouts is looked at with: Qwen3's head

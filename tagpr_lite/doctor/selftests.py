@@ -5,7 +5,7 @@ Each takes a Part and `tell`, which writes the figures found so far.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import bitsandbytes as bnb
@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from ..bench import grpo as bench
-from ..config import GRPO, LAYOUTS, Config, Model, Prompt, UserError
+from ..config import GRPO, LAYOUTS, Config, Model, Prompt, UserError, load
 from ..engine.check import NOISE_FACTOR, self_check
 from ..engine.location import SIZES, budget
 from ..engine.logps import padded, token_logps
 from ..engine.model import placement
 from ..engine.prefix import base_of, forward_prompt
-from ..plan.choice import candidates, refusal
-from ..plan.formulas import Job
+from ..plan.whole import phases_of, plan_run, refusal, with_settings
 from ..runs import one_line
 from .card import GIB
 from .made import made_model
@@ -148,42 +147,44 @@ WORKSPACES = 64 * 2**20  # beyond what matrix libraries take for themselves: the
 
 
 def plan(part: Part, tell: Tell) -> Result:
-    """The bytes of the plan's formulas against those that the card's allocator gave, phase by phase. On a CPU
-    they are counted on the meta device in the place of a card's."""
-    job = Job(shape_named(part.shape), Model(), part.prompt, part.group, part.completion)
+    """The peak of every phase of a whole run, by the plan's formulas and by the card's allocator. On a CPU it
+    is counted on the meta device in the place of a card's."""
     device, _ = placement()
     # The least budget that the model is offered for, where the card has so much.
     least = next((gib for gib, name in SIZES if name.endswith(f"/{part.shape}")), 0)
     room = max(least, LEAST_BUDGET)
     if device.type == "cuda":
         room = min(room, budget(Model()))
-    best = candidates(job, room * GIB)[0]
-    figures: dict = {"budget_gib": room, "layout": best.layout, "micro": best.micro,
-                     "checkpointing": best.checkpointing, "rollout_prompts": best.rollout_prompts}
-    if not best.fits:
-        raise UserError(refusal(job, room * GIB))
-    tell(figures)
-    figures["phases"] = measured_plan(job, best, device)
+    figures: dict = {"budget_gib": room, "phases": {}}
     attention = []
-    for phase, row in figures["phases"].items():
+    for phase, row in measured_phases(part, room, device):
         found = row["measured"] if "measured" in row else row["counted"]
-        row["ratio"] = found / row["formula"]
-        if "measured" in row and not row["measured"] <= OVER_THE_FORMULA * row["formula"] + WORKSPACES:
-            attention.append(f"{part.shape}: {phase} takes {row['ratio']:.2f} times what the plan says; give "
-                             "--vram less than the card has, and report the figures")
+        figures["phases"][phase] = row | {"ratio": found / row["formula"]}
+        if "measured" in row and not found <= OVER_THE_FORMULA * row["formula"] + WORKSPACES:
+            attention.append(f"{part.shape}: {phase} takes {found / row['formula']:.2f} times what the plan "
+                             "says; give --vram less than the card has, and report the figures")
+        tell(figures)
     return figures, attention
 
 
-def measured_plan(job: Job, best, device: torch.device) -> dict[str, dict[str, int]]:
-    """{phase: {"formula", "measured"}} in bytes on a card, {"formula", "counted"} elsewhere. The one place
-    that asks plan/."""
-    from ..plan.__main__ import verify
+def measured_phases(part: Part, room: float, device: torch.device) -> Iterator[tuple[str, dict[str, int]]]:
+    """(phase, {"formula", "measured"}) in bytes on a card, {"formula", "counted"} elsewhere, of a run of the
+    preset gpu in a budget of `room` GiB. The one place that asks plan/. UserError: the run does not fit."""
+    from ..bench.memory import phase_count
+    from ..plan.__main__ import longest_load
+    config = load("gpu", [f"prompt.max_tokens={part.prompt}", f"grpo.group={part.group}",
+                          f"grpo.completion={part.completion}"])
+    shape, run = shape_named(part.shape), longest_load(config)
+    decided = plan_run(shape, config, run, room * GIB)
+    if not decided.fits:
+        raise UserError(refusal(shape, config, run, room * GIB))
+    config = with_settings(config, decided.decided)
     on_card = device.type == "cuda"
-    before = allocated()
-    rows = verify(job, best, device if on_card else None)
-    rows["held"]["counted"] -= before  # what earlier parts have left behind, if anything
-    return {phase: {"formula": row["formula"], "measured" if on_card else "counted": row["counted"]}
-            for phase, row in rows.items()}
+    for phase in phases_of(shape, config, run):
+        before = allocated()  # what earlier phases and parts have left behind, if anything
+        peak = phase_count(phase, shape, config, run, device if on_card else None).peak
+        yield f"{phase.step}, {phase.what}", {"formula": phase.peak,
+                                              "measured" if on_card else "counted": peak - before}
 
 
 def allocated() -> int:

@@ -13,9 +13,9 @@ EXPLAINED = {
                "norm. `rounding` is what this machine makes of the same computation done twice.",
     "nf4": "Weights in four bits: how far a value is from what it was, and how far products with packed "
            "weights are from exact ones, beside products with the unpacked weights.",
-    "plan": "The most bytes of every phase of a GRPO step, in GiB, as the plan's formulas say and as they "
-            "were measured on the card (or counted without one, where the part ran on a CPU). `held` stays "
-            "throughout, the others are beside it. The ratio is what was measured over the formula.",
+    "plan": "The most GiB that every phase of a whole run holds, as the plan's formulas say and as they were "
+            "measured on the card (or counted without one, where the part ran on a CPU). The budget is the "
+            "least that the model is offered for. The ratio is what was measured over the formula.",
     "speed": "Our GRPO step on a model of random weights: tokens sampled a second by one group alone and by "
              "four groups together, and the seconds of an update.",
     AGAINST: "Our GRPO step and TRL's, one after the other on the same machine, model, prompt and sizes. A "

@@ -1,14 +1,15 @@
 """The parts on the CPU in their small size: their figures are finite, and faults are noticed."""
 import json
 import math
+from types import SimpleNamespace
 
 import bitsandbytes as bnb
 import pytest
 import torch
 
 from tagpr_lite.bench import grpo as bench
-from tagpr_lite.bench import trl
-from tagpr_lite.config import LAYOUTS, Model
+from tagpr_lite.bench import memory, trl
+from tagpr_lite.config import LAYOUTS, Model, UserError
 from tagpr_lite.doctor import __main__ as front
 from tagpr_lite.doctor import against, here, machine, made, parts, record, selftests
 from tagpr_lite.doctor.packages import Check
@@ -116,32 +117,37 @@ def test_a_wrong_product_and_a_wrong_round_trip_are_noticed(monkeypatch):
 # ---------------------------------------------------------------- the plan
 
 def test_the_plan_is_counted_on_a_cpu():
-    figures, attention = selftests.plan(PLAN, lambda figures: None)
+    told = []
+    figures, attention = selftests.plan(PLAN, lambda figures: told.append(len(figures["phases"])))
     assert not attention and finite(figures)
-    assert set(figures["phases"]) >= {"held", "rollout", "update"}
+    assert {"sft, training", "guided, updates", "explore, rollouts"} <= set(figures["phases"])
+    assert told == list(range(1, len(figures["phases"]) + 1))
     assert all(0.9 < row["ratio"] <= 1.0 for row in figures["phases"].values())
 
 
 def test_a_card_that_takes_more_than_the_plan_says_needs_attention(monkeypatch):
     mib = 2**20
-    monkeypatch.setattr(selftests, "measured_plan", lambda *how: {
-        "rollout": {"formula": 1000 * mib, "measured": 1060 * mib},  # a library's workspace
-        "update": {"formula": 1000 * mib, "measured": 1200 * mib}})
+    monkeypatch.setattr(selftests, "measured_phases", lambda *how: [
+        ("rollouts", {"formula": 1000 * mib, "measured": 1060 * mib}),  # a library's workspace
+        ("updates", {"formula": 1000 * mib, "measured": 1200 * mib})])
     figures, attention = selftests.plan(PLAN, lambda figures: None)
-    assert len(attention) == 1 and "update takes 1.20 times" in attention[0]
-    assert figures["phases"]["rollout"]["ratio"] == pytest.approx(1.06)
+    assert len(attention) == 1 and "updates takes 1.20 times" in attention[0]
+    assert figures["phases"]["rollouts"]["ratio"] == pytest.approx(1.06)
 
 
-def test_on_a_card_the_plan_is_measured_less_what_is_left_of_earlier_parts(monkeypatch):
-    from tagpr_lite.plan import __main__ as plan
+def test_on_a_card_phases_are_measured_less_what_earlier_ones_have_left(monkeypatch):
     asked = []
-    monkeypatch.setattr(plan, "verify", lambda job, best, card: asked.append(card) or {
-        "held": {"formula": 10, "counted": 12}, "update": {"formula": 20, "counted": 19}})
+    monkeypatch.setattr(memory, "phase_count", lambda phase, shape, config, load, device: asked.append(device)
+                        or SimpleNamespace(peak=12))
     monkeypatch.setattr(selftests, "allocated", lambda: 2)
     card = torch.device("cuda", 0)
-    assert selftests.measured_plan(None, None, card) == {
-        "held": {"formula": 10, "measured": 10}, "update": {"formula": 20, "measured": 19}}
-    assert asked == [card]
+    rows = dict(selftests.measured_phases(PLAN, 4.0, card))
+    assert {row["measured"] for row in rows.values()} == {10} and set(asked) == {card}
+
+
+def test_a_run_that_does_not_fit_says_what_would():
+    with pytest.raises(UserError, match="fit"):
+        list(selftests.measured_phases(PLAN, 0.01, torch.device("cpu")))
 
 
 # ---------------------------------------------------------------- speed, and TRL beside us
@@ -239,7 +245,7 @@ def test_the_command_runs_parts_in_a_process_and_makes_a_page(tmp_path, monkeypa
     entries = record.read(tmp_path)["parts"]
     assert finite(entries["plan small"]["figures"]["phases"])
     text = (tmp_path / "doctor.md").read_text()
-    assert "## Self-test: nf4" in text and "plan small, budget 4 GiB: update" in text
+    assert "## Self-test: nf4" in text and "plan small, budget 4 GiB: guided, updates" in text
     with pytest.raises(SystemExit):
         front.main(words)
     assert "2 of 2 parts are done already" in capsys.readouterr().out
