@@ -30,7 +30,7 @@ class Sizes:
 
 
 ON_A_CARD = Sizes(("Qwen3-4B", "Qwen3-1.7B", "Qwen3-0.6B"), 2048, (4096, 8192, 2048, 1024), 8, 256)
-ON_A_CPU = Sizes((SMALL.name,), 64, (64, 96), 2, 8)
+ON_A_CPU = Sizes((SMALL.name,), 64, (64, 96), 2, 16)
 
 
 @dataclass(frozen=True)
