@@ -6,6 +6,8 @@
 #   bash run_all.sh cpu lamp.source=FOLDER     your LaMP-format files; any key=value (.venv/bin/python -m tagpr_lite.config)
 #   bash run_all.sh gpu --vram 8               a budget in GiB; without a card it runs on the CPU
 #   bash run_all.sh test                       ruff, the tests, and one complete smoke run
+#   bash run_all.sh test --card                the tests of engine, grpo and prmu on a CUDA card, in one process
+#   bash run_all.sh doctor [words]             what is here, and a self-test on a card; doctor --help
 #
 # Stop it whenever you like: the same command goes on from where it was. TAGPR_PYTHON=/path/to/python uses an
 # environment of yours instead of making .venv.
@@ -26,8 +28,11 @@ else
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed" >&2; exit 2; }
     echo "installing requirements into .venv ..."
     python3 -m venv "$here/.venv"
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    cp "$here/requirements.txt" "$stamp"
+    if "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"; then
+      cp "$here/requirements.txt" "$stamp"
+    elif [ "${1:-}" != doctor ]; then  # the doctor says what is missing, and whether the index can be reached
+      echo "error: the packages could not be installed; bash run_all.sh doctor says what is wrong" >&2; exit 2
+    fi
   fi
 fi
 
@@ -37,11 +42,18 @@ while [ $# -gt 0 ]; do
   case "$1" in
     test)
       shift; cd "$here"
+      if [ "${1:-}" = --card ]; then
+        shift
+        "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null ||
+          { echo "error: test --card needs a CUDA card that torch can use; see bash run_all.sh doctor" >&2; exit 2; }
+        exec "$python" -m pytest -q -n 0 "$@" tests/engine tests/grpo tests/prmu
+      fi
       "$python" -m ruff check tagpr_lite tests
       exec "$python" -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder "$@" tests ;;  # -n 0: one process
+    doctor) shift; exec "$python" -m tagpr_lite.doctor "$@" ;;
     --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("model.vram=$2"); shift 2 ;;
     --vram=*) settings+=("model.vram=${1#*=}"); shift ;;
-    -h|--help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
+    -h|--help) sed -n '2,13p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
     *=*) settings+=("$1"); shift ;;
     -*) echo "error: unknown option $1; see bash run_all.sh --help" >&2; exit 2 ;;
     *) [ -z "$preset" ] || { echo "error: two presets, $preset and $1" >&2; exit 2; }; preset=$1; shift ;;

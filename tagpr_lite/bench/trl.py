@@ -9,6 +9,8 @@ prompt after another:
 
     a short prompt to warm up | `repeat` measured steps, ours between them | one more step with every byte
     counted
+
+On a card counting takes no time, so that the last step is measured too, and `repeat` may be 0.
 """
 from __future__ import annotations
 
@@ -53,8 +55,10 @@ class Run:
 
 
 def run_trl(config: Config, model, tokenizer, params: list, prompts: tuple[list[int], list[int]],
-            rewards: Tensor, repeat: int, between: Callable[[], None], completions_only: bool) -> Run:
-    """Trains `model` for 2 + repeat steps; prompts: the one to warm up with, the one to measure."""
+            rewards: Tensor, repeat: int, between: Callable[[], None], completions_only: bool,
+            warm_completion: int | None = None) -> Run:
+    """Trains `model` for 2 + repeat steps; prompts: the one to warm up with, the one to measure.
+    warm_completion: tokens of the completions of the step that warms up, R unless given."""
     run, before = Run(model, params, Meter(model)), [p.detach().clone() for p in params]
     with TemporaryDirectory() as folder:
         trainer = GRPOTrainer(model, lambda completions, **_: rewards.tolist(), _arguments(config, folder),
@@ -63,6 +67,8 @@ def run_trl(config: Config, model, tokenizer, params: list, prompts: tuple[list[
         for p, value in zip(params, before):
             p.data = value
         _watch(trainer, run, prompts, repeat, between)
+        if warm_completion is not None:
+            trainer.add_callback(_Lengths(trainer, warm_completion, config.grpo.completion))
         # on a CPU, TRL 1.16 scores the prompt's tokens as well and throws them away; this is its road on a
         # GPU
         only = patch("trl.trainer.utils._use_triton",
@@ -126,8 +132,10 @@ class _Steps(TrainerCallback):
 
     def on_step_begin(self, args, state, control, optimizer=None, **_):
         run = self.run
-        run.inside = {"adapter": [p.detach().clone() for p in run.params]}
-        if self.index > self.repeat:
+        run.inside = {}
+        if self.index <= self.repeat:
+            run.inside["adapter"] = [p.detach().clone() for p in run.params]
+        else:
             counter = self.open.enter_context(watched(run.model, optimizer))
             run.inside["counter"], run.counted["held"] = counter, counter.static
         self.open.enter_context(run.meter.phase("step"))
@@ -142,9 +150,23 @@ class _Steps(TrainerCallback):
             self.between()
         else:
             run.counted["update"] = (run.inside["counter"].peak, run.inside["counter"].flops)
-            for seconds in run.meter.seconds.values():
-                seconds.pop()  # counting is slow
+            if not torch.cuda.is_available():
+                for seconds in run.meter.seconds.values():
+                    seconds.pop()  # counting is slow
         self.index += 1
+
+
+class _Lengths(TrainerCallback):
+    """Completions of `warm` tokens in the first step, of `room` in the others."""
+
+    def __init__(self, trainer: GRPOTrainer, warm: int, room: int):
+        self.trainer, self.warm, self.room = trainer, warm, room
+
+    def on_step_begin(self, args, state, control, **_):
+        tokens = self.warm if state.global_step == 0 else self.room
+        length = {"max_new_tokens": tokens, "min_new_tokens": tokens}
+        self.trainer.generation_config.update(**length)
+        self.trainer.generation_kwargs.update(length)
 
 
 def _group(inside: dict) -> Group:
