@@ -197,12 +197,9 @@ def prmu_bytes(job: Job, reward: Reward, chains: int, micro: int, checkpointing:
     # While the prompt goes back: its graph, the gradients of its keys and values, and a layer at its worst.
     of_prompt = prompt_graph + kv + prompt * BF16 * shape.hidden
     of_prompt += _layer_at_worst(job, prompt_batch, checkpointing)
-    return _with_small_tensors(gradients + _user_bytes(shape, reward) + max(of_chains, of_prompt))
-
-
-def _user_bytes(shape: Shape, reward: Reward) -> int:
-    """What reading a user takes: the history's states and their gradients, and the soft tokens; fp32."""
-    return FP32 * shape.hidden * (6 * reward.history + 8 * reward.tokens)
+    # What reading the user keeps for its backward: the history's states, the soft tokens, their gradients.
+    user = FP32 * shape.hidden * (6 * reward.history + 8 * reward.tokens)
+    return _with_small_tensors(gradients + user + max(of_chains, of_prompt))
 
 
 def _layer_at_worst(job: Job, batch: Batch, checkpointing: bool) -> int:
@@ -214,15 +211,15 @@ def _layer_at_worst(job: Job, batch: Batch, checkpointing: bool) -> int:
 
 
 def scoring_bytes(job: Job, micro: int, reward: Reward | None = None) -> int:
-    """Peak of PRMU's scores: a prompt and completions, `micro` at a time, without gradients. reward: where
-    the user is read for it too."""
+    """Peak of PRMU's scores: a prompt and completions, `micro` at a time, without gradients. reward:
+    where the user is read for it too."""
     shape = job.shape
     prompt = layer_forward(shape, Batch(job.prompt, 1, job.prompt))
     scored = micro * job.completion
     completions = layer_forward(shape, Batch(scored, micro, job.prompt + job.completion))
     head = scored * (BF16 + 5 * FP32) * shape.hidden  # as in training
     embeddings = job.prompt * BF16 * shape.hidden  # of the prompt with the user's tokens
-    user = _user_bytes(shape, reward) if reward else 0
+    user = FP32 * shape.hidden * 2 * reward.tokens if reward else 0  # e_u and e_0
     worst = max(prompt, completions, head)
     return _with_small_tensors(kv_bytes(shape, job.prompt) + embeddings + user + worst)
 
