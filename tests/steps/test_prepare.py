@@ -1,4 +1,5 @@
 """Step 1 on every kind of source and with every choice that shapes a prompt."""
+import dataclasses
 import json
 import shutil
 
@@ -8,9 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from tagpr_lite.config import LAYOUTS, Model, UserError, load
 from tagpr_lite.engine.location import find
+from tagpr_lite.engine.usable import check_usable
 from tagpr_lite.lamp import tasks
+from tagpr_lite.lamp.prompts import build
 from tagpr_lite.lamp.rows import read_questions
-from tagpr_lite.plan.run_plan import follow, read_plan
+from tagpr_lite.plan.layers import GIB
+from tagpr_lite.plan.run_plan import SHOWN, follow, read_plan
+from tagpr_lite.plan.shapes import SHAPES
+from tagpr_lite.plan.whole import Load, plan_run, with_settings
 from tagpr_lite.runs import read_json
 from tagpr_lite.steps import step1_prepare
 
@@ -83,6 +89,62 @@ def test_a_memory_budget_decides_how_grpo_computes(tmp_path):
         read_plan(folder)
     with pytest.raises(UserError, match="What would fit"):
         prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=0.8")
+
+
+def test_what_the_plan_decides_by_is_in_the_key():
+    """Any other setting of the sections that the table shows may change without another plan."""
+    config = load("gpu", [])
+    asked = Load(prompt=900, mean_prompt=700, question=300, train=500, dev=100)
+    in_key = {"lamp", "prompt", "model", *step1_prepare.PLANNED}
+
+    def decided(config):
+        return plan_run(SHAPES["qwen3-1.7b"], config, asked, 5 * GIB).decided
+
+    want, changed = decided(config), 0
+    for section in SHOWN:
+        for field in dataclasses.fields(getattr(config, section)):
+            value = getattr(getattr(config, section), field.name)
+            if {section, f"{section}.{field.name}"} & in_key or type(value) not in (int, float):
+                continue
+            other = with_settings(config, {f"{section}.{field.name}": type(value)(3 * value + 2)})
+            assert decided(other) == want, f"{section}.{field.name}"
+            changed += 1
+    assert changed > 20
+    assert decided(with_settings(config, {"sft.batch": 1})) != want
+
+
+def test_the_table_is_made_anew_when_a_setting_that_it_shows_changes(tmp_path, capsys):
+    prepare(tmp_path, "lamp.tasks=LaMP_3")
+    assert "the whole run" in capsys.readouterr().out
+    prepare(tmp_path, "lamp.tasks=LaMP_3")
+    assert "the whole run" not in capsys.readouterr().out
+    folder = prepare(tmp_path, "lamp.tasks=LaMP_3", "grpo.guided_steps=50")
+    said = capsys.readouterr().out
+    assert "up to date" in said and "the whole run" in said
+    rows = {f"{row['step']} {row['what']}": row for row in read_json(folder / "plan_table.json")["rows"]}
+    assert rows["guided updates"]["seconds"] > 5 * rows["explore updates"]["seconds"]
+    assert all(row["peak"] is None for row in rows.values())  # a CPU has no budget
+    (folder / "plan_table.json").write_text("[{")
+    prepare(tmp_path, "lamp.tasks=LaMP_3", "grpo.guided_steps=50")
+    assert "the whole run" in capsys.readouterr().out
+
+
+def test_the_plan_knows_the_longest_prompt_and_question(tmp_path):
+    """A training question over the prompt budget was left out and does not count; a dev question does."""
+    records = [{"user": n % 4, "input": "wine " * (60 if n < 4 else 1) + str(n), "output": str(n % 3),
+                "history": [{"text": "older wine", "label": "2"}]} for n in range(16)]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, records)))
+    (tmp_path / "wine.yaml").write_text("name: cups\nkind: rating\nscale: [0, 3]\nrecords: r.jsonl\n"
+                                        "instruction: Rate it.\nheldout: 0.5")
+    folder = prepare(tmp_path, f"lamp.source={tmp_path / 'wine.yaml'}", "prompt.max_tokens=100")
+    loaded = read_plan(folder).load
+    tokenizer = check_usable(Model(name="tiny"))
+    lengths = {split: [len(build(q, tokenizer, load("smoke", ["prompt.max_tokens=100"]).prompt,
+                                 with_profile=True, reason=True)[0]) for q in read_questions(folder, split)]
+               for split in ("train", "dev")}
+    assert loaded["prompt"] == max(lengths["train"] + lengths["dev"]) > loaded["mean_prompt"]
+    assert loaded["question"] <= loaded["prompt"]
+    assert (loaded["train"], loaded["dev"]) == (len(lengths["train"]), len(lengths["dev"]))
 
 
 # ---------------------------------------------------------------- ids, limits, and what the key holds
