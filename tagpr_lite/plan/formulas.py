@@ -102,7 +102,7 @@ def update_bytes(job: Job, layout: str, micro: int, chunk: int, checkpointing: b
     # From the second micro-batch on, the prompt's gradients (as large as its keys and values) stand beside
     # the graph. In the only one they come while its graph goes, layer by layer.
     graph_and_gradients = own_graph + kv if job.group > micro else max(own_graph, kv)
-    completions = before + graph_and_gradients + states
+    completions = before + graph_and_gradients + 2 * states  # as they come, and gathered
     completions += _worst_moment(job, completion_batch, scored, chunk, again)
 
     # While the prompt goes back: its graph, the gradients of its keys and values, and a layer at its worst.
@@ -229,8 +229,9 @@ def rollout_bytes(job: Job, together: int) -> int:
     shape, rows = job.shape, together * job.group
     kv = kv_bytes(shape, together * job.prompt)
     # Prefill: a layer's forward of one prompt, or, when all are there, one layer's keys and values stacked
-    # anew.
-    prefill = kv + max(layer_forward(shape, Batch(job.prompt, 1, job.prompt)), 2 * kv // shape.layers)
+    # anew, and the padded copies of its values.
+    stacking = 3 * kv // (2 * shape.layers)
+    prefill = kv + max(layer_forward(shape, Batch(job.prompt, 1, job.prompt)), stacking)
     # One decoded token a row: its log-probs in fp32 and two fp64 tensors on the way to their cumulative sum
     # (20 V); or the attention's scores: bf16 joined (2), fp32 (4), softmax in fp32 (4), weights in bf16 (2);
     # or the MLP.
