@@ -199,10 +199,10 @@ def is_covered(capability: tuple[int, int], archs: tuple[str, ...]) -> bool:
 
 def memory_check(card: Card) -> Check:
     """Memory, the budget that follows from what is free, and the model that `auto` means."""
-    from ..engine.location import budget, find
+    from ..engine.location import budget, sized
     found = f"{card.free / GIB:.1f} of {card.total / GIB:.1f} GiB free"
     try:
-        found += f"; budget {budget(Model()):.1f} GiB, model auto is {find(Model(name='auto'))}"
+        found += f"; budget {budget(Model()):.1f} GiB, model auto is {sized(Model(name='auto'))}"
     except UserError as error:
         return Check("card's memory", "attention", found, str(error))
     if not card.free >= FREE_SHARE * card.total:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import config as cfg
 from ..config import Model, UserError
-from ..engine.location import find
+from ..engine.location import sized
 from ..plan.shapes import Shape, adapter_parameters, base_parameters, shape_of
 from ..runs import cache_folder
 from .card import GIB
@@ -56,7 +56,7 @@ def planned_shape(has_card: bool) -> Shape:
     if not has_card:
         return shape_of("smollm2")
     try:
-        return shape_of(find(Model(name="auto")))
+        return shape_of(sized(Model(name="auto")))
     except UserError:
         return shape_of("Qwen3-0.6B")
 

@@ -5,6 +5,7 @@ endpoint, and lamp/official knows LaMP's site.
 """
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import urllib.error
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from .. import config as cfg
 from ..engine.location import SIZES
 from ..runs import one_line
 from .packages import Check
@@ -105,22 +105,22 @@ def lamp_check(needed: bool) -> tuple[Check, int | None]:
     """(the line, bytes that LaMP's largest dev file and its store need). needed: whether this machine's
     preset reads the official files."""
     try:
-        from ..lamp.official import fetch
+        from ..lamp.official import fetch, obtain
     except ImportError as error:
         return Check("LaMP's site", "note", f"not asked: {one_line(error, 80)}",
                      "install the packages (the lines above)"), None
-    source = Path(cfg.load("gpu").lamp.source)
-    if any(source.glob("*/*.db")):
-        return Check("LaMP's site", "ok", f"not asked: {source} is here already"), None
+    if any(obtain.FOLDER.glob("*/*.db")):
+        return Check("LaMP's site", "ok", f"not asked: {obtain.FOLDER} is here already"), None
     task, file = ASKED_FILE
-    answer = ask(fetch.address(fetch.BASE, "time", task, file))
+    base = os.environ.get(obtain.MIRROR) or fetch.BASE
+    answer = ask(fetch.address(base, "time", task, file))
     if not answer.fault:
-        return (Check("LaMP's site", "ok", f"reached at {fetch.BASE}"),
+        return (Check("LaMP's site", "ok", f"reached at {base}"),
                 int(fetch.SPACE * answer.size) if answer.size else None)
     return Check("LaMP's site", "attention" if needed else "note",
-                 f"not reached at {fetch.BASE}: {answer.fault}",
-                 "set HTTPS_PROXY, or give a mirror: python -m tagpr_lite.lamp.official --base URL; the "
-                 "built-in benchmark (lamp.source=mini) needs no site"), None
+                 f"not reached at {base}: {answer.fault}",
+                 f"set HTTPS_PROXY, or name a mirror in {obtain.MIRROR}; until then the built-in benchmark "
+                 "takes the place of LaMP"), None
 
 
 def look_at_reach(needed: bool) -> tuple[list[Check], int | None]:
