@@ -15,7 +15,7 @@ from typing import Any
 
 from ..config import Config
 from .choice import RESERVE, candidates, make, reserve
-from .flops import head_flops, pass_flops, update_flops
+from .flops import head_flops, update_flops
 from .formulas import (
     Job,
     embedding_bytes,
@@ -25,18 +25,16 @@ from .formulas import (
     scoring_bytes,
     sft_bytes,
 )
-from .layers import GIB, adapter_bytes, kv_bytes, weight_bytes
-from .shapes import SHAPES, Shape, adapter_parameters, base_parameters
+from .layers import GIB, adapter_bytes, weight_bytes
+from .shapes import SHAPES, Shape, base_parameters
 from .times import Rates, Work, seconds
+from .work import overhead, passes_work, sampling_work
 
 CASE = 5  # chains of one of PRMU's cases: a chosen one and at most four rejected (prmu/pairs.py, `cases`)
 VIEWS = 3 * 2  # texts that the policy writes for one of PRMU's questions (prmu/rollouts.py)
 # Tokens of a text that is embedded for PRMU, and texts together (prmu/users.py, engine/embed.py).
 TEXTS = (48, 16)
 RETRIEVED = (256, 16)  # the same for dense retrieval
-# A pass over packed weights reads half a byte a number, writes it unpacked in bf16, and reads that.
-PACKED_PASS = 0.5 + 2 + 2
-CALLS = {"f": 100, "b": 175}  # operations of a layer's forward and backward, counted on the meta device
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def embedding_phase(shape: Shape, config: Config, step: str, tokens: int, rows: 
     """Texts as vectors, by the base."""
     job = Job(shape, config.model, tokens, 1, 1)
     held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, adapters)
-    work = _passes(job, texts * tokens, tokens, "f", times=texts / rows)
+    work = passes_work(job, texts * tokens, tokens, "f", times=texts / rows)
     beside = embedding_bytes(shape, tokens, rows)
     return Phase(step, "embeddings of texts", f"{rows} texts", held_bytes, beside, work)
 
@@ -178,8 +176,8 @@ def sft_phase(shape: Shape, config: Config, load: Load) -> Phase:
     sequences = chains * config.sft.epochs
     mean = load.mean_prompt + config.grpo.completion
     passes = "ffb" if config.model.checkpointing else "fb"
-    work = _passes(job, sequences * mean, mean, passes, times=sequences / micro)
-    work += Work(flops=2 * _head(job, sequences * config.grpo.completion))
+    work = passes_work(job, sequences * mean, mean, passes, times=sequences / micro)
+    work += Work(flops=2 * head_flops(job) * sequences / config.sft.batch)
     return Phase("sft", "training", f"{micro} sequences", held_bytes, beside, work)
 
 
@@ -189,7 +187,7 @@ def prmu_rollout_phase(shape: Shape, config: Config, load: Load) -> Phase:
     job = Job(shape, config.model, load.prompt, 2, config.grpo.completion)
     held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 1)
     asked = min(config.reward.rollouts, load.train + load.dev) * VIEWS / 2
-    work = _sampling(replace(job, prompt=load.mean_prompt), asked, prompts)
+    work = sampling_work(replace(job, prompt=load.mean_prompt), asked, prompts)
     return Phase("reward", "rollouts", f"{prompts} prompts", held_bytes, rollout_bytes(job, prompts), work)
 
 
@@ -203,7 +201,7 @@ def prmu_phase(shape: Shape, config: Config, load: Load) -> Phase:
 
     cases = min(config.reward.pairs, load.train * (CASE - 1)) * config.reward.epochs / 2  # two pairs a case
     passes = "ffb" if config.model.checkpointing else "fb"
-    work = _passes(job, cases * (load.question + 3 * config.grpo.completion), load.question, passes,
+    work = passes_work(job, cases * (load.question + 3 * config.grpo.completion), load.question, passes,
                    times=2 * cases)
     return Phase("reward", "PRMU's training", f"{micro} chains", held_bytes, beside, work)
 
@@ -215,7 +213,7 @@ def prmu_scoring_phase(shape: Shape, config: Config, load: Load) -> Phase:
     held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 3)
     held_bytes += prmu_held(shape, config.reward, trains=True)
     cases = config.reward.reported * 4 + config.reward.pairs / 8 * (config.reward.checks + 1)
-    work = _passes(job, cases * (load.question + 3 * config.grpo.completion), load.question, "f",
+    work = passes_work(job, cases * (load.question + 3 * config.grpo.completion), load.question, "f",
                    times=2 * cases)
     return Phase("reward", "PRMU's scores", f"{micro} chains", held_bytes,
                  scoring_bytes(job, micro, config.reward), work)
@@ -234,8 +232,8 @@ def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
     passes = "ffb" if checkpointing else "fb"
     micro_batches = 1 + g.group / micro  # the prompt's own forward and backward among them
     update = Work(update_flops(average, g.layout, micro, checkpointing),
-                  *_overhead(average, passes, micro_batches))
-    score = _passes(average, load.question + g.group * g.completion, load.question, "f", micro_batches)
+                  *overhead(average, passes, micro_batches))
+    score = passes_work(average, load.question + g.group * g.completion, load.question, "f", micro_batches)
 
     phases = []
     for stage, steps, adapters in (("guided", g.guided_steps, 3), ("explore", g.explore_steps, 2)):
@@ -243,7 +241,7 @@ def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
         held_bytes = parts["weights"] + adapter_bytes(shape, config.model, adapters + 2)
         held_bytes += job.prmu_parts if stage == "guided" else 0
         phases.append(Phase(stage, "rollouts", f"{together} prompts x {g.group}", held_bytes,
-                            parts["rollout"], _sampling(average, groups, together)))
+                            parts["rollout"], sampling_work(average, groups, together)))
         if stage == "guided":
             phases.append(Phase(stage, "PRMU's scores", f"{micro} completions", held_bytes, scoring,
                                 score * groups))
@@ -263,42 +261,8 @@ def answers_phase(shape: Shape, config: Config, load: Load) -> Phase:
     for system in systems:
         tokens = config.grpo.completion if system in stages else config.evaluate.answer_tokens
         answering = replace(job, prompt=load.mean_prompt, completion=tokens)
-        work += _sampling(answering, load.dev, batch)
+        work += sampling_work(answering, load.dev, batch)
     return Phase("evaluate", "answers", f"{batch} prompts", held_bytes, rollout_bytes(job, batch), work)
-
-
-# ---------------------------------------------------------------- work
-
-def _overhead(job: Job, passes: str, times: float) -> tuple[float, float]:
-    """(bytes, operations) of `times` forwards (f) and backwards (b) beside their products: the weights are
-    unpacked and read in each."""
-    packed = job.settings.bits == 4 and not job.settings.unpack
-    size = base_parameters(job.shape) * (PACKED_PASS if packed else 2)
-    size += 4 * adapter_parameters(job.shape, job.settings)
-    calls = job.shape.layers * sum(CALLS[one] for one in passes)
-    return times * len(passes) * size, times * calls
-
-
-def _passes(job: Job, tokens: float, keys: int, passes: str, times: float) -> Work:
-    """`tokens` in all through all layers, in `times` forwards (and backwards)."""
-    return Work(pass_flops(job, tokens, keys, passes), *_overhead(job, passes, times))
-
-
-def _head(job: Job, tokens: float) -> float:
-    return 2 * job.shape.hidden * job.shape.vocab * tokens
-
-
-def _sampling(job: Job, prompts: float, together: int) -> Work:
-    """`prompts` prompts and their groups, `together` decoded at a time: a prefill each, then every decoded
-    token reads all weights, the prompts' keys and values, and half of the rows' own."""
-    shape, batches = job.shape, prompts / together
-    work = _passes(job, prompts * job.prompt, job.prompt, "f", times=prompts)
-    decode_flops = pass_flops(job, job.group * job.completion, job.prompt + job.completion // 2, "f")
-    read = kv_bytes(shape, job.prompt * together) + kv_bytes(shape, job.group * together) * job.completion / 2
-    read += 2 * shape.hidden * shape.vocab
-    weights, calls = _overhead(job, "f", times=1)
-    decode = Work(0, (weights + read) * job.completion, calls * job.completion) * batches
-    return work + decode + Work(flops=(decode_flops + head_flops(job)) * prompts)
 
 
 # ---------------------------------------------------------------- for people
