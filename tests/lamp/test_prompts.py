@@ -70,19 +70,19 @@ def test_the_message_is_facts_items_question_and_request():
 def test_items_are_cut_then_dropped_worst_first_and_the_question_never():
     q = review(ITEMS, retrieved=(2, 1, 0))
     text, n, report = ask(q, item_tokens=4)
-    assert report == PromptReport(3, 1, 0, False)
+    assert report == PromptReport(n, 3, 1, 0, False)
     assert '"good good good…" -> 5' in text and q.input in text and text.endswith("<assistant>")
     text, fewer, report = ask(q, max_tokens=n - 1, item_tokens=4)
     assert report.items_shown == 2 and report.items_dropped == 1 and fewer <= n - 1
     assert "also" in text and "…" not in text and report.items_cut == 0
-    text, _, report = ask(q, max_tokens=5, reason=True)
-    assert report == PromptReport(0, 0, 3, True)
+    text, longest, report = ask(q, max_tokens=5, reason=True)
+    assert report == PromptReport(longest, 0, 0, 3, True)
     assert q.input in text and REASON in text
 
 
 def test_without_the_profile_nothing_of_it_is_shown():
-    text, _, report = ask(review(ITEMS, retrieved=(0, 1)), with_profile=False)
-    assert "Past" not in text and report == PromptReport(0, 0, 0, False)
+    text, n, report = ask(review(ITEMS, retrieved=(0, 1)), with_profile=False)
+    assert "Past" not in text and report == PromptReport(n, 0, 0, 0, False)
 
 
 def test_special_tokens_in_the_data_are_only_text():
