@@ -25,7 +25,7 @@ def settings(sizes):
 
 
 @pytest.mark.parametrize("name, sizes", [("small", "one at a time"), ("qwen3-0.6b", "several"),
-                                         ("qwen2.5-7b", "no checkpoints"), ("qwen3-0.6b", "rank 64")])
+                                         ("small", "no checkpoints"), ("qwen2.5-7b", "rank 64")])
 def test_every_phase_agrees_with_the_counter(name, sizes):
     shape = SMALL if name == "small" else replace(SHAPES[name], layers=2)
     config = settings(SIZES[sizes])
