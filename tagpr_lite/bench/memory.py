@@ -24,11 +24,14 @@ from ..engine.prefix import SharedPrefix
 from ..lamp.tasks import Question
 from ..plan import count
 from ..plan.__main__ import longest_load, settings_of
+from ..plan.advice import refusal
+from ..plan.answers import RATED_TOGETHER, answerers, rows_of_samples
 from ..plan.counter import count as counted
 from ..plan.layers import GIB
 from ..plan.meta import materialise, meta_model
+from ..plan.phase import Load, Phase
 from ..plan.shapes import SHAPES, Shape, shape_of
-from ..plan.whole import CASE, RETRIEVED, TEXTS, Load, Phase, phases_of, plan_run, refusal, with_settings
+from ..plan.whole import CASE, RETRIEVED, TEXTS, phases_of, plan_run, with_settings
 from ..prmu.model import ADAPTER, PRMU, PRMUParts
 from ..prmu.pairs import Pair
 from ..prmu.train import case_gradient
@@ -100,14 +103,14 @@ def phase_count(phase: Phase, shape: Shape, config: Config, load: Load,
     settings that follow the plan."""
     g, R = config.grpo, config.grpo.completion
     together, micro = max(1, g.decode_rows // g.group), min(g.micro, g.group)
-    stages = tuple(sorted({"sft", "guided", "explore"} & set(config.evaluate.systems)))
     adapters = {"prepare": (), "sft": (POLICY,), "reward": (ADAPTER,), "guided": (POLICY, REFERENCE, ADAPTER),
-                "explore": (POLICY, REFERENCE), "evaluate": stages}[phase.step]
+                "explore": (POLICY, REFERENCE), "evaluate": (ADAPTER,)}[phase.step]
     learns_prmu = phase.step == "reward" and phase.what.startswith("PRMU")
+    asks_prmu = phase.step == "guided" or phase.what == "PRMU's choices"
     in_grpo = phase.step in ("guided", "explore")
     trains = ADAPTER if learns_prmu else POLICY if phase.step == "sft" or in_grpo else None
     checkpointing = config.model.checkpointing and (g.checkpointing or not in_grpo)
-    bench = bench_of(device, shape, config, load, adapters, trains, learns_prmu or phase.step == "guided",
+    bench = bench_of(device, shape, config, load, adapters, trains, learns_prmu or asks_prmu,
                      checkpointing)
 
     model, params, optimizer = bench.model, bench.params, bench.optimizer
@@ -124,8 +127,18 @@ def phase_count(phase: Phase, shape: Shape, config: Config, load: Load,
         "updates": lambda: count.update_work(model, params, optimizer, g.layout, load.prompt, g.group, R,
                                              micro, g.logp_chunk, REFERENCE if g.beta else None),
         "answers": lambda: count.rollout_work(model, min(config.evaluate.batch, max(1, load.dev)),
-                                              load.prompt, 1, R)}
+                                              load.prompt, 1, R),
+        "samples": lambda: samples(model, config, load),
+        "PRMU's choices": lambda: prmu_scores(bench, config.reward.micro or RATED_TOGETHER)}
     return bench.count(works[phase.what]())
+
+
+def samples(model: nn.Module, config: Config, load: Load) -> count.Work:
+    """A batch of the samples among which systems choose."""
+    wanted = max(answerers(config, sampled=True).values())
+    _, rows, together = rows_of_samples(config.evaluate.batch, wanted)
+    return count.rollout_work(model, min(together, max(1, load.dev)), load.prompt, rows,
+                              config.grpo.completion)
 
 
 def prmu_training(bench: Bench, micro: int) -> count.Work:

@@ -3,7 +3,8 @@ from .loading import PRESETS, UserError, fields, flatten, from_dict, load, to_di
 from .plain_yaml import WordLoader
 from .plain_yaml import parse as parse_yaml
 from .settings import GRPO, LAYOUTS, SFT, Config, Evaluate, Lamp, Model, Prompt, Reward, Tag
+from .systems import ADAPTERS, System, parse_systems
 
-__all__ = ["GRPO", "LAYOUTS", "PRESETS", "SFT", "Config", "Evaluate", "Lamp", "Model", "Prompt",
-           "Reward", "Tag", "UserError", "WordLoader", "fields", "flatten", "from_dict", "load", "parse_yaml",
-           "to_dict"]
+__all__ = ["ADAPTERS", "GRPO", "LAYOUTS", "PRESETS", "SFT", "Config", "Evaluate", "Lamp", "Model", "Prompt",
+           "Reward", "System", "Tag", "UserError", "WordLoader", "fields", "flatten", "from_dict", "load",
+           "parse_systems", "parse_yaml", "to_dict"]

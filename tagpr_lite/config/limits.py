@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .systems import parse_system
+
 # Least and largest value of numbers, both allowed; None: no bound. The largest ones are far beyond any use:
 # a number of thousands of digits must not be computed with.
 HUGE = 10**9
@@ -23,7 +25,7 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "tag.price_out": (0, HUGE), "tag.max_cost": (0, HUGE), "tag.max_tokens": (0, 10**15), "tag.near": (0, 2),
     "tag.mend": (-1, 1), "tag.samples": (1, 10_000), "tag.per_question": (1, 10_000), "tag.most": (0, HUGE),
     "tag.words": (1, HUGE), "tag.percentile": (0, 100), "tag.within": (0, HUGE), "tag.rationalised": (0, 1),
-    "sft.epochs": (1e-6, 10_000), "sft.lr": (0, 10), "sft.batch": (1, 100_000),
+    "sft.epochs": (0, 10_000), "sft.lr": (0, 10), "sft.batch": (1, 100_000),
     "sft.micro": (0, 100_000),
     "reward.pairs": (1, HUGE), "reward.epochs": (1, 10_000), "reward.lr": (0, 10),
     "reward.batch": (1, 100_000), "reward.micro": (0, 100_000),
@@ -57,7 +59,6 @@ WORDS: dict[str, tuple[Any, ...]] = {
     "grpo.loss": ("grpo", "dapo", "dr_grpo", "gspo", "cispo"),
     "grpo.layout": ("two_phase", "kept", "recompute", "packed", "classic"),
     "grpo.prmu_scale": ("sigmoid", "group"), "grpo.prmu_users": ("own", "shuffled"),
-    "evaluate.systems": ("base", "base_profile", "sft", "guided", "explore"),
 }
 # Settings that hold nothing where they are empty.
 NOT_EMPTY = ("lamp.source", "model.name", "model.lora_targets", "evaluate.systems", "results")
@@ -76,6 +77,11 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         unknown = [word for word in (value if isinstance(value, list) else [value]) if word not in known]
         if unknown:
             return f"{key}={short(unknown[0])}: known are {', '.join(map(str, known))}"
+    for word in values["evaluate.systems"]:
+        try:
+            parse_system(word)
+        except ValueError as error:
+            return f"evaluate.systems={short(word)}: {error}"
     for key in NOT_EMPTY:
         if not values[key]:
             return f"{key} is empty"

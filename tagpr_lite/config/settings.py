@@ -176,8 +176,10 @@ class Tag:
 class SFT:
     form: str = "tagged"
     """What is trained on: tagged chains; for ablations the same chains untagged, or the answer alone."""
+    profile: bool = True
+    """Show the user's profile in the prompts of SFT; false: the question alone, for comparison."""
     epochs: float = 1.0
-    """Passes of SFT over the chains."""
+    """Passes of SFT over the chains. 0: no SFT, the policy starts as the base model."""
     lr: float = 4e-4
     """Peak learning rate of SFT; after 5% warm-up it falls to zero along a cosine."""
     batch: int = 4
@@ -323,10 +325,14 @@ class GRPO:
 @dataclass
 class Evaluate:
     systems: list[str] = field(default_factory=lambda: ["base", "base_profile", "sft", "guided", "explore"])
-    """Systems that are scored on dev. `base` is the base model without the profile, `base_profile` with
-    it."""
+    """Systems that are scored on dev, each a word: an adapter (`base` without the profile, `base_profile`
+    with it, sft, guided, explore, guided_last, explore_last), then whose profile it sees (@none, @other) and
+    how it answers (@vote8: most of 8 samples; @prmu8, @prmu8-other, @prmu8-none: PRMU's choice under the
+    user's own, another's or no embedding; @best8: the oracle's choice; @random8). `explore@none@vote8` has
+    all three."""
     batch: int = 32
-    """Questions answered together in the evaluation."""
+    """Completions decoded together in the evaluation: so many questions where a system answers once, and
+    fewer where it draws samples."""
     answer_tokens: int = 40
     """Most new tokens of a system that answers without reasoning."""
 

@@ -117,3 +117,17 @@ def using(model: nn.Module, name: str | None):
             model.set_adapter(before)
             for p in trainable:  # set_adapter decides by name what is trainable; we decide by who asked
                 p.requires_grad_(True)
+
+
+@contextmanager
+def adapted(base: nn.Module, folder: Path | None):
+    """The bare base with the adapter of a folder (None: without one) for the block. Then the base is bare
+    again: adapters that are used one after another need the memory of one."""
+    if folder is None:
+        yield base
+        return
+    model = load_adapter(base, folder, "used")
+    try:
+        yield model
+    finally:
+        model.unload()

@@ -76,6 +76,8 @@ class Stage:
     """Of the PRMU term."""
     lr: float = 0.0
     """The stage's own learning rate; 0: grpo.lr."""
+    thinks: bool = True
+    """Whether a completion is to think before it answers; with sft.form=answer it is not."""
     from_reference: bool = False
     """Whether the policy starts where the frozen reference is, so that the first KL must be 0."""
 
@@ -95,7 +97,8 @@ def roll_out(config: Config, name: str, model, tokenizer, questions: list[Questi
     """G samples a question, decoded `together` questions at a time; a row's seed is its own, whatever it is
     decoded with."""
     g = config.grpo
-    prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=True)[0]
+    reason = config.sft.form != "answer"
+    prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=reason)[0]
                for question in questions]
     seeds = [[seed_of(config.seed, name, index, question.id, n) for n in range(g.group)]
              for question in questions]
@@ -123,7 +126,7 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[
     """The rollout with its terms, rewards [G] and advantages [G]."""
     # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
     texts = [completion_text(tokenizer, s.ids, s.ended) for s in rollout.samples]
-    completion_terms = [terms(text, s.ended, rollout.question, tags, g.min_tags)
+    completion_terms = [terms(text, s.ended, rollout.question, tags, g.min_tags, stage.thinks)
                         for text, s in zip(texts, rollout.samples, strict=True)]
     if stage.score_prmu is not None and stage.trusted_prmu_weight:
         scores = stage.score_prmu(rollout.question, [s.ids for s in rollout.samples], together)

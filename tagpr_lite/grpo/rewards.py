@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..lamp.answers import answer_of
+from ..lamp.answers import THOUGHT_MARK, answer_of
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
 from ..lamp.words import length_units
@@ -39,20 +39,23 @@ class Terms:
         return (task_weight * self.task + prmu_weight * self.prmu) * self.format + tag_weight * self.tag
 
 
-def terms(text: str, ended: bool, question: Question, allowed: tuple[str, ...], min_tags: int) -> Terms:
+def terms(text: str, ended: bool, question: Question, allowed: tuple[str, ...], min_tags: int,
+          thinks: bool = True) -> Terms:
     """Task, format and tag terms of a completion. ended: whether it came to its end token within its most
-    tokens."""
+    tokens. thinks: whether it is to think before it answers."""
     written_answer = answer_of(text)
     answer = question.task.parse_answer(written_answer)
     return Terms(task=item_reward(question.task, written_answer, question.gold),
-                 format=format_term(text, ended, answer, question),
+                 format=format_term(text, ended, answer, question, thinks),
                  tag=tag_term(text, question, allowed, min_tags) if ended else 0.0)
 
 
-def format_term(text: str, ended: bool, answer: str | None, question: Question) -> float:
-    """1 when the completion ended, thought in one closed block, and answered in the gold's own form."""
-    thinks_once = text.lstrip().startswith("<think>") and text.count("</think>") == 1
-    if not ended or answer is None or not thinks_once:
+def format_term(text: str, ended: bool, answer: str | None, question: Question, thinks: bool = True) -> float:
+    """1 when the completion ended, thought in one closed block (not at all where `thinks` is false), and
+    answered in the gold's own form."""
+    thought_once = text.lstrip().startswith("<think>") and text.count("</think>") == 1
+    thought_not = THOUGHT_MARK.search(text) is None
+    if not ended or answer is None or not (thought_once if thinks else thought_not):
         return 0.0
     written_answer = answer_of(text)
     if question.task.kind == "text":

@@ -19,12 +19,13 @@ from dataclasses import asdict
 from .. import config as cfg
 from ..config import Config, UserError
 from ..runs import guard
+from .advice import refusal, rows_of
 from .choice import Plan, candidates, reserve
 from .layers import GIB
 from .run_plan import gib, table_lines
 from .shapes import shape_of
 from .times import stated_rates
-from .whole import Load, WholePlan, grpo_job, plan_run, refusal, rows_of
+from .whole import Load, WholePlan, grpo_job, plan_run
 
 PHASES = ("rollout", "scoring", "update")
 OFFICIAL_TASKS = 6  # LaMP_1 to 5 and 7

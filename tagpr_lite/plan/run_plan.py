@@ -16,10 +16,11 @@ from typing import Any
 from ..config import Config, UserError, to_dict
 from ..engine.location import budget, find, identity, sized
 from ..runs import duration, read_json, write_json
+from .advice import refusal, rows_of
 from .layers import GIB
 from .shapes import shape_of
 from .times import measured_rates
-from .whole import Load, phases_of, plan_run, refusal, rows_of, with_settings
+from .whole import Load, phases_of, plan_run, with_settings
 
 FILE = "plan.json"
 TABLE = "plan_table.json"

@@ -1,20 +1,19 @@
 """The whole run: what every step needs that touches the model, and how many at a time fit into the budget.
 
-A line of the table is a `Phase`: a step, what it does with the model, how much at a time, the bytes that are
-held and those beside them, and about how long it takes. The steps follow one another and each is a process
-of its own, so that the run's peak is the largest of the phases.
+A line of the table is a `Phase` (phase.py). The steps follow one another and each is a process of its own, so
+that the run's peak is the largest of the phases. Those of the evaluation are answers.py's.
 
 Assumption: a training chain has at most `grpo.completion` tokens. A longer one cannot be sampled in GRPO; in
 SFT it may come, and where it does not fit the micro-batch is halved (engine/memory.py).
 """
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Config
-from .choice import RESERVE, candidates, make, reserve
+from .answers import answers_phase, evaluate_phases
+from .choice import candidates, make, reserve
 from .flops import head_flops, update_flops
 from .formulas import (
     Job,
@@ -25,9 +24,10 @@ from .formulas import (
     scoring_bytes,
     sft_bytes,
 )
-from .layers import GIB, adapter_bytes, weight_bytes
-from .shapes import SHAPES, Shape, base_parameters
-from .times import Rates, Work, seconds
+from .layers import adapter_bytes, weight_bytes
+from .phase import Load, Phase
+from .shapes import Shape
+from .times import Work
 from .work import overhead, passes_work, sampling_work
 
 CASE = 5  # chains of one of PRMU's cases: a chosen one and at most four rejected (prmu/pairs.py, `cases`)
@@ -35,36 +35,6 @@ VIEWS = 3 * 2  # texts that the policy writes for one of PRMU's questions (prmu/
 # Tokens of a text that is embedded for PRMU, and texts together (prmu/users.py, engine/embed.py).
 TEXTS = (48, 16)
 RETRIEVED = (256, 16)  # the same for dense retrieval
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a run puts through the model: tokens of its longest prompts, and how many questions there are."""
-    prompt: int
-    """Of the longest prompt with its profile."""
-    mean_prompt: int
-    question: int
-    """Of the longest prompt without a profile, which PRMU reads."""
-    train: int
-    """Training questions."""
-    dev: int
-    """Questions that every system answers."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One line of the table; bytes."""
-    step: str
-    what: str
-    at_once: str
-    """How much goes through the model together, in words: "4 sequences"."""
-    held: int
-    beside: int
-    work: Work
-
-    @property
-    def peak(self) -> int:
-        return self.held + self.beside
 
 
 @dataclass(frozen=True)
@@ -149,7 +119,7 @@ def phases_of(shape: Shape, config: Config, load: Load) -> list[Phase]:
     phases.append(embedding_phase(shape, config, "reward", *TEXTS, texts, adapters=1))
     phases += [prmu_phase(shape, config, load), prmu_scoring_phase(shape, config, load)]
     phases += grpo_phases(shape, config, load)
-    phases.append(answers_phase(shape, config, load))
+    phases += evaluate_phases(shape, config, load)
     return phases
 
 
@@ -248,54 +218,3 @@ def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
         phases.append(Phase(stage, "updates", f"{micro} completions, {g.layout}", held_bytes,
                             parts["update"], update * groups))
     return phases
-
-
-def answers_phase(shape: Shape, config: Config, load: Load) -> Phase:
-    """Every system answers the dev questions."""
-    systems = config.evaluate.systems
-    stages = {"sft", "guided", "explore"} & set(systems)
-    batch = min(config.evaluate.batch, max(1, load.dev))
-    job = Job(shape, config.model, load.prompt, 1, config.grpo.completion)
-    held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, len(stages))
-    work = Work()
-    for system in systems:
-        tokens = config.grpo.completion if system in stages else config.evaluate.answer_tokens
-        answering = replace(job, prompt=load.mean_prompt, completion=tokens)
-        work += sampling_work(answering, load.dev, batch)
-    return Phase("evaluate", "answers", f"{batch} prompts", held_bytes, rollout_bytes(job, batch), work)
-
-
-# ---------------------------------------------------------------- for people
-
-def refusal(shape: Shape, config: Config, load: Load, budget: float) -> str:
-    """Why the run does not fit, and the nearest changes with which it would."""
-    plan = plan_run(shape, config, load, budget)
-    tightest = plan.tightest
-    left = max(0.0, budget - plan.reserve)
-    # The budget whose rest after the reserve is the peak, rounded up to half a GiB.
-    enough = math.ceil((tightest.peak + RESERVE[1]) / (1 - RESERVE[0]) / GIB * 2) / 2
-    g = config.grpo
-
-    def fits(shape: Shape = shape, prompt: int = load.prompt, completion: int = g.completion) -> bool:
-        shorter = replace(load, prompt=prompt, question=min(load.question, prompt))
-        return plan_run(shape, with_settings(config, {"grpo.completion": completion}), shorter, budget).fits
-
-    shorter_prompts = range((load.prompt - 1) // 256 * 256, 0, -256)
-    shorter_completions = range((g.completion - 1) // 64 * 64, 0, -64)
-    smaller_shapes = [one for one in SHAPES.values() if base_parameters(one) < base_parameters(shape)]
-    smaller_shapes.sort(key=base_parameters, reverse=True)
-    advice = [f"prompt.max_tokens={n}" for n in shorter_prompts if fits(prompt=n)][:1]
-    advice += [f"grpo.completion={n}" for n in shorter_completions if fits(completion=n)][:1]
-    advice += [one.name for one in smaller_shapes if fits(shape=one)][:1]
-    advice.append(f"a budget of {enough:g} GiB")
-    return (f"{shape.name} with prompts of {load.prompt} and {g.group} completions of {g.completion} "
-            f"tokens needs {tightest.peak / GIB:.2f} GiB in step {tightest.step} ({tightest.what}); a "
-            f"budget of {budget / GIB:g} less a reserve of {plan.reserve / GIB:.2f} leaves "
-            f"{left / GIB:.2f}. What would fit: {'; '.join(advice)}")
-
-
-def rows_of(phases: list[Phase], rates: Rates | None) -> list[dict]:
-    """The table as rows of JSON, bytes and seconds; seconds None without rates."""
-    return [{"step": phase.step, "what": phase.what, "at_once": phase.at_once, "held": phase.held,
-             "peak": phase.peak, "seconds": round(seconds(phase.work, rates), 1) if rates else None}
-            for phase in phases]

@@ -70,6 +70,11 @@ def put_back(folder: Path, step: str, outputs: list[str], key: dict) -> dict | N
     return manifest
 
 
+def copies(folder: Path, step: str, path: str) -> list[Path]:
+    """Where an output of a step, or a file in one, is kept of other settings."""
+    return sorted((folder / FOLDER).glob(f"{step}-*/files/{path}"))
+
+
 def finish_moves(folder: Path, step: str, outputs: list[str], manifest: dict | None) -> None:
     """Finishes what a kill has cut in two. manifest: the step's present one."""
     for place in sorted((folder / FOLDER).glob(f"{step}-*")):

@@ -31,7 +31,7 @@ FETCHED = ("auto", "official")  # words for the official files
 # What the plan decides, and what it decides by (plan/whole.py, `plan_run`).
 PLANNED = [f"grpo.{name}" for name in ("group", "completion", "beta", "layout", "once", "micro", "logp_chunk",
                                        "decode_rows", "checkpointing")]
-PLANNED += ["sft.batch", "sft.micro", "reward.micro", "reward.tokens", "evaluate.batch", "evaluate.systems"]
+PLANNED += ["sft.batch", "sft.micro", "reward.micro", "reward.tokens", "evaluate.batch"]
 
 
 def main(config: Config) -> None:

@@ -52,11 +52,14 @@ def work(config: Config, folder: Path) -> None:
 
     # A run that was killed goes on from its last checkpoint, such as sft/state/checkpoint-50.
     state = folder / "sft" / "state"
-    trainer = make_trainer(config, model, tokenizer, rows, state, log, folder)
-    checkpoint = newest_whole(state)
-    steps_done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
-    drop_metrics(folder, "sft", from_index=steps_done)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if rows:
+        trainer = make_trainer(config, model, tokenizer, rows, state, log, folder)
+        checkpoint = newest_whole(state)
+        steps_done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+        drop_metrics(folder, "sft", from_index=steps_done)
+        trainer.train(resume_from_checkpoint=checkpoint)
+    else:
+        print(f"  sft.epochs={config.sft.epochs:g}: no SFT, the policy starts as the base model")
     with whole_folder(folder / "sft" / "adapter") as beside:
         save_adapter(model, "policy", beside)
     shutil.rmtree(state, ignore_errors=True)
@@ -100,8 +103,8 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
     questions = {question.id: question for question in read_questions(folder, "train")}
     rows = []
     for chain in read_jsonl(folder / "chains" / "kept.jsonl"):
-        prompt_ids, _ = build(questions[chain["id"]], tokenizer, config.prompt, with_profile=True,
-                              reason=config.sft.form != "answer")
+        prompt_ids, _ = build(questions[chain["id"]], tokenizer, config.prompt,
+                              with_profile=config.sft.profile, reason=config.sft.form != "answer")
         text = in_form(chain["text"], config.sft.form)
         completion = completion_ids(tokenizer, text)
         mask = [0] * len(prompt_ids) + [1] * len(completion)

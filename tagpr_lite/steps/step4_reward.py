@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from pathlib import Path
 
-from ..config import Config, UserError
+from ..config import Config, UserError, parse_systems
 from ..lamp import mini
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
@@ -15,6 +15,7 @@ from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
 from ..tags.teachers.cues import Cues, learn
 from ..tags.teachers.teacher import Template
+from .step5_guided import asks_prmu
 
 # How the SFT policy's chains are sampled, and how the template's chains of held-out users are filtered.
 SAMPLED = ["grpo.completion", "grpo.temperature"]
@@ -23,6 +24,11 @@ HELD = [f"tag.{name}" for name in ("samples", "words", "per_question", "percenti
 
 
 def main(config: Config) -> None:
+    chooses = any(system.decoding == "prmu" for system in parse_systems(config.evaluate.systems))
+    if not asks_prmu(config) and not chooses:
+        print("[reward] skipped: nothing asks PRMU (grpo.alpha_prmu, grpo.guided_steps, evaluate.systems)",
+              flush=True)
+        return
     run_step(config, "reward",
              inputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "chains/kept.jsonl",
                      "sft/adapter", "plan.json"],

@@ -17,19 +17,35 @@ SETTINGS = ["seed", "prompt", "model", "sft.form", "reward", "grpo"]
 def main(config: Config) -> None:
     run_step(config, "guided", settings=SETTINGS, outputs=["guided"], work=work,
              models=planned_models(config),
-             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "prmu",
-                     "plan.json"])
+             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "plan.json",
+                     *(["prmu"] if asks_prmu(config) else [])])
+
+
+def asks_prmu(config: Config) -> bool:
+    """Whether stage 1 needs a reward model."""
+    return config.grpo.alpha_prmu > 0 and config.grpo.guided_steps > 0
 
 
 def work(config: Config, folder: Path) -> None:
-    from ..grpo.groups import POLICY, Stage
-    from ..grpo.guard import Guard
+    from ..grpo.groups import Stage
     from ..grpo.loop import train
-    from ..prmu.model import load_prmu
-    from ..prmu.users import TextEmbeddings, texts_file
     config = grpo_settings(config, folder)
     g = config.grpo
     model, tokenizer, questions, tags = load_policy(config, folder, start="sft")
+    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
+                  thinks=config.sft.form != "answer", from_reference=True)
+    if asks_prmu(config):
+        add_prmu(config, folder, stage, model, tokenizer, questions)
+    train(config, folder, stage, model, tokenizer, questions, tags)
+
+
+def add_prmu(config: Config, folder: Path, stage, model, tokenizer, questions: list[Question]) -> None:
+    """Gives the stage its PRMU term: the weight, who scores, and the guard."""
+    from ..grpo.groups import POLICY
+    from ..grpo.guard import Guard
+    from ..prmu.model import load_prmu
+    from ..prmu.users import TextEmbeddings, texts_file
+    g = config.grpo
     texts = TextEmbeddings(model, tokenizer, texts_file(folder))
     model, prmu, report = load_prmu(folder / "prmu", model, tokenizer, config.reward, config.prompt, texts)
     asked_as = other_users(questions, config.seed) if g.prmu_users == "shuffled" else {}
@@ -42,11 +58,7 @@ def work(config: Config, folder: Path) -> None:
         return as_reward(scores, g.prmu_scale, report["calibration"]["temperature"])
 
     model.set_adapter(POLICY)
-    uses_prmu = g.alpha_prmu > 0
-    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
-                  prmu_weight=g.alpha_prmu, score_prmu=score_prmu if uses_prmu else None,
-                  guard=Guard(report["accuracy"], g) if uses_prmu else None, from_reference=True)
-    train(config, folder, stage, model, tokenizer, questions, tags)
+    stage.prmu_weight, stage.score_prmu, stage.guard = g.alpha_prmu, score_prmu, Guard(report["accuracy"], g)
 
 
 def as_reward(scores, scale: str, temperature: float):
@@ -75,9 +87,10 @@ def grpo_settings(config: Config, folder: Path) -> Config:
                               ("prmu_scale", g.prmu_scale, SCALES), ("prmu_users", g.prmu_users, USERS)):
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
-    if config.sft.form != "tagged":
-        raise UserError(f"sft.form={config.sft.form} is for comparisons of SFT: the reward of GRPO reads "
-                        "tagged chains")
+    form = config.sft.form
+    if form != "tagged" and g.guided_steps and (g.alpha_tag or g.alpha_prmu):
+        raise UserError(f"sft.form={form}: the tag and PRMU terms read tagged chains; set grpo.alpha_tag=0 "
+                        "and grpo.alpha_prmu=0, or grpo.guided_steps=0, and the task term alone is used")
     return config
 
 

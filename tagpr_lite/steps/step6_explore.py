@@ -22,7 +22,7 @@ def work(config: Config, folder: Path) -> None:
     config = grpo_settings(config, folder)
     model, tokenizer, questions, tags = load_policy(config, folder, start="guided")
     stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task,
-                  lr=config.grpo.explore_lr)
+                  lr=config.grpo.explore_lr, thinks=config.sft.form != "answer")
     train(config, folder, stage, model, tokenizer, questions, tags)
 
 

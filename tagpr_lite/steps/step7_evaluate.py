@@ -1,124 +1,157 @@
-"""Step 7, evaluate: every system answers the dev questions, greedily, and one scorer scores them all."""
+"""Step 7, evaluate: every system answers the dev questions, and one scorer scores them all."""
 from __future__ import annotations
 
-import time
+import random
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
-from ..config import Config, UserError
+from ..config import Config, System, UserError, parse_systems
+from ..grpo.rewards import format_term
+from ..lamp import votes
 from ..lamp.answers import answer_of
 from ..lamp.rows import read_questions
 from ..lamp.sampling import group_by
 from ..lamp.scorer import score
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
-from ..runs import append_jsonl, cli, progress, read_jsonl, run_step, write_json
-
-
-class System(NamedTuple):
-    """adapter: the stage whose adapter is used, None for the bare base. with_profile: sees the profile.
-    reason: is asked to reason."""
-    adapter: str | None
-    with_profile: bool
-    reason: bool
-
-
-SYSTEMS = {"base": System(None, False, False),
-           "base_profile": System(None, True, False),
-           "sft": System("sft", True, True),
-           "guided": System("guided", True, True),
-           "explore": System("explore", True, True)}
+from ..runs import cli, progress, run_step, seed_of, write_json
+from .answer import (
+    FOLDER,
+    TESTED_ON,
+    Asked,
+    Completion,
+    Draw,
+    asked_by_others,
+    completions_of,
+    draw_of,
+    draws_of,
+    load_scorer,
+    read_by,
+    reasons,
+    scores_of,
+)
 
 
 def main(config: Config) -> None:
-    unknown = set(config.evaluate.systems) - set(SYSTEMS)
-    if unknown:
-        raise UserError(f"evaluate.systems: unknown {sorted(unknown)[0]!r}; known: {', '.join(SYSTEMS)}")
-    adapters = [f"{adapter}/adapter" for adapter in adapters_of(config)]
-    run_step(config, "evaluate", inputs=["data/dev.jsonl", "data/tasks.json", "plan.json", *adapters],
-             work=work, outputs=["eval"], models=planned_models(config),
-             settings=["seed", "prompt", "model", "sft.form", "grpo.completion", "evaluate"])
+    systems = parse_systems(config.evaluate.systems)
+    inputs, settings = needs_of(config, systems)
+    run_step(config, "evaluate", inputs=inputs, settings=settings, work=work, outputs=["eval", FOLDER],
+             models=planned_models(config))
 
 
-def adapters_of(config: Config) -> list[str]:
-    """The adapters that the systems to be evaluated need, such as ["sft", "guided"]."""
-    adapters = [SYSTEMS[name].adapter for name in config.evaluate.systems]
-    return [adapter for adapter in adapters if adapter is not None]
+def needs_of(config: Config, systems: list[System]) -> tuple[list[str], list[str]]:
+    """(files of the run folder, settings) that the results of these systems depend on."""
+    adapters = [system.folder for system in systems if system.folder]
+    settings = ["evaluate", *(name for draw in draws_of(systems) for name in read_by(config, draw))]
+    asks_prmu = any(system.decoding == "prmu" for system in systems)
+    prmu, reward = (["prmu"], ["reward"]) if asks_prmu else ([], [])
+    other_user = ["lamp.retriever", "lamp.k"] if any(needs_other_user(system) for system in systems) else []
+    return ([*TESTED_ON, "plan.json", *dict.fromkeys(adapters), *prmu],
+            sorted({*settings, *reward, *other_user}))
+
+
+def needs_other_user(system: System) -> bool:
+    return system.profile == "other" or system.asked_with == "other"
 
 
 def work(config: Config, folder: Path) -> None:
-    from ..engine.model import load, load_adapter, using
-    from ..engine.rollout import prompt_limit
     config = follow(config, read_plan(folder))
-    dev = read_questions(folder, "dev")
-    by_task = group_by(dev, lambda question: question.task.name)
-    model, tokenizer = load(config.model)
-    for adapter in adapters_of(config):
-        model = load_adapter(model, folder / adapter / "adapter", adapter)
+    systems = parse_systems(config.evaluate.systems)
+    asked = Asked(config, folder, read_questions(folder, "dev"), {})
+    for system in filter(needs_other_user, systems):
+        asked.others = asked.others or asked_by_others(config, asked.questions)
+        require_others(asked, system)
 
-    together = prompt_limit("evaluate.batch", config.evaluate.batch, folder)
-    bar = progress(len(dev) * len(config.evaluate.systems), "evaluate", "question")
-    for system in config.evaluate.systems:
-        bar.set_description(f"evaluate {system}")
-        partial = folder / "eval" / f"{system}.partial.jsonl"
-        with using(model, SYSTEMS[system].adapter):
-            rows = answer_questions(config, partial, SYSTEMS[system], model, tokenizer, dev, bar, together)
+    # 1. Completions: the greedy answers and the samples of every adapter and profile, each once.
+    draws, rated = draws_of(systems), rated_of(systems)
+    per_question = sum(draws.values()) + sum(rated.values())
+    with progress(per_question * len(asked.questions), "evaluate", "completion") as bar:
+        asked.tick = bar.update
+        completions = {}
+        for draw, wanted in draws.items():
+            bar.set_description(f"evaluate {draw.name}")
+            completions[draw] = completions_of(asked, draw, wanted)
+
+        # 2. PRMU's scores of the samples among which it is to choose.
+        prmu = cache(lambda: load_scorer(asked))
+        scores = {}
+        for (draw, asked_with), wanted in rated.items():
+            bar.set_description(f"PRMU reads {draw.name}")
+            read = {name: some[:wanted] for name, some in completions[draw].items()}
+            scores[draw, asked_with] = scores_of(asked, draw, asked_with, read, prmu)
+
+    # 3. Every system takes one completion of each question, and these are scored.
+    by_task = group_by(asked.questions, lambda question: question.task.name)
+    for system in systems:
+        draw = draw_of(system)
+        taken = {}
+        for question in asked.questions:
+            some = completions[draw][question.id][:system.samples]
+            of_prmu = scores.get((draw, system.asked_with), {}).get(question.id, [])
+            taken[question.id] = some[chosen(config, system, question, some, of_prmu)]
         for task in sorted(by_task):
-            save_scores(folder, system, by_task[task], rows)
-    bar.close()
-    for partial in (folder / "eval").glob("*.partial.jsonl"):
-        partial.unlink()
+            save_scores(config, folder, system, by_task[task], taken, completions[draw])
 
 
-def answer_questions(config: Config, partial: Path, system: System, model, tokenizer, dev: list[Question],
-                     bar, together) -> dict[str, dict]:
-    """{question id: {"id", "text", "seconds"}} of all dev questions, `together` (a BatchLimit) at a time.
-    Batches that an interrupted run finished are taken from the file `partial`."""
-    from ..engine.rollout import sample_parts
-    from ..engine.sample import end_tokens
-    from ..lamp.chat import completion_text
-    from ..lamp.prompts import build
-    reason = system.reason and config.sft.form != "answer"
-    limit = config.grpo.completion if reason else config.evaluate.answer_tokens  # tokens of an answer
-    rows = {row["id"]: row for row in read_jsonl(partial, partial=True)}
-    bar.update(len(rows))
-
-    # Questions are batched by prompt length, so that few padded keys and values are kept.
-    prompts: dict[str, list[int]] = {}  # question id -> prompt_ids [P]
-    for question in dev:
-        prompts[question.id], _ = build(question, tokenizer, config.prompt, with_profile=system.with_profile,
-                                        reason=reason)
-    missing = [question for question in dev if question.id not in rows]
-    missing.sort(key=lambda question: len(prompts[question.id]))
-
-    started = time.time()
-    for part, groups, _ in sample_parts(model, [prompts[question.id] for question in missing], 1, limit,
-                                        end_tokens(model, tokenizer), together=together,
-                                        temperature=0):  # groups [batch][1]
-        batch = missing[part]
-        seconds = round((time.time() - started) / len(batch), 2)  # of one question
-        new_rows = []
-        for question, (completion,) in zip(batch, groups, strict=True):
-            text = completion_text(tokenizer, completion.ids, completion.ended)
-            new_rows.append({"id": question.id, "text": text, "seconds": seconds})
-        append_jsonl(partial, new_rows)
-        rows |= {row["id"]: row for row in new_rows}
-        bar.update(len(batch))
-        started = time.time()
-    return rows
+def rated_of(systems: list[System]) -> dict[tuple[Draw, str], int]:
+    """{(draw, whose embedding PRMU is asked with): how many completions of a question it reads}."""
+    most: dict[tuple[Draw, str], int] = {}
+    for system in systems:
+        if system.decoding == "prmu":
+            asked = draw_of(system), system.asked_with
+            most[asked] = max(most.get(asked, 0), system.samples)
+    return most
 
 
-def save_scores(folder: Path, system: str, questions: list[Question], rows: dict[str, dict]) -> None:
+def require_others(asked: Asked, system: System) -> None:
+    """UserError: a dev question has no other user whose profile could be shown."""
+    for question in asked.questions:
+        if question.id not in asked.others:
+            raise UserError(f"evaluate.systems: {system.word} needs another user, and {question.task.name} "
+                            "has one dev user alone")
+
+
+# ---------------------------------------------------------------- choosing
+
+def chosen(config: Config, system: System, question: Question, some: list[Completion],
+           scores: list[float]) -> int:
+    """Which of its completions a system takes, as a position. scores: PRMU's of them, where it decides."""
+    texts = [completion.text for completion in some]
+    if system.decoding == "vote":
+        return votes.voted(question.task, texts)
+    if system.decoding == "best":
+        return votes.best(question, texts)
+    if system.decoding == "random":
+        return random.Random(seed_of(config.seed, "random", question.id)).randrange(len(some))
+    if system.decoding == "prmu":
+        # PRMU has seen whole chains alone: its score of any other text means nothing.
+        whole = [position for position, completion in enumerate(some)
+                 if is_whole(completion, question, reasons(config, system))]
+        return max(whole or range(len(some)), key=lambda position: scores[position])
+    return 0
+
+
+def is_whole(completion: Completion, question: Question, thinks: bool) -> bool:
+    """Whether a completion has the form that GRPO rewards."""
+    answer = question.task.parse_answer(answer_of(completion.text))
+    return bool(format_term(completion.text, completion.ended, answer, question, thinks))
+
+
+# ---------------------------------------------------------------- scores
+
+def save_scores(config: Config, folder: Path, system: System, questions: list[Question],
+                taken: dict[str, Completion], drawn: dict[str, list[Completion]]) -> None:
     """Writes eval/<system>/<task>.json: the scores and predictions of one task's questions."""
     task = questions[0].task
     golds = {question.id: question.gold for question in questions}
-    answers = {question.id: answer_of(rows[question.id]["text"]) for question in questions}
+    answers = {question.id: answer_of(taken[question.id].text) for question in questions}
     predictions = [{"id": question.id, "user": question.user, "input": question.input,
-                    "text": rows[question.id]["text"], "answer": answers[question.id], "gold": question.gold}
-                   for question in questions]
-    seconds = sum(rows[question.id]["seconds"] for question in questions)
-    write_json(folder / "eval" / system / f"{task.name}.json",
-               {"system": system, "task": task.name, "scores": score(task, golds, answers),
+                    "text": taken[question.id].text, "answer": answers[question.id], "gold": question.gold,
+                    "tokens": taken[question.id].tokens} for question in questions]
+    seconds = sum(completion.seconds for question in questions
+                  for completion in drawn[question.id][:system.samples])
+    write_json(folder / "eval" / system.word / f"{task.name}.json",
+               {"system": system.word, "task": task.name, "scores": score(task, golds, answers),
                 "predictions": predictions, "seconds": round(seconds, 1)})
 
 

@@ -20,7 +20,8 @@ SIZES = {
 
 def settings(sizes):
     config = load("gpu", ["lamp.retriever=dense", "sft.batch=4", "grpo.group=4", "grpo.completion=256",
-                          "evaluate.batch=8", "grpo.decode_rows=12"])
+                          "evaluate.batch=8", "grpo.decode_rows=12",
+                          "evaluate.systems=[base, sft, sft@vote6, explore@prmu8-other]"])
     return with_settings(config, sizes)
 
 

@@ -11,11 +11,12 @@ import pytest
 from tagpr_lite.config import LAYOUTS, UserError, load
 from tagpr_lite.plan import run_plan
 from tagpr_lite.plan.__main__ import longest_load
+from tagpr_lite.plan.advice import refusal, rows_of
 from tagpr_lite.plan.choice import reserve
 from tagpr_lite.plan.layers import GIB
 from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
 from tagpr_lite.plan.times import CARD_CALL, Rates, Work, seconds, stated_rates
-from tagpr_lite.plan.whole import Load, phases_of, plan_run, refusal, rows_of, with_settings
+from tagpr_lite.plan.whole import Load, phases_of, plan_run, with_settings
 from tagpr_lite.steps import STEPS
 
 SMALL = Shape("small", "qwen3", 256, 768, 2, 4, 2, 64, 4096, True)

@@ -1,0 +1,259 @@
+"""What the systems of step 7 answer, and how PRMU scores it: kept in files, made once.
+
+    samples/explore@none.jsonl               samples of one adapter under one profile
+    samples/explore@none@greedy.jsonl        its greedy answers
+    samples/explore@none@prmu-other.jsonl    PRMU's scores of the samples, asked with another user's embedding
+
+A file begins with a hash of all that it was made from. Systems share files: a vote of 4, a vote of 8 and the
+oracle read the same eight samples. A file that lies there, or in .kept, is taken as it is where its hash is
+right, so that a further system costs only what is new, and a run that was cut off goes on where it was.
+
+The seed of a sample is a function of the run's seed, the question and the sample's number alone: adapters and
+profiles are compared on the same random numbers.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from ..config import ADAPTERS, Config, System
+from ..lamp.retrieve import retrieve
+from ..lamp.tasks import Question
+from ..plan.answers import rows_of_samples
+from ..plan.run_plan import planned_models
+from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
+from ..runs.kept import copies
+from ..runs.steps import step_key
+
+FOLDER = "samples"
+TESTED_ON = ("data/dev.jsonl", "data/tasks.json")
+
+
+class Completion(NamedTuple):
+    """What a system wrote. seconds: its share of the batch it was decoded in."""
+    text: str
+    tokens: int
+    ended: bool
+    seconds: float
+
+
+class Draw(NamedTuple):
+    """The greedy answers, or the samples, of one adapter under one profile."""
+    answerer: System
+    """The system without its decoding."""
+    sampled: bool
+
+    @property
+    def name(self) -> str:
+        return self.answerer.word if self.sampled else f"{self.answerer.word}@greedy"
+
+
+def draw_of(system: System) -> Draw:
+    """Where a system's completions come from."""
+    return Draw(System(system.adapter, system.profile), system.decoding != "greedy")
+
+
+def draws_of(systems: list[System]) -> dict[Draw, int]:
+    """{draw: how many completions of a question it needs}, the largest number that a system asks for. Draws
+    of one adapter follow one another."""
+    most: dict[Draw, int] = {}
+    for system in sorted(systems, key=lambda system: [None, *ADAPTERS.values()].index(system.folder)):
+        draw = draw_of(system)
+        most[draw] = max(most.get(draw, 0), system.samples)
+    return most
+
+
+@dataclass
+class Asked:
+    """The dev questions, and what is needed to have them answered."""
+    config: Config
+    """The settings that follow the plan."""
+    folder: Path
+    questions: list[Question]
+    others: dict[str, Question]
+    """{question id: the question as another user would ask it}; empty where no system needs one."""
+    tick: Callable[[int], None] = lambda completions: None
+    """Called with the number of completions that were drawn, or scored."""
+
+    @cached_property
+    def loaded(self):
+        """(bare base model, tokenizer), loaded when they are first needed."""
+        from ..engine.model import load
+        return load(self.config.model)
+
+
+# ---------------------------------------------------------------- files
+
+def rows_made_from(folder: Path, name: str, key: dict) -> list[dict]:
+    """The rows of samples/<name>.jsonl that were made from the key. Where the file was made from something
+    else, the fullest kept one of this key takes its place, or an empty one."""
+    path = folder / FOLDER / f"{name}.jsonl"
+    header = {"made_from": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}
+    rows = read_jsonl(path, partial=True)
+    if rows[:1] == [header]:
+        return rows[1:]
+    rows = [header]
+    for copy in copies(folder, "evaluate", f"{FOLDER}/{name}.jsonl"):
+        kept = read_jsonl(copy, partial=True)
+        if kept[:1] == [header] and len(kept) > len(rows):
+            rows = kept
+    write_jsonl(path, rows)
+    return rows[1:]
+
+
+def reasons(config: Config, system: System) -> bool:
+    """Whether a system thinks before it answers."""
+    return system.adapter != "base" and config.sft.form != "answer"
+
+
+def read_by(config: Config, draw: Draw) -> list[str]:
+    """The settings that a draw's completions depend on."""
+    names = ["seed", "prompt", "model", "sft.form"]
+    names.append("grpo.completion" if reasons(config, draw.answerer) else "evaluate.answer_tokens")
+    names += ["grpo.temperature"] if draw.sampled else []
+    return names + (["lamp.retriever", "lamp.k"] if draw.answerer.profile == "other" else [])
+
+
+def key_of(config: Config, draw: Draw) -> dict:
+    """All that a draw's completions depend on."""
+    inputs = [*TESTED_ON, *filter(None, [draw.answerer.folder])]
+    return step_key(config, "evaluate", inputs, read_by(config, draw), (), planned_models(config))
+
+
+# ---------------------------------------------------------------- questions of other users
+
+def asked_by_others(config: Config, questions: list[Question]) -> dict[str, Question]:
+    """{question id: the question with the profile of another dev user of the task, retrieved anew}. A
+    question whose task has one user alone is left out.
+
+    The other user's items are ranked by BM25 where the run's retriever is `dense`, which needs an encoder.
+    """
+    from ..prmu.rollouts import other_user_question
+    lamp = config.lamp
+    retriever = "bm25" if lamp.retriever == "dense" else lamp.retriever
+    asked = {}
+    for question in questions:
+        other = other_user_question(question, questions, config.seed)
+        if other is not None:
+            of_other = replace(question, user=other.user, profile=other.profile, retrieved=())
+            retrieved = retrieve(of_other, retriever, lamp.k, config.seed)
+            asked[question.id] = replace(of_other, retrieved=retrieved)
+    return asked
+
+
+# ---------------------------------------------------------------- completions
+
+def completions_of(asked: Asked, draw: Draw, wanted: int) -> dict[str, list[Completion]]:
+    """{question id: its first `wanted` completions, or more}: those of the file, and what is missing there.
+    A row of the file is {"id", "completions": some of them, in their order}."""
+    found: dict[str, list[Completion]] = {question.id: [] for question in asked.questions}
+    for row in rows_made_from(asked.folder, draw.name, key_of(asked.config, draw)):
+        found[row["id"]] += [Completion(**completion) for completion in row["completions"]]
+    asked.tick(sum(min(wanted, len(some)) for some in found.values()))
+
+    # How many rows of a question are decoded in one pass, and with how many questions.
+    rows, together = 1, asked.config.evaluate.batch
+    if draw.sampled:
+        wanted, rows, together = rows_of_samples(asked.config.evaluate.batch, wanted)
+    while missing := [question for question in asked.questions if len(found[question.id]) < wanted]:
+        first = min(len(found[question.id]) for question in missing)
+        part = [question for question in missing if len(found[question.id]) == first]
+        answer(asked, draw, part, range(first, min(first + rows, wanted)), together, found)
+    return found
+
+
+def answer(asked: Asked, draw: Draw, questions: list[Question], numbers: range, together: int,
+           found: dict[str, list[Completion]]) -> None:
+    """Draws the samples of these numbers, or the greedy answer, for every question, and adds them to the file
+    and to `found`. together: questions in one batch."""
+    from ..engine.adapters import adapted
+    from ..engine.rollout import prompt_limit, sample_parts
+    from ..engine.sample import end_tokens
+    config, (base, tokenizer) = asked.config, asked.loaded
+    room = config.grpo.completion if reasons(config, draw.answerer) else config.evaluate.answer_tokens
+    temperature = config.grpo.temperature if draw.sampled else 0.0
+    name = "evaluate.batch, samples" if draw.sampled else "evaluate.batch"
+    limit = prompt_limit(name, together, asked.folder)
+
+    # Questions are batched by prompt length, so that few padded keys and values are kept.
+    prompt_of_question = {question.id: prompt_of(asked, draw, question, tokenizer) for question in questions}
+    questions = sorted(questions, key=lambda question: len(prompt_of_question[question.id]))
+    prompts = [prompt_of_question[question.id] for question in questions]
+    seeds = [[seed_of(config.seed, "evaluate", question.id, n) for n in numbers] for question in questions]
+    started = time.time()
+    with adapted(base, asked.folder / draw.answerer.folder if draw.answerer.folder else None) as model:
+        for part, groups, _ in sample_parts(model, prompts, len(numbers), room, end_tokens(model, tokenizer),
+                                            together=limit, temperature=temperature, seeds=seeds):
+            seconds = (time.time() - started) / len(groups) / len(numbers)
+            rows = [{"id": question.id, "completions": as_rows(samples, tokenizer, seconds)}
+                    for question, samples in zip(questions[part], groups, strict=True)]
+            append_jsonl(asked.folder / FOLDER / f"{draw.name}.jsonl", rows)
+            for row in rows:
+                found[row["id"]] += [Completion(**completion) for completion in row["completions"]]
+            asked.tick(len(rows) * len(numbers))
+            started = time.time()
+
+
+def as_rows(samples: list, tokenizer, seconds: float) -> list[dict]:
+    """Sampled completions as the file has them. seconds: of one of them."""
+    from ..lamp.chat import completion_text
+    return [Completion(completion_text(tokenizer, sample.ids, sample.ended), len(sample.ids), sample.ended,
+                       round(seconds, 3))._asdict() for sample in samples]
+
+
+def prompt_of(asked: Asked, draw: Draw, question: Question, tokenizer) -> list[int]:
+    """The prompt's token ids [P], with the profile that the system sees."""
+    from ..lamp.prompts import build
+    profile = draw.answerer.profile
+    shown = asked.others[question.id] if profile == "other" else question
+    prompt_ids, _ = build(shown, tokenizer, asked.config.prompt, with_profile=profile != "none",
+                          reason=reasons(asked.config, draw.answerer))
+    return prompt_ids
+
+
+# ---------------------------------------------------------------- PRMU
+
+def scores_of(asked: Asked, draw: Draw, asked_with: str, completions: dict[str, list[Completion]], prmu
+              ) -> dict[str, list[float]]:
+    """{question id: PRMU's scores of its completions}, under the user's own embedding, another user's or none
+    (e_0); those of the file, and what is missing there. prmu: a function that loads it."""
+    name = f"{draw.name}@prmu" + ("" if asked_with == "own" else f"-{asked_with}")
+    settings = ["reward", *(["lamp.retriever", "lamp.k"] if asked_with == "other" else [])]
+    of_prmu = step_key(asked.config, "evaluate", ["prmu"], settings, (), ())
+    rows = rows_made_from(asked.folder, name, {"completions": key_of(asked.config, draw), "prmu": of_prmu})
+    found = {row["id"]: row["scores"] for row in rows}
+    for question in asked.questions:
+        texts = [completion.text for completion in completions[question.id]]
+        if len(found.get(question.id, [])) < len(texts):
+            found[question.id] = rate(prmu(), question, asked.others.get(question.id), asked_with, texts)
+            append_jsonl(asked.folder / FOLDER / f"{name}.jsonl",
+                         [{"id": question.id, "scores": found[question.id]}])
+        asked.tick(len(texts))
+    return found
+
+
+def rate(prmu, question: Question, other: Question | None, asked_with: str, texts: list[str]) -> list[float]:
+    """PRMU's scores of texts."""
+    if asked_with == "none":
+        user = prmu.generic_user()
+    else:
+        user = prmu.user(question if asked_with == "own" else other)
+    return prmu.rate(question, [prmu.encode(text) for text in texts], user).tolist()
+
+
+def load_scorer(asked: Asked):
+    """PRMU of the run over the loaded base, the texts of all dev users and their others embedded."""
+    from ..prmu.model import load_prmu
+    from ..prmu.users import TextEmbeddings, texts_file
+    config, (model, tokenizer) = asked.config, asked.loaded
+    texts = TextEmbeddings(model, tokenizer, texts_file(asked.folder))
+    for questions in (asked.questions, list(asked.others.values())):
+        texts.add(questions, config.reward.history, keep=False)
+    _, prmu, _ = load_prmu(asked.folder / "prmu", model, tokenizer, config.reward, config.prompt, texts)
+    return prmu
