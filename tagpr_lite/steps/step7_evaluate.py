@@ -14,7 +14,8 @@ from ..lamp.sampling import group_by
 from ..lamp.scorer import score
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
-from ..runs import cli, progress, run_step, seed_of, write_json
+from ..runs import cli, progress, read_jsonl, run_step, seed_of, write_json
+from ..tags.reasoning import Forms, Written, forms_of, state_of
 from .answer import (
     FOLDER,
     TESTED_ON,
@@ -31,6 +32,8 @@ from .answer import (
     scores_of,
 )
 
+KEPT = "chains/kept.jsonl"  # the teacher's chains, whose forms the systems' are held against
+
 
 def main(config: Config) -> None:
     systems = parse_systems(config.evaluate.systems)
@@ -45,8 +48,9 @@ def needs_of(config: Config, systems: list[System]) -> tuple[list[str], list[str
     settings = ["evaluate", *(name for draw in draws_of(systems) for name in read_by(config, draw))]
     asks_prmu = any(system.decoding == "prmu" for system in systems)
     prmu, reward = (["prmu"], ["reward"]) if asks_prmu else ([], [])
+    chains = [KEPT] if any(reasons(config, system) for system in systems) else []
     other_user = ["lamp.retriever", "lamp.k"] if any(needs_other_user(system) for system in systems) else []
-    return ([*TESTED_ON, "plan.json", *dict.fromkeys(adapters), *prmu],
+    return ([*TESTED_ON, "plan.json", *chains, *dict.fromkeys(adapters), *prmu],
             sorted({*settings, *reward, *other_user}))
 
 
@@ -82,6 +86,7 @@ def work(config: Config, folder: Path) -> None:
 
     # 3. Every system takes one completion of each question, and these are scored.
     by_task = group_by(asked.questions, lambda question: question.task.name)
+    forms = forms_of(read_jsonl(folder / KEPT)) if any(reasons(config, s) for s in systems) else {}
     for system in systems:
         draw = draw_of(system)
         taken = {}
@@ -90,7 +95,8 @@ def work(config: Config, folder: Path) -> None:
             of_prmu = scores.get((draw, system.asked_with), {}).get(question.id, [])
             taken[question.id] = some[chosen(config, system, question, some, of_prmu)]
         for task in sorted(by_task):
-            save_scores(config, folder, system, by_task[task], taken, completions[draw])
+            state = state_of_system(asked, system, by_task[task], taken, forms)
+            save_scores(folder, system, by_task[task], taken, completions[draw], state)
 
 
 def rated_of(systems: list[System]) -> dict[tuple[Draw, str], int]:
@@ -139,8 +145,20 @@ def is_whole(completion: Completion, question: Question, thinks: bool) -> bool:
 
 # ---------------------------------------------------------------- scores
 
-def save_scores(config: Config, folder: Path, system: System, questions: list[Question],
-                taken: dict[str, Completion], drawn: dict[str, list[Completion]]) -> None:
+def state_of_system(asked: Asked, system: System, questions: list[Question], taken: dict[str, Completion],
+                    forms: Forms) -> dict | None:
+    """The state of the reasoning in the completions that a system took; None where it does not reason. Claims
+    are held against the profile that was shown."""
+    if not reasons(asked.config, system):
+        return None
+    shown = asked.others if system.profile == "other" else {}
+    completions = [(shown.get(question.id, question), taken[question.id]) for question in questions]
+    return state_of([Written(question, completion.text, completion.tokens)
+                     for question, completion in completions], forms)
+
+
+def save_scores(folder: Path, system: System, questions: list[Question], taken: dict[str, Completion],
+                drawn: dict[str, list[Completion]], state: dict | None) -> None:
     """Writes eval/<system>/<task>.json: the scores and predictions of one task's questions."""
     task = questions[0].task
     golds = {question.id: question.gold for question in questions}
@@ -152,7 +170,7 @@ def save_scores(config: Config, folder: Path, system: System, questions: list[Qu
                   for completion in drawn[question.id][:system.samples])
     write_json(folder / "eval" / system.word / f"{task.name}.json",
                {"system": system.word, "task": task.name, "scores": score(task, golds, answers),
-                "predictions": predictions, "seconds": round(seconds, 1)})
+                "reasoning": state, "predictions": predictions, "seconds": round(seconds, 1)})
 
 
 if __name__ == "__main__":

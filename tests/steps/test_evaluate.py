@@ -1,47 +1,308 @@
-"""Step 7: answers do not depend on how many questions fit into memory, nor on where a run was cut."""
-from dataclasses import replace
-from types import SimpleNamespace
+"""Step 7: what systems answer is drawn once and kept; it depends neither on what fits into memory nor on
+where a run was cut; PRMU, votes and other users' profiles do what their words say."""
+import json
+import shutil
 
 import pytest
 import torch
 from small_memory import small_memory
 
 from tagpr_lite import config
-from tagpr_lite.config import UserError
+from tagpr_lite.config import ADAPTERS, UserError, parse_systems
+from tagpr_lite.config.systems import parse_system
 from tagpr_lite.engine import model as engine
-from tagpr_lite.engine.rollout import prompt_limit
-from tagpr_lite.lamp import mini
-from tagpr_lite.lamp.retrieve import retrieve
-from tagpr_lite.runs import read_jsonl
-from tagpr_lite.steps.step7_evaluate import SYSTEMS, answer_questions
+from tagpr_lite.engine import rollout
+from tagpr_lite.lamp.answers import answer_of
+from tagpr_lite.lamp.rows import read_questions
+from tagpr_lite.lamp.scorer import item_reward
+from tagpr_lite.lamp.votes import voted
+from tagpr_lite.prmu.model import ADAPTER, PRMU
+from tagpr_lite.prmu.users import TextEmbeddings, texts_file
+from tagpr_lite.runs import read_json, read_jsonl
+from tagpr_lite.steps import answer, step1_prepare, step2_tag
+from tagpr_lite.steps import step7_evaluate as step
+
+WORDS = ["lamp.tasks=[LaMP_3, LaMP_4]", "lamp.mini_users=8", "lamp.train_limit=2", "lamp.dev_limit=3",
+         "model.lora_r=4", "grpo.completion=16", "evaluate.answer_tokens=6", "reward.history=3",
+         "reward.tokens=2", "lamp.from_profile={}"]
 
 
-def test_answers_do_not_depend_on_what_fits(tmp_path, capsys):
-    conf = config.load("smoke", ["evaluate.answer_tokens=6"])
-    dev = [replace(question, retrieved=retrieve(question, "bm25", 2, 0))
-           for question in mini.build(0, 8, ["LaMP_3"])["LaMP_3"]["dev"]][:5]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run folder with questions, chains, adapters that write different things, and a PRMU, none of them
+    trained."""
+    results = tmp_path_factory.mktemp("results")
+    conf = config.load("smoke", [f"results={results}", "name=run", *WORDS])
+    step1_prepare.main(conf)
+    step2_tag.main(conf)
     model, tokenizer = engine.load(conf.model)
-    model = engine.add_adapter(model, conf.model, "policy")
-    for param in engine.adapter_parameters(model, "policy").values():  # else it answers each question alike
-        torch.nn.init.normal_(param, std=0.3, generator=torch.Generator(param.device).manual_seed(1))
+    for name in [*ADAPTERS, ADAPTER]:
+        model = engine.add_adapter(model, conf.model, name)
+        for param in engine.adapter_parameters(model, name).values():
+            seed = torch.Generator(param.device).manual_seed(len(name))
+            torch.nn.init.normal_(param, std=0.3, generator=seed)
+        if name in ADAPTERS:
+            engine.save_adapter(model, name, conf.folder / ADAPTERS[name])
+    texts = TextEmbeddings(model, tokenizer, texts_file(conf.folder))
+    dev = read_questions(conf.folder, "dev")
+    texts.add(dev, conf.reward.history)
+    torch.manual_seed(0)
+    prmu = PRMU(model, tokenizer, conf.reward, conf.prompt, texts, (), conf.folder)
+    prmu.fit(dev, [question.gold for question in dev])
+    torch.nn.init.normal_(prmu.parts.head[2].weight)
+    prmu.save(conf.folder / "prmu", {"accuracy": 1.0})
+    return conf.folder
 
-    def answered(name, folder=None):
-        """{question id: text}, and how many questions each update of the bar was about."""
-        done = []
-        rows = answer_questions(conf, tmp_path / name, SYSTEMS["base_profile"], model, tokenizer, dev,
-                                SimpleNamespace(update=done.append),
-                                prompt_limit("evaluate.batch", 4, folder))
-        assert read_jsonl(tmp_path / name) == list(rows.values())
-        return {key: row["text"] for key, row in rows.items()}, done
 
-    want, done = answered("whole.jsonl")
-    assert len(want) == 5 and len(set(want.values())) > 1 and done == [0, 4, 1]
-    with small_memory(rows=2) as tried:
-        got, done = answered("small.jsonl", tmp_path)
-        assert got == want and done == [0, 2, 2, 1] and tried == [4]
-        assert capsys.readouterr().out.count("from now on 2 prompts at a time (evaluate.batch)") == 1
-        lines = (tmp_path / "small.jsonl").read_text().splitlines(keepends=True)
-        (tmp_path / "small.jsonl").write_text("".join(lines[:2]))  # killed after its first part
-        assert answered("small.jsonl", tmp_path) == (want, [2, 2, 1]) and tried == [4]
+@pytest.fixture
+def run(made, tmp_path):
+    """A function systems -> the settings of a run of its own, whose steps 1 to 6 are done."""
+    shutil.copytree(made, tmp_path / "run")
+
+    def settings(*systems, more=()):
+        words = [f"results={tmp_path}", "name=run", *WORDS, f"evaluate.systems=[{', '.join(systems)}]", *more]
+        return config.load("smoke", words)
+    return settings
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was drawn: (prompts, completions of each) of every call."""
+    calls, real = [], rollout.sample_parts
+
+    def counted(model, prompts, group, *args, **kwargs):
+        calls.append((len(prompts), group))
+        return real(model, prompts, group, *args, **kwargs)
+
+    monkeypatch.setattr(rollout, "sample_parts", counted)
+    return calls
+
+
+def results(folder):
+    """{"system/task": its file without the seconds}."""
+    found = {}
+    for path in sorted((folder / "eval").rglob("*.json")):
+        found[f"{path.parent.name}/{path.stem}"] = {**read_json(path), "seconds": 0}
+    return found
+
+
+def texts_of(folder, name):
+    """{question id: its texts} of a file of samples."""
+    found = {}
+    for row in read_jsonl(folder / "samples" / f"{name}.jsonl")[1:]:
+        found.setdefault(row["id"], []).extend(part["text"] for part in row["completions"])
+    return found
+
+
+def asked_of(conf, others=False):
+    questions = read_questions(conf.folder, "dev")
+    by_others = answer.asked_by_others(conf, questions) if others else {}
+    return answer.Asked(conf, conf.folder, questions, by_others)
+
+
+# ---------------------------------------------------------------- drawn once
+
+def test_samples_are_drawn_once_and_serve_all_decodings(run, drawn):
+    words = ["sft", "sft@vote8", "sft@vote4", "sft@prmu8", "sft@prmu4-other", "sft@prmu8-none", "sft@best8",
+             "sft@random8"]
+    conf = run(*words)
+    step.main(conf)
+    assert drawn == [(6, 1), (6, 8)]  # three questions of each of two tasks
+    assert sorted(path.name for path in (conf.folder / "eval").iterdir()) == sorted(words)
+
+    # Each choice by hand, from the samples.
+    samples, questions = texts_of(conf.folder, "sft"), read_questions(conf.folder, "dev")
+    scores = {whose: {row["id"]: row["scores"] for row in
+                      read_jsonl(conf.folder / "samples" / f"sft@prmu{whose}.jsonl")[1:]}
+              for whose in ("", "-other", "-none")}
+    got = results(conf.folder)
+    for question in questions:
+        texts = samples[question.id]
+        assert len(texts) == 8 and len(set(texts)) > 4
+
+        def chosen(word, name=question.id, task=question.task.name):
+            return next(row for row in got[f"{word}/{task}"]["predictions"] if row["id"] == name)["text"]
+
+        rewards = [item_reward(question.task, answer_of(text), question.gold) for text in texts]
+        assert chosen("sft@vote4") == texts[voted(question.task, texts[:4])]
+        assert chosen("sft@vote8") == texts[voted(question.task, texts)]
+        assert chosen("sft@best8") == texts[rewards.index(max(rewards))]
+        assert chosen("sft@random8") in texts
+        for word, whose, n in (("prmu8", "", 8), ("prmu4-other", "-other", 4), ("prmu8-none", "-none", 8)):
+            of_prmu = scores[whose][question.id]
+            assert len(of_prmu) == n and chosen(f"sft@{word}") == texts[of_prmu.index(max(of_prmu))]
+    assert scores[""] != scores["-none"]
+    assert [scores[""][q.id][:4] != scores["-other"][q.id] for q in questions] == [True] * 6
+    tokens = got["sft@vote8/LaMP_3"]["predictions"][0]["tokens"]
+    assert 0 < tokens <= 16 and got["sft@vote8/LaMP_3"]["reasoning"]["completions"] == 3
+
+
+def test_one_more_system_answers_nothing_again(run, drawn, monkeypatch):
+    step.main(run("base", "sft"))
+    first = results(run("sft").folder)
+    step.main(run("base", "sft", "sft@vote4"))
+    assert drawn == [(6, 1), (6, 1), (6, 4)]
+    step.main(run("sft", "sft@vote8"))  # four more
+    assert drawn[3:] == [(6, 4)]
+    monkeypatch.setattr(engine, "load", None)  # the model is not even loaded
+    step.main(run("base", "sft", "sft@best8", "sft@vote4"))
+    last = results(run("sft").folder)
+    assert {name: last[name] for name in first} == first
+
+
+def test_samples_that_are_drawn_later_are_those_that_are_drawn_at_once(run):
+    conf = run("sft@vote8")
+    at_once = answer.completions_of(asked_of(conf), answer.draw_of(parse_system("sft@vote8")), 8)
+    texts = texts_of(conf.folder, "sft")
+    (conf.folder / "samples" / "sft.jsonl").unlink()
+    for wanted in (2, 7):
+        got = answer.completions_of(asked_of(conf), answer.draw_of(parse_system("sft@vote7")), wanted)
+    assert texts_of(conf.folder, "sft") == texts
+    assert {name: [c.text for c in some] for name, some in got.items()} == texts
+    assert {name: [c.text for c in some] for name, some in at_once.items()} == texts
+
+
+def test_what_was_made_from_something_else_is_not_taken(run, drawn):
+    conf = run("sft", "sft@vote4")
+    step.main(conf)
+    drawn.clear()
+    step.main(run("sft", "sft@vote4", more=["grpo.temperature=0.9"]))
+    assert drawn == [(6, 4)]  # greedy answers have no temperature
+    drawn.clear()
+    other = conf.folder / ADAPTERS["explore"] / "adapter_model.safetensors"
+    (conf.folder / ADAPTERS["sft"] / "adapter_model.safetensors").write_bytes(other.read_bytes())
+    step.main(run("sft", "sft@vote4"))
+    assert drawn == [(6, 1), (6, 4)]
+    drawn.clear()
+    step.main(run("sft", "sft@vote4"))
+    assert not drawn
+
+
+# ---------------------------------------------------------------- memory, kills
+
+def test_answers_do_not_depend_on_what_fits(run, capsys):
+    conf = run("sft", "sft@vote4")
+    for system, rows in (("sft", 4), ("sft@vote4", 8)):
+        draw = answer.draw_of(parse_system(system))
+        want = answer.completions_of(asked_of(conf), draw, 4 if draw.sampled else 1)
+        assert len({some[0].text for some in want.values()}) > 1
+        (conf.folder / "samples" / f"{draw.name}.jsonl").unlink()
+        with small_memory(rows=rows) as tried:
+            got = answer.completions_of(asked_of(conf), draw, 4 if draw.sampled else 1)
+        assert {name: [c.text for c in some] for name, some in got.items()} \
+            == {name: [c.text for c in some] for name, some in want.items()}
+        if not draw.sampled:
+            assert tried == [6]
+            assert "from now on 3 prompts at a time (evaluate.batch)" in capsys.readouterr().out
+    conf = run("guided")
     with small_memory(rows=0), pytest.raises(UserError, match="(evaluate.batch).*lower prompt.max_tokens"):
-        answered("none.jsonl")
+        answer.completions_of(asked_of(conf), answer.draw_of(parse_system("guided")), 1)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5, 6])
+def test_killed_anywhere_it_ends_with_the_same_results(run, monkeypatch, after):
+    words = ["sft", "sft@vote4", "sft@prmu4-other"]
+    more = ["evaluate.batch=8"]  # two batches of samples
+    step.main(run(*words, more=more))
+    want = results(run("sft").folder)
+    for name in ("eval", "samples", "manifests/evaluate.json"):
+        path = run("sft").folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    writes, real = [], answer.append_jsonl
+
+    def append(path, rows):
+        writes.append(path.name)
+        if len(writes) == after:
+            rows = list(rows)
+            real(path, rows)
+            with open(path, "rb+") as stream:  # the last line is cut in the middle
+                stream.truncate(path.stat().st_size - 9)
+            raise Killed
+        real(path, rows)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(answer, "append_jsonl", append)
+        step.main(run(*words, more=more))
+    step.main(run(*words, more=more))
+    assert results(run("sft").folder) == want
+
+
+# ---------------------------------------------------------------- profiles, choices
+
+def test_the_other_users_profile_is_really_there_and_the_own_is_not(run):
+    conf = run("sft@other", "sft@none", "base", "base_profile")
+    asked = asked_of(conf, others=True)
+    tokenizer = asked.loaded[1]
+
+    def prompt(word, question):
+        ids = answer.prompt_of(asked, answer.draw_of(parse_system(word)), question, tokenizer)
+        return tokenizer.decode(ids)
+
+    def items_in(text, profile):
+        return sum(" ".join(item.text.split())[:40] in text for item in profile)
+
+    for question in asked.questions:
+        other = asked.others[question.id]
+        assert other.user != question.user and other.task == question.task
+        owner = [q for q in asked.questions if q.user == other.user and q.task == question.task]
+        assert other.profile == owner[0].profile
+        assert len(other.retrieved) == min(conf.lamp.k, len(other.profile))
+        assert question.input in prompt("sft@other", question)
+        shared = items_in("\n".join(item.text for item in question.profile), other.profile)
+        assert items_in(prompt("sft", question), question.profile) > 0
+        assert items_in(prompt("sft@other", question), other.profile) > shared == 0
+        assert items_in(prompt("sft@other", question), question.profile) == 0
+        assert items_in(prompt("sft@none", question), question.profile + other.profile) == 0
+        assert prompt("base", question) != prompt("base_profile", question)
+    again = answer.asked_by_others(conf, asked.questions)
+    assert again == asked.others
+    conf.seed = 1
+    assert answer.asked_by_others(conf, asked.questions) != asked.others
+
+
+def test_a_task_with_one_user_has_no_other_and_says_so(run, drawn):
+    conf = run("base", "explore@other")
+    path = conf.folder / "data" / "dev.jsonl"
+    rows = [row for row in read_jsonl(path) if row["task"] == "LaMP_3"][:1]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="explore@other needs another user, and LaMP_3 has one dev user"):
+        step.main(conf)
+    assert not drawn
+
+
+def test_prmu_chooses_among_whole_chains_and_where_there_are_none_among_all(run):
+    conf = run("sft@prmu3")
+    question = next(q for q in read_questions(conf.folder, "dev") if q.task.name == "LaMP_3")
+    whole = "<think>\n<conclude>So 4.</conclude>\n</think>\n4"
+    system = parse_system("sft@prmu3")
+
+    def chosen(texts, ended, scores):
+        some = [answer.Completion(text, 9, end, 0.1) for text, end in zip(texts, ended, strict=True)]
+        return step.chosen(conf, system, question, some, scores)
+
+    assert chosen(["<think>\n<conclude>So", whole, whole], [False, True, True], [9.0, 1.0, 2.0]) == 2
+    assert chosen([whole, whole, whole], [True, True, False], [1.0, 1.0, 2.0]) == 0
+    assert chosen(["no", "chain", "at all"], [True] * 3, [1.0, 3.0, 2.0]) == 1
+    bare = run("sft@prmu3", more=["sft.form=answer"])
+    some = [answer.Completion(text, 9, True, 0.1) for text in ("4", whole, "5")]
+    assert step.chosen(bare, system, question, some, [1.0, 9.0, 2.0]) == 2  # who is not to think must not
+
+
+def test_only_what_the_systems_need_is_an_input(run):
+    conf = run("base")
+    inputs, settings = step.needs_of(conf, parse_systems(["base"]))
+    assert inputs == ["data/dev.jsonl", "data/tasks.json", "plan.json"]
+    assert "grpo.completion" not in settings and "reward" not in settings
+    inputs, settings = step.needs_of(conf, parse_systems(["explore_last@none@prmu8-other"]))
+    assert inputs[3:] == ["chains/kept.jsonl", "explore/last", "prmu"]
+    assert {"reward", "lamp.k", "lamp.retriever", "grpo.temperature", "grpo.completion"} <= set(settings)
+    (conf.folder / "explore/last/adapter_model.safetensors").unlink()
+    (conf.folder / "explore/last").rename(conf.folder / "explore/gone")
+    with pytest.raises(UserError, match="explore/last is missing"):
+        step.main(run("explore_last"))
+    step.main(run("base"))

@@ -116,7 +116,7 @@ def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_
     folder = tmp_path / "smoke"
     sign = {"sft": lambda: len(metrics("sft")) > 30, "reward": lambda: len(metrics("reward")) > 1,
             "guided": lambda: len(metrics("guided")) > 1, "explore": lambda: len(metrics("explore")) > 0,
-            "evaluate": lambda: any((folder / "eval").glob("*.partial.jsonl"))}
+            "evaluate": lambda: any((folder / "samples").glob("guided@greedy.jsonl"))}
     metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
     for step in STEPS:
         p = subprocess.Popen(["bash", str(ROOT / "run_all.sh"), "smoke", f"results={tmp_path}"], env=ENV,
