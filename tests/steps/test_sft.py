@@ -12,7 +12,6 @@ from tagpr_lite.engine import model as engine
 from tagpr_lite.engine import update as engine_update
 from tagpr_lite.steps import step1_prepare, step2_tag, step3_sft
 from tagpr_lite.steps.step3_sft import batch_gradient, examples, in_order, make_trainer
-from tagpr_lite.steps.step5_guided import grpo_settings
 
 
 def build(tmp_path, rows, *settings):
@@ -145,7 +144,7 @@ def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
     assert logits.argmax(-1).tolist() == [50, 51, tokenizer.eos_token_id]
 
 
-def test_ablations_train_on_other_forms_and_never_reach_grpo(tmp_path):
+def test_ablations_train_on_other_forms_and_without_the_profile(tmp_path):
     conf = config.load("smoke", [f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "tag.samples=2"])
     step1_prepare.main(conf)
     step2_tag.main(conf)
@@ -162,8 +161,10 @@ def test_ablations_train_on_other_forms_and_never_reach_grpo(tmp_path):
         assert "<examine_examples>" in tagged and "<examine_examples>" not in untagged
         assert "<think>" in untagged
         assert answer.removesuffix(tokenizer.eos_token).isdigit() and tagged.endswith(f"</think>\n{answer}")
-    with pytest.raises(UserError, match="the reward of GRPO reads tagged chains"):
-        grpo_settings(conf, conf.folder)
+    assert "Past scores:" in asked
+    conf.sft.profile = False
+    rows = examples(conf, conf.folder, tokenizer)
+    assert not any("Past scores:" in tokenizer.decode(row["input_ids"]) for row in rows)
     conf.sft.form = "bare"
     with pytest.raises(UserError, match="known are tagged, untagged, answer"):
         step3_sft.work(conf, conf.folder)
