@@ -11,11 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..config.systems import parse_system
 from ..lamp.tasks import LOWER_IS_BETTER
 from ..runs import read_json
 
 LABELS = {"base": "Base, no profile", "base_profile": "Base, with profile", "sft": "SFT on tagged chains",
           "guided": "GRPO 1, guided", "explore": "GRPO 2, exploratory"}
+# What the other parts of a system's word are called.
+PROFILES = {"none": "no profile", "other": "another user's profile"}
+DECODINGS = {"vote": "vote of", "prmu": "PRMU's choice of", "best": "oracle's choice of", "random": "one of"}
+ASKED_WITH = {"own": "", "other": " for another user", "none": " for no user"}
 METRICS = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1",
            "rougeL": "ROUGE-L"}
 AVERAGE = "mean relative change over base (our averaging)"
@@ -48,6 +53,28 @@ def known_first(name: str, known: Iterable[str]) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
+def in_order(word: str) -> tuple:
+    """Sort key of systems: the adapters in the order of the method, then by name."""
+    adapter = word.partition("@")[0]
+    return known_first(adapter.removesuffix("_last"), LABELS), word
+
+
+def label(word: str) -> str:
+    """A system's word for people: "explore@none@vote8" is "GRPO 2, exploratory, no profile, vote of 8"."""
+    try:
+        system = parse_system(word)
+    except ValueError:  # a folder that somebody else has made
+        return word
+    stage, _, last = system.adapter.partition("_")  # "guided_last" is guided, last
+    if stage == "base":
+        parts = [LABELS.get(system.answerer, f"Base, {PROFILES['other']}")]
+    else:
+        parts = [LABELS[stage], "last step" if last else "", PROFILES.get(system.profile, "")]
+    if system.decoding != "greedy":
+        parts.append(f"{DECODINGS[system.decoding]} {system.samples}{ASKED_WITH[system.asked_with]}")
+    return ", ".join(part for part in parts if part)
+
+
 def collect(folder: Path) -> list[dict]:
     """One row a system, in the order of the method: {system, label, cells, n_by_task, n, parse_failure,
     relative, compared}.
@@ -57,7 +84,7 @@ def collect(folder: Path) -> list[dict]:
     `base`, an average of `compared` scores.
     """
     rows = []
-    systems = sorted((folder / "eval").glob("[!.]*"), key=lambda path: known_first(path.name, LABELS))
+    systems = sorted((folder / "eval").glob("[!.]*"), key=lambda path: in_order(path.name))
     for system_folder in systems:
         files = sorted(system_folder.glob("[!.]*.json"))
         scores = {path.stem: read_json(path).get("scores") or {} for path in files}
@@ -89,7 +116,7 @@ def _row(system: str, scores: dict[str, dict]) -> dict:
             cells[task, metric] = {"value": number(value), "strict": number(strict.get(metric)),
                                    "interval": interval}
     total = sum(n_by_task.values())
-    return {"system": system, "label": LABELS.get(system, system), "cells": cells, "n_by_task": n_by_task,
+    return {"system": system, "label": label(system), "cells": cells, "n_by_task": n_by_task,
             "n": total, "parse_failure": failed / total if total else None}
 
 
@@ -111,9 +138,12 @@ def main_columns(rows: list[dict]) -> list[tuple[str, str]]:
 
 def _mark_best(rows: list[dict], key: tuple[str, str], field: str, mark: str) -> None:
     """Sets cell[mark] in the column `key`: whether the cell has the column's best cell[field]. No cell is
-    best where one system stands alone or all are equal."""
+    best where one system stands alone or all are equal, and the oracle's, which has seen the gold, never
+    is."""
     _, metric = key
-    cells = [row["cells"][key] for row in rows if key in row["cells"]]
+    for row in rows:
+        row["cells"].get(key, {})[mark] = False
+    cells = [row["cells"][key] for row in rows if key in row["cells"] and "@best" not in row["system"]]
     values = [cell[field] for cell in cells if cell[field] is not None]
     best = None
     if len(set(values)) > 1:

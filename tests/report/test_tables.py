@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -130,3 +131,25 @@ def test_the_manners_of_the_reward_model_are_said():
                         "thinking in 100.0%.")
     calibration_alone = tables.prmu_manners({"calibration": {"temperature": 1.0, "ece": 0.0}})
     assert calibration_alone == "Calibration error 0.00 at temperature 1.00."
+
+
+@pytest.mark.parametrize("word, label", [
+    ("base", "Base, no profile"), ("base_profile", "Base, with profile"),
+    ("base@other@vote4", "Base, another user's profile, vote of 4"),
+    ("explore_last", "GRPO 2, exploratory, last step"), ("sft@none", "SFT on tagged chains, no profile"),
+    ("explore@none@prmu8-other", "GRPO 2, exploratory, no profile, PRMU's choice of 8 for another user"),
+    ("explore@best8", "GRPO 2, exploratory, oracle's choice of 8"), ("<b>@x", "<b>@x")])
+def test_a_word_is_said_in_words(word, label):
+    assert tables.label(word) == label
+
+
+def test_the_oracle_is_in_the_table_and_never_the_best(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    for word, accuracy in (("explore@best8", 1.0), ("explore@vote8", 0.8)):
+        write_json(tmp_path / "run" / "eval" / word / "LaMP_1.json",
+                   {"scores": {"n": 40, "lenient": {"accuracy": accuracy}, "strict": {"accuracy": accuracy}}})
+    rows = tables.collect(tmp_path / "run")
+    assert [row["system"] for row in rows] == ["base", "base_profile", "sft", "guided", "explore",
+                                               "explore@best8", "explore@vote8", "sft_no_tags"]
+    best = {row["system"]: row["cells"]["LaMP_1", "accuracy"].get("best") for row in rows}
+    assert best["explore@vote8"] and not best["explore@best8"] and not best["explore"]
