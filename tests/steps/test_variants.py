@@ -7,7 +7,9 @@ import pytest
 from tagpr_lite import campaign, config
 from tagpr_lite.config import UserError
 from tagpr_lite.engine import model as engine
-from tagpr_lite.runs import digest, read_json, read_metrics
+from tagpr_lite.grpo import groups, rewards
+from tagpr_lite.grpo.rewards import Terms
+from tagpr_lite.runs import digest, read_json, read_metrics, seed_of
 from tagpr_lite.steps import (
     step1_prepare,
     step2_tag,
@@ -54,6 +56,17 @@ def done(full, tmp_path, capsys):
     return run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def made_up_rewards():
+    """Made-up rewards, a function of the text: such a small policy writes no chain, and all would be 0."""
+    def made_up(text, ended, question, tags, min_tags, thinks=True):
+        return Terms(task=seed_of(text) % 100 / 100, format=1.0, tag=len(text) % 7 / 7)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(groups, "terms", made_up)
+        yield
+
+
 # {variant: steps that are made again}; the others are up to date
 AGAIN = {"no_sft": "sft reward guided explore evaluate",
          "sft_without_profile": "sft reward guided explore evaluate",
@@ -83,8 +96,8 @@ def test_a_variant_runs_to_its_end(full, done, variant):
         assert adapters["guided"] == adapters["sft"]
     if variant == "guided_alone":
         assert adapters["explore"] == adapters["guided"]
-    asked_prmu = any(row["prmu"] for row in guided)
-    assert asked_prmu in ((False,) if variant in WITHOUT_PRMU else (True, False))
+    assert any(row["prmu"] for row in guided) == (variant not in WITHOUT_PRMU)
+    assert not any(row["prmu"] for row in explore)
 
 
 def test_without_prmu_there_need_be_none(full, done, tmp_path):
@@ -116,8 +129,9 @@ def test_no_sft_is_the_base_with_a_fresh_adapter(done):
     assert all(matrix.any() for name, matrix in matrices.items() if "lora_A" in name)
 
 
-def test_bare_answers_are_rewarded_for_their_form(done):
+def test_bare_answers_are_rewarded_for_their_form(done, monkeypatch):
     """The policy is asked for an answer at once, and is paid where it gives one."""
+    monkeypatch.setattr(groups, "terms", rewards.terms)
     folder, _ = done("answers")
     assert any(row["format"] > 0 for stage in ("guided", "explore") for row in read_metrics(folder, stage))
 
