@@ -86,13 +86,13 @@ def label(text: str, labels: tuple[str, ...]) -> str | None:
     text = after_marker(text)
     candidates = []  # (where it begins, minus its length, whether its case differs, label): the least is it
     for name in labels:
-        match = re.search(_pattern(name), text, re.IGNORECASE)
+        match = re.search(label_pattern(name), text, re.IGNORECASE)
         if match:
             candidates.append((match.start(), -len(name), match[0] != name, name))
     return min(candidates)[-1] if candidates else None
 
 
-def _pattern(name: str) -> str:
+def label_pattern(name: str) -> str:
     """Finds a label as words of their own. Where a script is written without spaces there are none."""
     in_word = rf"(?:(?![{UNSPACED}])\w|[{MARKS}])"
     begins = "" if re.match(f"[{UNSPACED}]", name) else rf"(?<!{in_word})"
@@ -116,19 +116,28 @@ def bare(text: str) -> str:
 def rating(text: str, low: int = 1, high: int = 5) -> str | None:
     """A number in low..high, rounded to a whole one; a scale is no rating ("1 to 5", "/5"), nor is a rating
     on another scale ("7/10" where high is 5)."""
-    # Scales that are written out, then ratings on another scale, and the "/5" after a rating.
-    text = re.sub(rf"1, 2, 3, 4,? or 5|1、2、3、4或5|\b{low} ?(?:to|-|–|到|至) ?{high}(?![0-9])", " ", text)
-    other_scale = rf"[0-9.]+ *(?:/|out of) *(?!{high}(?![0-9]))[0-9]+"
-    text = re.sub(rf"{other_scale}|(?:/|out of) *{high}(?![0-9])", " ", text)
-
-    for number in NUMBER.findall(text):
-        if low <= float(number) <= high:
-            return str(int(float(number) + 0.5))
+    in_range = ratings(text, low, high)
+    if in_range:
+        return in_range[0]
+    text = without_scales(text, low, high)
     word = ENGLISH_RATING.match(text) or CHINESE_RATING.match(text)
     if not word:
         return None
     number = NUMBER_WORDS[word.group(1).lower()]
     return number if low <= int(number) <= high else None
+
+
+def ratings(text: str, low: int, high: int) -> list[str]:
+    """All that `rating` could be where ratings are written in digits, in order."""
+    numbers = map(float, NUMBER.findall(without_scales(text, low, high)))
+    return [str(int(number + 0.5)) for number in numbers if low <= number <= high]
+
+
+def without_scales(text: str, low: int, high: int) -> str:
+    """The text without scales that are written out, ratings on another scale, and the "/5" of a rating."""
+    text = re.sub(rf"1, 2, 3, 4,? or 5|1、2、3、4或5|\b{low} ?(?:to|-|–|到|至) ?{high}(?![0-9])", " ", text)
+    other_scale = rf"[0-9.]+ *(?:/|out of) *(?!{high}(?![0-9]))[0-9]+"
+    return re.sub(rf"{other_scale}|(?:/|out of) *{high}(?![0-9])", " ", text)
 
 
 def line(text: str) -> str | None:

@@ -1,0 +1,237 @@
+"""Does the answer of a chain follow from the chain?
+
+    a rating    Usually 3; "soap" bad 3 to 2. | Comes to 2.        2           yes
+                Usually 3; "soap" bad 3 to 2. | Comes to 4.        4           no, the sum ends at 2
+    a choice    This user used comedy 3 times. | So comedy.        comedy      yes
+    a text      About 3 words, no end mark. | Key words: rain.     Rain again  yes
+                About 3 words, no end mark. | Key words: rain.     Late trains no, no key word is used
+
+This says nothing about truth: whether the steps are true of the profile is checked in tags/facts.py. A chain
+of a real teacher is free prose, so a conclusion is looked for in several wordings, and a sum, key words or a
+style are asked about only where the chain states them.
+"""
+from __future__ import annotations
+
+import re
+
+from ..lamp import answers
+from ..lamp.style import CASE, END_MARK, LENGTH, style_stats
+from ..lamp.tasks import Question, Task
+from ..lamp.words import content_tokens, normalised
+from .facts import QUOTE, content_words, quotable
+from .schema import Chain
+
+CONCLUDES = re.compile(r"\b(?:so(?! (?:much|many|few|far|often|well|that))|thus|hence|therefore|comes? to"
+                       r"|conclude|(?:answer|score|rating|tag|label|choice) (?:is|would be|should be))\b"
+                       r"|所以|因此|因而|那么|故(?!事)|应为|应该是", re.I)
+"""What a conclusion begins with."""
+QUOTED = re.compile(r'"[^"]*"|“[^”]*”|「[^」]*」')
+COUNT = re.compile(r"(?<![\w.])\d+(?= (?:past |earlier |previous )?(?:words?|characters?|times?|items?"
+                   r"|reviews?|ratings|scores|days?|weeks?|months?|years?)\b)", re.I)
+"""A number that counts something else than stars: "About 4 words"."""
+USUAL = re.compile(r"\busual(?:ly)?\b[^.;,\d]{0,20}?(\d{1,9})", re.I)
+SPAN = re.compile(r"\b(?:scale|scores?|ratings?|range[sd]?|between)\b[^.;,\d]{0,20}\d+ (?:to|and) \d+", re.I)
+"""Two numbers with "to" between them that are no move: "scores from 1 to 5"."""
+MOVE = re.compile(r"(?:\b(good|bad) )?(?<![\w.])(\d{1,9}) ?(?:to|->|→|到|至) ?(\d{1,9})(?![\w.]*\d)", re.I)
+SAYS_LITTLE = re.compile(r"\bsays (?:little|nothing)\b", re.I)
+REFERENCE = re.compile(r"\[([12])\]|\b(?:option|reference|candidate|paper|title|number) ([12])\b"
+                       r"|\b(?:the )(first|second)\b", re.I)
+REJECTED = re.compile(r"\b(?:not|than|instead of|over|unlike)(?: (?:a|an|the))? ?[\"“]?$", re.I)
+"""Found before a label that is named to be turned down: "comedy rather than action"."""
+REJECTION_LENGTH = 24  # characters before a label that are looked at
+KEY_WORDS = re.compile(r"(?:\bkey ?words?\b|关键词)[^.:：。]{0,20}[:：] *([^.。;；\n]+)", re.I)
+MOST_CONCLUSIONS = 8  # of a step that are looked at: a policy may write "so so so ..."
+KEY_SHARE = 0.5  # of the stated key words that the answer must hold
+LENGTH_SLACK = 2  # words or characters by which an answer may differ from the stated length
+LENGTH_SHARE = 1 / 3  # the same as a share of the stated length; the larger of both counts
+
+
+def follows(chain: Chain, question: Question) -> bool:
+    """Whether the chain's answer is what its steps lead to; False where the answer cannot be read.
+
+    A rating: the last step states a number (the one after "so" or "comes to", else the last one), and this
+    is the answer. Where the chain has a sum, the sum ends at the answer. A choice: the last step names the
+    answer in the same way. A text: the answer holds the stated key words and has the stated style.
+    """
+    answer = question.task.parse_answer(chain.answer)
+    if answer is None:
+        return False
+    if question.task.kind == "text":
+        return text_follows(chain, answer, question)
+    last_step = chain.steps[-1].text
+    if question.task.kind == "rating":
+        steps_text = " ".join(without_quotations(step.text) for step in chain.steps)
+        is_stated = stated_rating(last_step, question.task) == answer
+        return is_stated and sum_leads_to(int(answer), steps_text, question.task.scale)
+    return named_choice(last_step, question) == answer
+
+
+def conclusions(text: str) -> list[str]:
+    """What stands after each word that a conclusion begins with, the last one first, MOST_CONCLUSIONS at
+    most."""
+    last_ones = list(CONCLUDES.finditer(text))[-MOST_CONCLUSIONS:]
+    return [text[mark.end():] for mark in reversed(last_ones)]
+
+
+def without_quotations(text: str) -> str:
+    """The text with a mark in the place of every quotation, because a quotation may hold numbers of its
+    own."""
+    return QUOTED.sub('""', text)
+
+
+# ---------------------------------------------------------------- ratings
+
+def stated_rating(text: str, task: Task) -> str | None:
+    """The rating that a step states: "Comes to 4." gives "4"; "About 4 words" gives None, since the number
+    counts words."""
+    text = COUNT.sub(" ", without_quotations(text))
+    for conclusion in conclusions(text):
+        rating = answers.rating(conclusion, *task.scale)
+        if rating is not None:
+            return rating
+    # Without a conclusion the last number counts.
+    in_range = answers.ratings(text, *task.scale)
+    return in_range[-1] if in_range else answers.rating(text, *task.scale)
+
+
+def sum_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
+    """Whether the sum of a text without quotations is right and ends at the answer; True without a sum.
+
+    A sum has moves such as "bad 3 to 2". Each begins where the one before it ended, the first at the stated
+    usual score. Each is one star, up for "good" and down for "bad", and stays where the scale ends.
+    """
+    # 1. The moves: all that have a side, and of the others those after the usual score.
+    text = COUNT.sub(" ", SPAN.sub(" ", text))
+    usual = USUAL.search(text)
+    moves = [move for move in MOVE.finditer(text) if move[1] or (usual and move.start() >= usual.end())]
+    if not moves:
+        says_little = usual is not None and SAYS_LITTLE.search(text, usual.end()) is not None
+        return not says_little or int(usual[1]) == answer
+
+    # 2. They are followed from the usual score on.
+    score = int(usual[1]) if usual else int(moves[0][2])
+    for side, before, after in (move.groups() for move in moves):
+        if int(before) != score or int(after) not in next_scores(score, side, scale):
+            return False
+        score = int(after)
+    return score == answer
+
+
+def next_scores(score: int, side: str | None, scale: tuple[int, int]) -> set[int]:
+    """Where one move may lead: from 3 up to 4 ("good"), down to 2 ("bad"), or both where no side is stated.
+    From 5 of 5, "good" stays at 5."""
+    lowest, highest = scale
+    if not lowest <= score <= highest:
+        return set()
+    up, down = min(score + 1, highest), max(score - 1, lowest)
+    if side is None:
+        return {up, down}
+    return {up} if side.lower() == "good" else {down}
+
+
+# ---------------------------------------------------------------- choices
+
+def named_choice(text: str, question: Question) -> str | None:
+    """The label that a step decides for: the first one after a conclusion's beginning ("So comedy."), else
+    the last one. A label that is turned down ("rather than action") is not counted."""
+    names = reference_names if question.task.form == "citation" else label_names
+    for conclusion in conclusions(text):
+        named = names(conclusion, question)
+        if named:
+            return named[0]
+    named = names(text, question)
+    return named[-1] if named else None
+
+
+def label_names(text: str, question: Question) -> list[str]:
+    """The labels that a text names, in order; of "dark comedy" the longer label alone, not "comedy"."""
+    found: list[tuple[int, int, str]] = []  # (start, end, label)
+    for label in sorted(question.task.labels, key=len, reverse=True):
+        for match in re.finditer(answers.label_pattern(label), text, re.IGNORECASE):
+            start, end = match.span()
+            is_part = any(start < other_end and other_start < end for other_start, other_end, _ in found)
+            if not is_part:
+                found.append((start, end, label))
+    return [label for start, _, label in sorted(found) if not is_rejected(text, start)]
+
+
+def reference_names(text: str, question: Question) -> list[str]:
+    """The candidates of a citation that a text names, in order: by number ("[1]", "option 1", "the first")
+    or by title."""
+    for number, title in enumerate(question.task.options(question.input), 1):
+        if title:
+            text = re.sub(re.escape(title), f"[{number}]", text, flags=re.IGNORECASE)
+    names = []
+    for match in REFERENCE.finditer(text):
+        number = match[1] or match[2] or ("1" if match[3].lower() == "first" else "2")
+        if not is_rejected(text, match.start()):
+            names.append(f"[{number}]")
+    return names
+
+
+def is_rejected(text: str, start: int) -> bool:
+    """Whether the words before `start` turn down what stands there."""
+    return REJECTED.search(text[max(0, start - REJECTION_LENGTH):start]) is not None
+
+
+# ---------------------------------------------------------------- free texts
+
+def text_follows(chain: Chain, answer: str, question: Question) -> bool:
+    """Whether the answer holds the stated key words and has the stated style.
+
+    Without key words or a style there is nothing that it could follow from but the words of the steps: then
+    one content word of the answer must be among them, and not in a quotation of a past text.
+    """
+    text = " ".join(step.text for step in chain.steps)
+    key_words = stated_key_words(text)
+    is_styled = any(habit.search(text) for habit in (LENGTH, CASE, END_MARK))
+    if not key_words and not is_styled:
+        return shares_words(text, answer, question)
+    return holds_key_words(key_words, answer) and agrees_with_style(text, answer, question.task.language)
+
+
+def stated_key_words(text: str) -> list[str]:
+    """["soap", "box"] of "Key words: soap, Box, soap."; small letters, each once."""
+    key_words = []
+    for listed in KEY_WORDS.findall(text):
+        key_words += [word.strip(" \"'“”*").lower() for word in re.split(r"[,，、/]| and ", listed)]
+    return [word for word in dict.fromkeys(key_words) if word]
+
+
+def holds_key_words(key_words: list[str], answer: str) -> bool:
+    """Whether the answer has KEY_SHARE of the key words or more, as words of their own; True without any."""
+    held = [word for word in key_words
+            if re.search(answers.label_pattern(word), answer, re.IGNORECASE)]
+    return len(held) >= KEY_SHARE * len(key_words)
+
+
+def agrees_with_style(text: str, answer: str, language: str) -> bool:
+    """Whether an answer has the length, case and end mark that a text states.
+
+    "About 8 words" allows 6 to 10 words, LENGTH_SLACK or LENGTH_SHARE to either side. "Title case" is asked
+    of answers that have it or are all in small letters; of a single word nobody can tell.
+    """
+    style = style_stats([answer], language)
+    for number in LENGTH.findall(text):
+        allowed = max(LENGTH_SLACK, LENGTH_SHARE * int(number))
+        if not abs(style["words"] - int(number)) <= allowed:
+            return False
+    for case in CASE.findall(text):
+        contradicted = style["lower case"] if case.lower() == "title case" else style["Title Case"]
+        if contradicted:
+            return False
+    for article in END_MARK.findall(text):
+        if (article.lower() == "an") != bool(style["end mark"]):
+            return False
+    return True
+
+
+def shares_words(text: str, answer: str, question: Question) -> bool:
+    """Whether a content word of the answer stands in the text, outside of quotations of the profile."""
+    past = quotable(" ".join(f"{item.text} {item.label}" for item in question.profile))
+
+    def unless_past(quotation: re.Match) -> str:
+        return "" if normalised(quotation[1]) in past else quotation[0]
+
+    own_words = content_words(QUOTE.sub(unless_past, text))
+    return any(word.lower() in own_words for word in content_tokens(answer))
