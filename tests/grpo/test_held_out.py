@@ -1,4 +1,4 @@
-"""The held-out score: what is better, what is kept, when a stage ends, and that a resumed run decides alike."""
+"""The held-out score: what is better, what is kept, when a stage ends, and what a resumed run decides."""
 from dataclasses import asdict, replace
 
 import pytest

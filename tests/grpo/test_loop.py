@@ -203,8 +203,8 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
 
 @pytest.mark.parametrize("fail_at", [3, 5, 6, 8])
 def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path, in_form, fail_at):
-    """4 steps in one go equal a run that is killed in the second, third or fourth, or in the last check, and goes
-    on: adapters, metrics, rollouts and checks alike."""
+    """4 steps in one go equal a run that is killed in the second, third or fourth one, or in the last check,
+    and goes on: adapters, metrics, rollouts and checks alike."""
     conf.grpo.save_every, conf.grpo.check_every = 2, 1
 
     def run(folder, fail_at=None):

@@ -93,9 +93,9 @@ def test_retrievers(tmp_path, retriever, k):
 def test_chinese_and_the_same_people_later(tmp_path, capsys):
     folder = prepare(tmp_path, "lamp.mini_language=zh", "lamp.mini_people=same", "lamp.tasks=LaMP_2,LaMP_4",
                      "lamp.train_limit=99")
-    train, dev = (read_questions(folder, split) for split in ("train", "dev"))
+    train, val, dev = (read_questions(folder, split) for split in ("train", "val", "dev"))
     assert {q.task.name for q in train} == {"LaMP_2_zh", "LaMP_4_zh"}
-    assert {q.user for q in dev} <= {q.user for q in train}
+    assert {q.user for q in dev} <= {q.user for q in train + val}
     assert "users in both splits" in capsys.readouterr().out
 
 
@@ -212,7 +212,7 @@ def test_tasks_that_number_from_1_are_kept_apart(tmp_path):
     lamp_task(source / "LaMP_2", "LaMP_2", range(1, 5), "comedy")
     lamp_task(source / "LaMP_3", "LaMP_3", range(1, 4), "5")
     folder = prepare(tmp_path, f"lamp.source={source}", "lamp.train_limit=99", "lamp.dev_limit=99")
-    questions = [q for split in ("train", "dev") for q in read_questions(folder, split)]
+    questions = [q for split in ("train", "val", "dev") for q in read_questions(folder, split)]
     assert len(questions) == 14 == len({q.id for q in questions})
     films = {q.id for q in questions if q.gold == "comedy"}
     assert films == {"LaMP_2/1", "LaMP_2/2", "LaMP_2/3", "4", "LaMP_2/101", "LaMP_2/102", "LaMP_2/103", "104"}
@@ -242,7 +242,7 @@ def test_records_in_a_sub_folder_are_in_the_key(tmp_path, capsys):
     (tmp_path / "own" / "notes.jsonl").write_text("not of this task")
     folder = prepare(tmp_path, *words)
     assert capsys.readouterr().out.count("[prepare] started") == 2
-    assert len(read_questions(folder, "train")) + len(read_questions(folder, "dev")) == 12
+    assert sum(len(read_questions(folder, split)) for split in ("train", "val", "dev")) == 12
 
 
 @pytest.mark.parametrize("word, again", [
