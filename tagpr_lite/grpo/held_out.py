@@ -17,7 +17,7 @@ from ..config import Config, UserError
 from ..engine.rollout import prompt_limit, sample_all
 from ..engine.sample import end_tokens
 from ..lamp.chat import completion_text
-from ..lamp.differences import Scored, standard_error
+from ..lamp.differences import Scored, gain, standard_error
 from ..lamp.prompts import build
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
@@ -151,11 +151,8 @@ class HeldOut:
 
 def is_better(new: Check, old: Check) -> bool:
     """Whether the new score is above the old one by more than the standard error of their difference."""
-    old_scores = {answer.question: answer.score for answer in old.answers}
-    gains = [Scored(answer.task, answer.user, answer.question, answer.score - old_scores[answer.question])
-             for answer in new.answers]
-    gain = mean_score(new) - mean_score(old)
-    return gain > standard_error(gains)
+    difference, error = gain(scored(old), scored(new))
+    return difference > error
 
 
 def scored(check: Check) -> list[Scored]:

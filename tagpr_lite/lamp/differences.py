@@ -141,8 +141,22 @@ def standard_error(values: Iterable[Scored]) -> float:
 
     UserError: no values, or one twice.
     """
-    tasks = _by_task(list(_by_question(values).values()))
-    variances = [_variance(clusters) if len(clusters.sums) > 1 else 0.25 for clusters in tasks.values()]
+    return _closed_form_error(_by_task(list(_by_question(values).values())), of_single=0.25)
+
+
+def gain(first: Iterable[Scored], second: Iterable[Scored]) -> tuple[float, float]:
+    """(second minus first, its standard error) in closed form, for callers that decide by the error alone. A
+    task of a single question counts with a variance of 1, the most that differences in -1..1 can have.
+
+    UserError: as of `difference`.
+    """
+    tasks = _by_task(paired(first, second))
+    return sum(map(_mean, tasks.values())) / len(tasks), _closed_form_error(tasks, of_single=1.0)
+
+
+def _closed_form_error(tasks: dict[str, Clusters], of_single: float) -> float:
+    """sqrt(sum_t V_t) / T. of_single: the V_t of a task of a single question."""
+    variances = [_variance(clusters) if len(clusters.sums) > 1 else of_single for clusters in tasks.values()]
     return math.sqrt(sum(variances)) / len(variances)
 
 

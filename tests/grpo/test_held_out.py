@@ -27,7 +27,7 @@ def test_the_score_is_the_mean_over_tasks():
 
 @pytest.mark.parametrize("new, better", [
     ([0.5, 0.5, 0.5, 0.5], False),  # a tie
-    ([0.6, 0.6, 0.6, 0.6], True),  # small and everywhere
+    ([0.6, 0.6, 0.6, 0.6], True),  # small and of everybody
     ([0.4, 0.4, 0.4, 0.4], False),
     ([1.0, 0.0, 0.9, 0.3], False),  # the mean is 0.05 higher, its standard error about 0.24
     ([1.0, 0.9, 0.5, 0.6], True)])

@@ -192,6 +192,7 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
 
     monkeypatch.setattr(loop, "collect_groups", lambda *_: [])
     monkeypatch.setattr(loop, "summary", lambda _: {"reward": 0.0, "task": 0.0})
+    monkeypatch.setattr(loop.Alarms, "look", lambda *_: None)
     monkeypatch.setattr(loop, "optimizer_step", step)
     conf.grpo.self_check = False
     for lr in (0.0, 3e-4):

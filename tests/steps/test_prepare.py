@@ -236,7 +236,7 @@ def own_task(folder, number=8):
 
 def test_records_in_a_sub_folder_are_in_the_key(tmp_path, capsys):
     source = own_task(tmp_path / "own")
-    words = (f"lamp.source={source}", "lamp.train_limit=99")
+    words = (f"lamp.source={source}", "lamp.train_limit=99", "lamp.val_limit=99")
     prepare(tmp_path, *words)
     own_task(tmp_path / "own", number=12)
     (tmp_path / "own" / "notes.jsonl").write_text("not of this task")
