@@ -123,7 +123,7 @@ class HeldOut:
             text = completion_text(tokenizer, completion.ids, completion.ended)
             found = terms(text, completion.ended, question, self.tags, config.grpo.min_tags)
             answers.append(Answer(question.id, question.task.name, question.user, text, len(completion.ids),
-                                  completion.entropy, found.task, found.format, found.tag))
+                                  round(completion.entropy, 5), found.task, found.format, found.tag))
         return answers
 
     def summary(self, check: Check) -> dict:

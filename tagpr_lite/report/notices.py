@@ -24,5 +24,5 @@ def replaced(folder: Path) -> list[str]:
 
 def alarms(folder: Path) -> list[str]:
     """The alarms of both stages of GRPO (grpo/alarms.py), in the order in which they were said."""
-    return [f"{stage}, after {line.get('index')} steps: {line.get('text')}. What to change: {line.get('advice')}."
-            for stage in STAGES for line in read_metrics(folder, f"{stage}_alarm")]
+    return [f"{stage}, after {line.get('index')} steps: {line.get('text')}. What to change: "
+            f"{line.get('advice')}." for stage in STAGES for line in read_metrics(folder, f"{stage}_alarm")]

@@ -127,7 +127,8 @@ TEMPLATE = """<!doctype html>
 <title>Tagging the Thought: run {{ name }}</title><style>{{ style }}</style></head><body><main>
 <header><p class="over">tagpr_lite · run {{ name }}</p><h1>Tagging the Thought</h1>\
 <p class="lede">{{ lede }}</p>
-{% for word, sentence in notices %}<p class="notice"><strong>{{ word }}</strong> {{ sentence }}</p>{% endfor %}
+{% for word, sentence in notices %}\
+<p class="notice"><strong>{{ word }}</strong> {{ sentence }}</p>{% endfor %}
 <dl class="facts">
 {% if config.model %}<div><dt>Model</dt>\
 <dd>{{ config.model.name }}, {{ config.model.bits }} bit</dd></div>{% endif %}

@@ -156,8 +156,8 @@ def test_a_browser_opens_it_without_a_word(run, tmp_path):
 
 def test_alarms_stand_at_the_top_of_both_reports(run):
     append_jsonl(run / "metrics.jsonl", [
-        {"step": "explore_alarm", "index": 4, "name": "cut_off", "text": "40% <b>were cut</b>", "advice": "wait"},
-        {"step": "guided_alarm", "index": 2, "name": "x", "text": EVIL, "advice": EVIL}, {"step": "guided_alarm"}])
+        {"step": "explore_alarm", "index": 4, "text": "40% <b>were cut</b>", "advice": "wait"},
+        {"step": "guided_alarm", "index": 2, "text": EVIL, "advice": EVIL}, {"step": "guided_alarm"}])
     page = render(run, ABOUT)
     check(page)
     top = page.partition("<h2")[0]
