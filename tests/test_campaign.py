@@ -78,6 +78,7 @@ def test_a_wrong_setting_is_said_before_anything_runs(small, tmp_path, capsys):
 def test_variants_share_what_their_settings_do_not_touch(small, tmp_path, capfd):
     campaign_settings = campaign.read(small) | {"seeds": [0], "share": True}
     campaign_settings["steps"] = ["prepare", "tag"]
+    campaign_settings["settings"]["lamp"] |= {"dev_limit": 2, "mini_users": 4}
     campaign_settings["variants"] = {"short": {}, "long": {"tag": {"words": 299}}}
     campaign.run(campaign_settings, [])
     second_run = capfd.readouterr().out.partition("run 2 of 2")[2]

@@ -5,6 +5,7 @@
     python -m tagpr_lite.bench grpo --model smollm2 --curve        our step as the group and the prompt grow
     python -m tagpr_lite.bench sample --model smollm2              a rollout whose rows end at different times
     python -m tagpr_lite.bench prmu --model smollm2                what the reward model costs
+    python -m tagpr_lite.bench intervals                           differences' intervals on known effects
     python -m tagpr_lite.bench memory --model Qwen3-4B --vram 8    the plan of a run against what is counted
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
@@ -17,7 +18,7 @@ import json
 import os
 import sys
 
-from ..config import GRPO, Config, Model, Prompt
+from ..config import GRPO, Config, Model, Prompt, UserError
 from ..plan.__main__ import add_settings
 from ..runs import guard, keep_memory
 from .convert import WORK, bench_convert, measure
@@ -51,6 +52,10 @@ def main(words: list[str] | None = None) -> None:
     command.add_argument("--model", default="smollm2", help="smollm2, tiny, a folder, or a hub id")
     command.add_argument("--unpack", action="store_true", help="NF4 layers keep a dense copy of their values")
     command.set_defaults(run=prmu)
+    command = commands.add_parser("intervals", help="coverage of the intervals of differences, simulated")
+    command.add_argument("--data-sets", type=int, default=1000, help="simulated data sets a scenario")
+    command.add_argument("--seed", type=int, default=0, help="of the simulation")
+    command.set_defaults(run=intervals)
     add_memory(commands.add_parser("memory", help="the plan of a whole run against the counter and a card"))
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
@@ -130,6 +135,13 @@ def memory(args: argparse.Namespace) -> None:
         return
     rows = bench_memory.bench_memory(args)
     print(json.dumps(rows, indent=1) if args.json else "\n".join(bench_memory.verified_lines(rows)))
+
+
+def intervals(args: argparse.Namespace) -> None:
+    from .intervals import bench_intervals
+    if not args.data_sets >= 1:
+        raise UserError(f"--data-sets {args.data_sets} is less than 1")
+    print(json.dumps(bench_intervals(args.data_sets, args.seed), indent=1))
 
 
 def prmu(args: argparse.Namespace) -> None:

@@ -16,7 +16,8 @@ from .systems import parse_system
 HUGE = 10**9
 NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, 2**63 - 1),
-    "lamp.k": (0, 10_000), "lamp.profile_max": (1, HUGE), "lamp.mini_users": (2, 100_000),
+    "lamp.k": (0, 10_000), "lamp.val": (0, 0.9), "lamp.profile_max": (1, HUGE),
+    "lamp.mini_users": (2, 100_000),
     "prompt.max_tokens": (1, HUGE), "prompt.item_tokens": (1, HUGE),
     "model.vram": (0, 10_000), "model.lora_r": (1, 4096), "model.lora_alpha": (1, HUGE),
     "model.threads": (0, 4096),
@@ -41,6 +42,7 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "grpo.guard_accuracy": (0, 1), "grpo.guard_agreement": (-1, 1), "grpo.overlong": (0, HUGE),
     "grpo.resample": (0, 1000), "grpo.min_tags": (1, 9), "grpo.micro": (1, 4096),
     "grpo.decode_rows": (1, HUGE), "grpo.logp_chunk": (1, HUGE), "grpo.save_every": (1, HUGE),
+    "grpo.check_every": (0, HUGE), "grpo.patience": (0, HUGE), "grpo.kept_rollouts": (0, HUGE),
     "evaluate.batch": (1, HUGE), "evaluate.answer_tokens": (1, HUGE),
 }
 # Why a bound stands where it stands, where the number alone does not say it.
@@ -85,7 +87,7 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
     for key in NOT_EMPTY:
         if not values[key]:
             return f"{key} is empty"
-    for key in ("lamp.train_limit", "lamp.dev_limit", "lamp.from_profile"):
+    for key in ("lamp.train_limit", "lamp.val_limit", "lamp.dev_limit", "lamp.from_profile"):
         negative = [task for task, limit in values[key].items() if limit < 0]
         if negative:
             return f"{key}: a limit below 0, of {short(negative[0])}"

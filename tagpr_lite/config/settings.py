@@ -30,6 +30,12 @@ class Lamp:
     dev_limit: dict[str, int] = field(default_factory=dict)
     """Most dev questions of each task, such as {default: 60, LaMP_3: 220}. The sample is seeded, and its size
     is printed."""
+    val: float = 0.15
+    """Share of each task's training users that are held out: nothing is trained on them, and the held-out
+    score of GRPO is theirs. 0: none, and GRPO keeps its last adapter."""
+    val_limit: dict[str, int] = field(default_factory=lambda: {"default": 8})
+    """Most questions of held-out training users of each task, such as {default: 8, LaMP_3: 24}. They are all
+    answered in every check of GRPO."""
     from_profile: dict[str, int] = field(default_factory=dict)
     """Most further training questions of each task, made of the profile items of training users, such as
     {LaMP_3: 100}. A task that is not named gets none."""
@@ -320,6 +326,15 @@ class GRPO:
     """Tokens whose logits are in memory at one time in GRPO."""
     save_every: int = 5
     """Optimiser steps between two saved states of GRPO, from which a cut run goes on."""
+    check_every: int = 2
+    """Optimiser steps of GRPO between two checks, in which the policy answers the held-out questions
+    (`lamp.val`). There is one before the first step and one after the last. The best adapter is kept. 0: no
+    checks, and the last adapter is kept."""
+    patience: int = 0
+    """A stage of GRPO ends early after so many checks in a row without a better one; 0: it never does."""
+    kept_rollouts: int = 4000
+    """Most completions of a stage of GRPO that are written to rollouts.jsonl, for the report: whole steps,
+    evenly spread. 0: none."""
 
 
 @dataclass

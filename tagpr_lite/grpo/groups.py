@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import pstdev
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class Group(Rollout):
 
 
 ScorePRMU = Callable[[Question, list[list[int]], BatchLimit], Tensor]
-"""(question, G completions as token ids, completions in one forward) -> PRMU's rewards [G] in [0, 1]."""
+"""(question, n completions as token ids, completions in one forward) -> PRMU's rewards [n] in [0, 1]."""
 
 
 @dataclass
@@ -128,10 +129,12 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[
     texts = [completion_text(tokenizer, s.ids, s.ended) for s in rollout.samples]
     completion_terms = [terms(text, s.ended, rollout.question, tags, g.min_tags, stage.thinks)
                         for text, s in zip(texts, rollout.samples, strict=True)]
-    if stage.score_prmu is not None and stage.trusted_prmu_weight:
-        scores = stage.score_prmu(rollout.question, [s.ids for s in rollout.samples], together)
-        for completion, score in zip(completion_terms, scores.tolist(), strict=True):
-            completion.prmu = score
+    in_form = [n for n, completion in enumerate(completion_terms) if completion.format]  # [0, 1, 3], say
+    if stage.score_prmu is not None and stage.trusted_prmu_weight and in_form:
+        # Only chains in form are scored: the format gate takes PRMU's term from the others.
+        scores = stage.score_prmu(rollout.question, [rollout.samples[n].ids for n in in_form], together)
+        for n, score in zip(in_form, scores.tolist(), strict=True):
+            completion_terms[n].prmu = score
 
     # 2. Their weighted sum, less what is taken off for running into the limit.
     rewards = torch.tensor([t.total(stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight)
@@ -151,7 +154,8 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[
 
 
 def summary(groups: list[Group]) -> dict:
-    """The step's means, and the task term task by task: what the report plots."""
+    """The step's means, and the task term task by task: what the report plots. spread: of each term, the mean
+    over groups of its standard deviation within the group."""
     all_terms = [t for group in groups for t in group.terms]
     samples = [s for group in groups for s in group.samples]
 
@@ -165,6 +169,8 @@ def summary(groups: list[Group]) -> dict:
         "format": mean([t.format for t in all_terms]),
         "tag": mean([t.tag for t in all_terms]),
         "prmu": mean([t.prmu for t in all_terms]),
+        "spread": {name: mean([pstdev(getattr(t, name) for t in group.terms) for group in groups])
+                   for name in ("task", "tag", "prmu")},
         "length": mean([len(s.ids) for s in samples]),
         "clipped": mean([not s.ended for s in samples]),
         "zero_variance": mean([not group.has_signal for group in groups]),

@@ -7,6 +7,9 @@ One step:
     optimizer_step    every group whose rewards differ adds its gradient (update.py): its prompt is forwarded
                       once and back-propagated once (engine/update.py); then AdamW
 
+Every few steps the policy answers held-out users (held_out.py). The best adapter by their score is what the
+stage leaves to later steps; what looks wrong on the way is said aloud (alarms.py).
+
 Groups without differences are counted and skipped, or replaced within a bound. Old log-probs come from
 sampling, and one update is made of each batch, so the ratio is 1 up to rounding and the clip is a guard.
 Stage 2 is stage 1 with the weights of the tag and PRMU terms at 0, from stage 1's adapter.
@@ -31,8 +34,12 @@ from ..engine.model import (
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import drop_metrics, log_metrics, progress, read_metrics, seed_of, whole_folder
+from . import kept_rollouts
+from .alarms import Alarms
 from .groups import POLICY, Group, Stage, roll_out, rollout_limit, score_group, summary
 from .guard import Guard, mean_correlation
+from .held_out import HeldOut
+from .kept_rollouts import keep
 from .update import check_layout, completion_limit, optimizer_step
 
 WARM_UP_STEPS = 3  # AdamW's first moments are wild
@@ -40,50 +47,84 @@ LARGEST_FIRST_KL = 1e-6  # nats; more before the first step means that the refer
 
 
 def train(config: Config, folder: Path, stage: Stage, model, tokenizer, questions: list[Question],
-          tags: tuple[str, ...]) -> None:
-    """Runs a stage to its end, from its last saved state if there is one, and writes the adapter."""
+          tags: tuple[str, ...], held_out: HeldOut) -> None:
+    """Runs a stage to its end, from its last saved state if there is one, and writes two adapters:
+    <stage>/adapter, the best one by the held-out score, and <stage>/last."""
     params = adapter_parameters(model, POLICY)
     lr = stage.lr or config.grpo.lr
     optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=0.0)
 
-    # Where a cut run goes on: the steps done, and the micro-batch that fitted into memory.
+    # Where a cut run goes on: the steps done, the best parameters, the micro-batch that fitted into memory.
     state_file = folder / stage.name / "state.safetensors"
-    done, saved = load_training_state(state_file, params, optimizer)
+    done, best, saved = load_training_state(state_file, params, optimizer)
     together = completion_limit(config.grpo, folder)
     together.size = min(together.size, saved.get("micro", together.size))
     decoded = rollout_limit(config.grpo, folder)
-    drop_metrics(folder, stage.name, from_index=done)
+    forget_later_lines(folder, stage.name, done)
     if stage.guard:
         for line in read_metrics(folder, stage.name):
             stage.guard.see(line["agreement"])
+    held_out.resume(done, best)
+    alarms = Alarms(config.grpo, folder, stage)
+    if done == 0 and held_out.is_due(0, stage.steps):
+        held_out.check(model, tokenizer, params, 0)
 
     bar = progress(stage.steps, stage.name, "step")
     bar.update(done)
-    for index in range(done, stage.steps):
+    first = done
+    while done < stage.steps and not held_out.is_stalled:
         started = time.time()
         for param_group in optimizer.param_groups:
-            param_group["lr"] = lr * min(1.0, (index + 1) / WARM_UP_STEPS)
-        groups = collect_groups(config, stage, model, tokenizer, questions, tags, index, decoded, together)
-        if index == done and config.grpo.self_check:
+            param_group["lr"] = lr * min(1.0, (done + 1) / WARM_UP_STEPS)
+        groups = collect_groups(config, stage, model, tokenizer, questions, tags, done, decoded, together)
+        if done == first and config.grpo.self_check:
             check_layout(config.grpo, model, params, groups[0])
         stats = optimizer_step(config.grpo, model, groups, optimizer, params, together)
-        if index == 0 and stage.from_reference and not stats["kl"] <= LARGEST_FIRST_KL:
+        if done == 0 and stage.from_reference and not stats["kl"] <= LARGEST_FIRST_KL:
             raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not "
                                "the SFT adapter")
+        keep(config.grpo, folder, stage, done, groups, tokenizer)
         if stage.guard:
             stats |= update_guard(stage.guard, groups)
         stats |= summary(groups)
         stats |= {"micro_batch": together.size, "seconds": round(time.time() - started, 2),
                   "peak_gib": round(peak_memory(), 3)}
-        log_metrics(folder, stage.name, index=index, **stats)
+        log_metrics(folder, stage.name, index=done, **stats)
         bar.set_postfix(reward=f"{stats['reward']:.3f}", task=f"{stats['task']:.3f}", refresh=False)
         bar.update()
-        if (index + 1) % config.grpo.save_every == 0:
-            save_training_state(state_file, index + 1, params, optimizer, micro=together.size)
+        done += 1
+        if held_out.is_due(done, stage.steps):
+            held_out.check(model, tokenizer, params, done)
+        alarms.look(done)
+        if done % config.grpo.save_every == 0:
+            save_training_state(state_file, done, params, optimizer, best=held_out.params,
+                                micro=together.size)
     bar.close()
-    with whole_folder(folder / stage.name / "adapter") as beside:
-        save_adapter(model, POLICY, beside)
+    if held_out.is_stalled:
+        print(f"  {stage.name} ends after {done} of {stage.steps} steps: {held_out.since_best} checks in a "
+              "row were no better", flush=True)
+    save_adapters(folder / stage.name, model, params, held_out.params)
     state_file.unlink(missing_ok=True)
+
+
+def forget_later_lines(folder: Path, stage: str, done: int) -> None:
+    """Removes what a cut run wrote after its last saved state, `done` steps: it is written again, once."""
+    drop_metrics(folder, stage, from_index=done)
+    drop_metrics(folder, f"{stage}_check", from_index=done + 1 if done else 0)
+    drop_metrics(folder, f"{stage}_alarm", from_index=done + 1 if done else 0)
+    kept_rollouts.drop(folder, stage, from_index=done)
+
+
+def save_adapters(folder: Path, model, params: dict, best: dict) -> None:
+    """Writes the last adapter, <folder>/last, and the best one, <folder>/adapter, and leaves the best one in.
+    best: {name of a parameter: its value}; empty where there was no check, and the last one counts."""
+    with whole_folder(folder / "last") as beside:
+        save_adapter(model, POLICY, beside)
+    with torch.no_grad():
+        for name, values in best.items():
+            params[name].copy_(values)
+    with whole_folder(folder / "adapter") as beside:
+        save_adapter(model, POLICY, beside)
 
 
 def next_questions(questions: list[Question], seed: int, stage: str, index: int,

@@ -12,7 +12,7 @@ from ..config import UserError
 from .tasks import Question
 
 Splits = dict[str, list[Question]]
-"""{"train": questions, "dev": questions} of all tasks."""
+"""{"train": questions, "val": questions, "dev": questions} of all tasks."""
 
 
 def with_unique_ids(splits: Splits) -> Splits:

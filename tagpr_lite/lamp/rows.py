@@ -1,5 +1,5 @@
-"""Questions as JSON rows, and the run folder's questions: data/train.jsonl, data/dev.jsonl,
-data/tasks.json."""
+"""Questions as JSON rows, and the run folder's questions: data/train.jsonl, data/val.jsonl (of held-out
+training users), data/dev.jsonl, data/tasks.json."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

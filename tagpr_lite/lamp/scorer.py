@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import DefaultTokenizer
 
 from ..config import UserError
 from ..runs import seed_of
@@ -49,16 +49,20 @@ class AnyScript:
         return words_of(text)
 
 
-ROUGES = ["rouge1", "rougeL"]
-OFFICIAL_WORDS = DefaultTokenizer(use_stemmer=False)
-ANY_WORDS = AnyScript()
-ROUGE = {words: RougeScorer(ROUGES, tokenizer=words)  # built once: rewards are computed by the thousand
-         for words in (OFFICIAL_WORDS, ANY_WORDS)}
+@cache  # rewards are computed by the thousand
+def rouge_scorer(is_official: bool) -> tuple[Any, Any]:
+    """(tokenizer, scorer) of rouge_score, for the official words or for those of any script. Imported here,
+    because the library takes seconds to import and most commands score nothing."""
+    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.tokenizers import DefaultTokenizer
+    tokenizer = DefaultTokenizer(use_stemmer=False) if is_official else AnyScript()
+    return tokenizer, RougeScorer(["rouge1", "rougeL"], tokenizer=tokenizer)
 
 
-def tokenizer_of(task: Task) -> DefaultTokenizer | AnyScript:
-    """What ROUGE counts in a task's texts."""
-    return OFFICIAL_WORDS if task.name in OFFICIAL else ANY_WORDS
+def words_counted(task: Task, text: str) -> list[str]:
+    """The words of a text that ROUGE counts."""
+    tokenizer, _ = rouge_scorer(task.name in OFFICIAL)
+    return tokenizer.tokenize(text)
 
 
 def score(task: Task, golds: dict[str, str], preds: dict[str, str]) -> dict:
@@ -91,7 +95,7 @@ def read_alike(task: Task, gold: str, answer: str) -> tuple[str, str | None]:
     gold, answer = without_thought(gold), without_thought(answer)
     read = whole if len(gold.splitlines()) > 1 else line
     read_gold = _until_stable(read, gold)
-    if not tokenizer_of(task).tokenize(read_gold or ""):
+    if not words_counted(task, read_gold or ""):
         return gold, answer or None
     return read_gold, _until_stable(read, answer)
 
@@ -160,7 +164,8 @@ def _rating(answer: str, gold: float, low: int = 1, high: int = 5) -> float:
 
 def _rouge(gold: str, answer: str, task: Task) -> tuple[float, float]:
     """F-measures of ROUGE-1 and ROUGE-L, in 0..1."""
-    scores = ROUGE[tokenizer_of(task)].score(gold, answer)
+    _, scorer = rouge_scorer(task.name in OFFICIAL)
+    scores = scorer.score(gold, answer)
     return scores["rouge1"].fmeasure, scores["rougeL"].fmeasure
 
 

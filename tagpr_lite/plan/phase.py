@@ -18,6 +18,8 @@ class Load:
     """Training questions."""
     dev: int
     """Questions that every system answers."""
+    val: int = 0
+    """Questions of held-out users, which GRPO's policy answers in every check."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
     # Where a cut run goes on. A cut may lie between the writing of the two files: the losses count as far as
     # the steps do, one before training and one a check.
     state_file = home / "state.safetensors"
-    done, _ = load_training_state(state_file, params, optimizer)
+    done, _, _ = load_training_state(state_file, params, optimizer)
     checks_done = 1 + sum(step <= done for step in check_steps)
     tune_losses = read_json(home / "tried.json")[:checks_done] if done else []
     if not tune_losses:  # the untrained model, whose match is right about most users, is the first to beat

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from ..runs import printable
+from .notices import notices
 from .tables import (
     AVERAGE,
     METRICS,
@@ -17,7 +18,6 @@ from .tables import (
     percent,
     prmu_manners,
     prmu_sentence,
-    replaced,
     summary,
 )
 
@@ -27,7 +27,7 @@ def markdown(folder: Path) -> str:
     rows = collect(folder)
     prmu = maybe(folder / "prmu/report.json", {})
     parts = [f"# tagpr_lite, run `{folder.name}`", summary(rows)]
-    parts += [f"> **Replaced.** {escape(sentence, quote=False)}" for sentence in replaced(folder)]
+    parts += [f"> **{word}** {escape(sentence, quote=False)}" for word, sentence in notices(folder)]
     if rows:
         parts += ["## Dev scores, lenient reading of the answer", lenient_table(rows),
                   ("Bold: best of the column. ↑ higher is better, ↓ lower is better. "

@@ -21,6 +21,7 @@ from ..runs import duration, printable, read_jsonl, read_metrics
 from . import plots, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
+from .notices import notices
 from .template import STYLE, TEMPLATE
 
 REASONING_SYSTEMS = ("explore", "guided", "sft")  # the last stage first: its chains are shown
@@ -135,7 +136,7 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
 
     page = ENVIRONMENT.from_string(TEMPLATE).render(
         style=STYLE, tables=tables, title=title, colour=colour, name=folder.name,
-        replaced=tables.replaced(folder),
+        notices=notices(folder),
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
         charts=unescaped(curves(metrics)), primary=primary, kept_count=len(kept), chain_sets=chain_sets,
         **settings_part(folder), **data_part(folder), **score_part(rows, title), **reward_part(folder),

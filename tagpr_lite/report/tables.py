@@ -33,13 +33,6 @@ def maybe(path: Path, default: Any) -> Any:
     return read_json(path) if path.exists() else default
 
 
-def replaced(folder: Path) -> list[str]:
-    """A sentence of each thing that step 1 could not have and replaced: the official files, the model."""
-    plan = maybe(folder / "plan.json", {})
-    sentences = plan.get("replaced") if isinstance(plan, dict) else None
-    return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
-
-
 def number(value: Any) -> float | None:
     """`value` if it is a finite number: a metric of nothing (no answer parsed) may be null or NaN."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

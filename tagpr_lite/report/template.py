@@ -105,7 +105,7 @@ color:rgb(var(--t)); background:rgb(var(--t) / .12);
 .legend .chip { font-size:.86rem; margin:0; padding:.15em .7em; }
 .ends { margin:.6em 0 .3em; overflow-wrap:anywhere; } .mark { font-weight:650; } .right { color:var(--good); }
 .wrong { color:var(--bad); } .free { color:var(--soft); }\N{SPACE}
-.replaced { border-left:4px solid var(--bad); padding:.3em .8em; max-width:75ch; overflow-wrap:anywhere; }
+.notice { border-left:4px solid var(--bad); padding:.3em .8em; max-width:75ch; overflow-wrap:anywhere; }
 details { margin:1em 0; } summary { cursor:pointer; font-weight:600; }
 @media (max-width:520px) { th,td { padding:.45em .55em; } h2 { margin-top:1.8em; } }
 @media print { body { font-size:11pt; background:#fff; } main { padding:0; max-width:none; }
@@ -127,7 +127,8 @@ TEMPLATE = """<!doctype html>
 <title>Tagging the Thought: run {{ name }}</title><style>{{ style }}</style></head><body><main>
 <header><p class="over">tagpr_lite · run {{ name }}</p><h1>Tagging the Thought</h1>\
 <p class="lede">{{ lede }}</p>
-{% for sentence in replaced %}<p class="replaced"><strong>Replaced.</strong> {{ sentence }}</p>{% endfor %}
+{% for word, sentence in notices %}\
+<p class="notice"><strong>{{ word }}</strong> {{ sentence }}</p>{% endfor %}
 <dl class="facts">
 {% if config.model %}<div><dt>Model</dt>\
 <dd>{{ config.model.name }}, {{ config.model.bits }} bit</dd></div>{% endif %}

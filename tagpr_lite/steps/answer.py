@@ -36,10 +36,11 @@ TESTED_ON = ("data/dev.jsonl", "data/tasks.json")
 
 
 class Completion(NamedTuple):
-    """What a system wrote. seconds: its share of the batch it was decoded in."""
+    """What a system wrote. entropy: mean nats a token. seconds: its share of the batch it was decoded in."""
     text: str
     tokens: int
     ended: bool
+    entropy: float
     seconds: float
 
 
@@ -204,7 +205,7 @@ def as_rows(samples: list, tokenizer, seconds: float) -> list[dict]:
     """Sampled completions as the file has them. seconds: of one of them."""
     from ..lamp.chat import completion_text
     return [Completion(completion_text(tokenizer, sample.ids, sample.ended), len(sample.ids), sample.ended,
-                       round(seconds, 3))._asdict() for sample in samples]
+                       round(sample.entropy, 5), round(seconds, 3))._asdict() for sample in samples]
 
 
 def prompt_of(asked: Asked, draw: Draw, question: Question, tokenizer) -> list[int]:

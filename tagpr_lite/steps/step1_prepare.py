@@ -20,7 +20,7 @@ from ..lamp.own import load_own
 from ..lamp.prompts import PromptReport, build
 from ..lamp.retrieve import Embed, retrieve
 from ..lamp.rows import write_questions, write_tasks
-from ..lamp.sampling import sample
+from ..lamp.sampling import held_out_users, sample, users_of
 from ..lamp.tasks import TASKS, Question, Task, find_task
 from ..plan.run_plan import follow, lines, make_plan, read_plan, show_table, write_plan
 from ..plan.whole import Load
@@ -41,8 +41,8 @@ def main(config: Config) -> None:
     run_step(config, "prepare", inputs=[], settings=["seed", "lamp", "prompt", "model", *PLANNED],
              outside=source_files(config.lamp.source), models=models_of(config),
              work=partial(work, source=source, replaced=replaced),
-             outputs=["data/train.jsonl", "data/dev.jsonl", "data/tasks.json", "data/summary.json",
-                      "plan.json"])
+             outputs=["data/train.jsonl", "data/val.jsonl", "data/dev.jsonl", "data/tasks.json",
+                      "data/summary.json", "plan.json"])
     plan = read_plan(config.folder)
     followed = follow(config, plan)
     save_config(followed)
@@ -132,7 +132,7 @@ def work(config: Config, folder: Path, source: str = "", replaced: Sequence[str]
     embed = encoder(config.lamp.encoder, config.model) if config.lamp.retriever == "dense" else None
     prepared = [prepare_task(splits, config, tokenizer, embed) for _, splits in sorted(loaded.items())]
     questions = with_unique_ids({split: [q for task in prepared for q in getattr(task, split)]
-                                 for split in ("train", "dev")})
+                                 for split in ("train", "val", "dev")})
     if not questions["train"] or not questions["dev"]:
         raise UserError(f"{config.lamp.source} leaves {len(questions['train'])} questions to train on and "
                         f"{len(questions['dev'])} to score; both are needed")
@@ -149,7 +149,7 @@ def work(config: Config, folder: Path, source: str = "", replaced: Sequence[str]
         print(f"  {what}: {value}")
     for split in questions:
         write_questions(folder, split, questions[split])
-    write_tasks(folder, questions["train"] + questions["dev"])
+    write_tasks(folder, [question for split in questions.values() for question in split])
     summary = {task.task.name: task.summary(config.lamp.source) for task in prepared}
     write_json(folder / "data" / "summary.json", {"tasks": summary, "notes": notes, "template": template})
     write_plan(folder, plan)
@@ -162,20 +162,22 @@ class PreparedTask:
     out."""
     task: Task
     train: list[Question]
+    val: list[Question]
+    """Of held-out training users."""
     dev: list[Question]
     offered: dict[str, int]
     extra: int
     too_long: int
     leaks: leaks.Counts
     prompts: list[PromptReport]
-    """Of train and dev, with the profile."""
+    """Of all three, with the profile."""
     questions: list[PromptReport]
     """The same without the profile."""
 
     def summary(self, source: str) -> dict:
-        return {"title": self.task.title, "source": source, "train": len(self.train), "dev": len(self.dev),
-                "users": len({q.user for q in self.train + self.dev}), "too_long": self.too_long,
-                "leaks": self.leaks}
+        users = {question.user for question in self.train + self.val + self.dev}
+        return {"title": self.task.title, "source": source, "train": len(self.train), "val": len(self.val),
+                "dev": len(self.dev), "users": len(users), "too_long": self.too_long, "leaks": self.leaks}
 
     def sentences(self, config: Config) -> str:
         """Two lines for people: how many questions, and what became of their profile items."""
@@ -183,41 +185,57 @@ class PreparedTask:
                                for key in ("items_shown", "items_cut", "items_dropped"))
         return (f"  {self.task.name} ({self.task.title}): {len(self.train)} train questions "
                 f"(of {self.offered['train']}, and {self.extra} from profiles at most; {self.too_long} left "
-                f"out as longer than the prompt budget), {len(self.dev)} dev (of {self.offered['dev']})\n"
+                f"out as longer than the prompt budget), {len(self.val)} of held-out users, "
+                f"{len(self.dev)} dev (of {self.offered['dev']})\n"
                 f"    prompts show {shown} profile items, {cut} of them cut to {config.prompt.item_tokens} "
                 f"tokens; {dropped} more did not fit")
 
 
 def prepare_task(splits: dict, config: Config, tokenizer, embed: Embed | None) -> PreparedTask:
-    """Sampled, extended, checked for leaks, retrieved for, and held against the prompt budget."""
+    """Held-out users are set aside; questions are sampled, extended, checked for leaks, retrieved for, and
+    held against the prompt budget."""
     lamp = config.lamp
     task = (splits["train"] or splits["dev"])[0].task
+    held_out = held_out_users(splits["train"], lamp.val, seed_of(config.seed, task.name, "val"))
+    trained_on = set(users_of(splits["train"])) - held_out
     train = sample(splits["train"], limit_of(lamp.train_limit, task),
-                   seed_of(config.seed, task.name, "train"))
+                   seed_of(config.seed, task.name, "train"), trained_on)
+    val = sample(splits["train"], limit_of(lamp.val_limit, task),
+                 seed_of(config.seed, task.name, "val"), held_out)
     extra = limit_of(lamp.from_profile, task) or 0
     if extra:
         train += from_profiles(train, extra, seed_of(config.seed, task.name, "profiles"))
     dev = sample(splits["dev"], limit_of(lamp.dev_limit, task), seed_of(config.seed, task.name, "dev"))
     train, dev, leaked = leaks.check(train, dev, lamp.exclude)
-    train, dev = ([with_retrieved(q, config, embed) for q in questions] for questions in (train, dev))
-    reports, bare = ([build(q, tokenizer, config.prompt, with_profile=with_profile, reason=True)[1]
-                      for q in train + dev] for with_profile in (True, False))
-    fitting = [q for q, report in zip(train, reports) if not report.over_budget]  # in dev all are answered
-    return PreparedTask(task, fitting, dev, {split: len(splits[split]) for split in splits}, extra,
-                        len(train) - len(fitting), leaked, reports, bare)
+    train, val, _ = leaks.check(train, val, lamp.exclude)  # no profile trained on holds a held-out question
+
+    # Every question with its retrieved items, and the size of its prompts. What is longer than the prompt
+    # budget is left out; of dev everything is answered.
+    asked: dict[str, list[Question]] = {"train": [], "val": [], "dev": []}
+    reports, bare = [], []
+    for split, questions in (("train", train), ("val", val), ("dev", dev)):
+        for question in (with_retrieved(q, config, embed) for q in questions):
+            with_profile, without = (build(question, tokenizer, config.prompt, with_profile=shown,
+                                           reason=True)[1] for shown in (True, False))
+            if split == "dev" or not with_profile.over_budget:
+                asked[split].append(question)
+                reports.append(with_profile)
+                bare.append(without)
+    return PreparedTask(task, asked["train"], asked["val"], asked["dev"],
+                        {split: len(splits[split]) for split in splits}, extra,
+                        len(train) - len(asked["train"]), leaked, reports, bare)
 
 
 def load_of(prepared: list[PreparedTask]) -> Load:
-    """What the questions put through the model. Training questions longer than the prompt budget were left
-    out; dev questions that are longer are answered all the same."""
-    prompts, questions = [], []
-    for task in prepared:
-        train = len(task.prompts) - len(task.dev)  # those left out are among the first
-        fits = [place >= train or not report.over_budget for place, report in enumerate(task.prompts)]
-        prompts += [report.tokens for report, kept in zip(task.prompts, fits, strict=True) if kept]
-        questions += [report.tokens for report, kept in zip(task.questions, fits, strict=True) if kept]
+    """What the questions put through the model."""
+    prompts = [report.tokens for task in prepared for report in task.prompts]
+    questions = [report.tokens for task in prepared for report in task.questions]
+
+    def count(split: str) -> int:
+        return sum(len(getattr(task, split)) for task in prepared)
+
     return Load(prompt=max(prompts), mean_prompt=round(sum(prompts) / len(prompts)), question=max(questions),
-                train=sum(len(task.train) for task in prepared), dev=sum(len(task.dev) for task in prepared))
+                train=count("train"), dev=count("dev"), val=count("val"))
 
 
 def check_limits(config: Config, loaded: set[str]) -> None:

@@ -7,7 +7,7 @@ from ..config import LAYOUTS, Config, UserError
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
-from ..runs import cli, read_json, run_step
+from ..runs import cli, read_json, read_jsonl, run_step
 
 SCALES = ("sigmoid", "group")  # of grpo.prmu_scale
 USERS = ("own", "shuffled")  # of grpo.prmu_users
@@ -17,7 +17,8 @@ SETTINGS = ["seed", "prompt", "model", "sft.form", "reward", "grpo"]
 def main(config: Config) -> None:
     run_step(config, "guided", settings=SETTINGS, outputs=["guided"], work=work,
              models=planned_models(config),
-             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "plan.json",
+             inputs=["data/train.jsonl", "?data/val.jsonl", "data/tasks.json", "chains/tags.json",
+                     "chains/kept.jsonl", "sft/adapter", "plan.json",
                      *(["prmu"] if asks_prmu(config) else [])])
 
 
@@ -36,7 +37,8 @@ def work(config: Config, folder: Path) -> None:
                   thinks=config.sft.form != "answer", from_reference=True)
     if asks_prmu(config):
         add_prmu(config, folder, stage, model, tokenizer, questions)
-    train(config, folder, stage, model, tokenizer, questions, tags)
+    train(config, folder, stage, model, tokenizer, questions, tags,
+          held_out(config, folder, "guided", tags))
 
 
 def add_prmu(config: Config, folder: Path, stage, model, tokenizer, questions: list[Question]) -> None:
@@ -92,6 +94,16 @@ def grpo_settings(config: Config, folder: Path) -> Config:
         raise UserError(f"sft.form={form}: the tag and PRMU terms read tagged chains; set grpo.alpha_tag=0 "
                         "and grpo.alpha_prmu=0, or grpo.guided_steps=0, and the task term alone is used")
     return config
+
+
+def held_out(config: Config, folder: Path, stage: str, tags: tuple[str, ...]):
+    """The checks of a stage, on the questions of the held-out users."""
+    from ..grpo.held_out import HeldOut
+    from ..tags.reasoning import forms_of
+    there = (folder / "data" / "val.jsonl").exists()
+    questions = read_questions(folder, "val") if there else []
+    forms = forms_of(read_jsonl(folder / "chains" / "kept.jsonl"))
+    return HeldOut(config, folder, stage, questions, tags, forms)
 
 
 def load_policy(config: Config, folder: Path, start: str):

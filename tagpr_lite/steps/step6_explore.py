@@ -6,14 +6,14 @@ from pathlib import Path
 from ..config import Config
 from ..plan.run_plan import planned_models
 from ..runs import cli, run_step
-from .step5_guided import SETTINGS, grpo_settings, load_policy
+from .step5_guided import SETTINGS, grpo_settings, held_out, load_policy
 
 
 def main(config: Config) -> None:
     run_step(config, "explore", settings=SETTINGS, outputs=["explore"], work=work,
              models=planned_models(config),
-             inputs=["data/train.jsonl", "data/tasks.json", "chains/tags.json", "sft/adapter", "guided",
-                     "plan.json"])
+             inputs=["data/train.jsonl", "?data/val.jsonl", "data/tasks.json", "chains/tags.json",
+                     "chains/kept.jsonl", "sft/adapter", "guided/adapter", "plan.json"])
 
 
 def work(config: Config, folder: Path) -> None:
@@ -23,7 +23,8 @@ def work(config: Config, folder: Path) -> None:
     model, tokenizer, questions, tags = load_policy(config, folder, start="guided")
     stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task,
                   lr=config.grpo.explore_lr, thinks=config.sft.form != "answer")
-    train(config, folder, stage, model, tokenizer, questions, tags)
+    train(config, folder, stage, model, tokenizer, questions, tags,
+          held_out(config, folder, "explore", tags))
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def state_of_system(asked: Asked, system: System, questions: list[Question], tak
         return None
     shown = asked.others if system.profile == "other" else {}
     completions = [(shown.get(question.id, question), taken[question.id]) for question in questions]
-    return state_of([Written(question, completion.text, completion.tokens)
+    return state_of([Written(question, completion.text, completion.tokens, completion.entropy)
                      for question, completion in completions], forms)
 
 

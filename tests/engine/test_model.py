@@ -117,12 +117,15 @@ def test_training_state_resumes_bit_for_bit(tmp_path):
     torch.manual_seed(0)
     model, params, optimizer = begin()
     train(model, optimizer, [1, 2])
-    engine.save_training_state(tmp_path / "s.safetensors", 2, params, optimizer, micro=4)
+    best = {name: torch.full_like(param, 7.0) for name, param in params.items()}
+    engine.save_training_state(tmp_path / "s.safetensors", 2, params, optimizer, best=best, micro=4)
     train(model, optimizer, [3, 4])
     torch.manual_seed(5)
     other, others, optimizer = begin()
-    assert engine.load_training_state(tmp_path / "none", others, optimizer) == (0, {})
-    assert engine.load_training_state(tmp_path / "s.safetensors", others, optimizer) == (2, {"micro": 4})
+    assert engine.load_training_state(tmp_path / "none", others, optimizer) == (0, {}, {})
+    done, kept, numbers = engine.load_training_state(tmp_path / "s.safetensors", others, optimizer)
+    assert (done, numbers) == (2, {"micro": 4}) and kept.keys() == best.keys()
+    assert all(bool((values == 7.0).all()) for values in kept.values())
     train(other, optimizer, [3, 4])
     assert all(torch.equal(params[n], others[n]) for n in params)
 

@@ -17,6 +17,7 @@ from tagpr_lite.engine.memory import BatchLimit
 from tagpr_lite.grpo import groups as rollouts
 from tagpr_lite.grpo import loop, losses, update
 from tagpr_lite.grpo.guard import Guard
+from tagpr_lite.grpo.held_out import Answer, HeldOut
 from tagpr_lite.grpo.rewards import Terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
@@ -49,6 +50,18 @@ def policy(conf, folder, shaken=True):
     model = engine.load_adapter(model, folder / "sft" / "adapter", rollouts.REFERENCE)
     model.set_adapter(rollouts.POLICY)
     return model, tokenizer
+
+
+def held_out(conf, folder, stage, questions=()):
+    """The checks of a stage; without questions there are none."""
+    return HeldOut(conf, folder, stage.name, list(questions), PRIMARY, {})
+
+
+@pytest.fixture
+def in_form(monkeypatch):
+    """Every completion counts as one in form, so that PRMU scores it."""
+    real = rollouts.terms
+    monkeypatch.setattr(rollouts, "terms", lambda *args: replace(real(*args), format=1.0))
 
 
 def limit(size):
@@ -179,19 +192,23 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
 
     monkeypatch.setattr(loop, "collect_groups", lambda *_: [])
     monkeypatch.setattr(loop, "summary", lambda _: {"reward": 0.0, "task": 0.0})
+    monkeypatch.setattr(loop.Alarms, "look", lambda *_: None)
     monkeypatch.setattr(loop, "optimizer_step", step)
     conf.grpo.self_check = False
     for lr in (0.0, 3e-4):
         stage = rollouts.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr)
-        loop.train(conf, tmp_path, stage, model, tokenizer, questions, PRIMARY)
+        loop.train(conf, tmp_path, stage, model, tokenizer, questions, PRIMARY,
+                   held_out(conf, tmp_path, stage))
     assert seen == pytest.approx([r * n / 3 for r in (conf.grpo.lr, 3e-4) for n in (1, 2, 3, 3)])
 
 
-def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
-    """4 steps in one go equal 2 steps, a kill during the third, and 2 more: adapter and metrics alike."""
-    conf.grpo.save_every = 2
+@pytest.mark.parametrize("fail_at", [3, 5, 6, 8])
+def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path, in_form, fail_at):
+    """4 steps in one go equal a run that is killed in the second, third or fourth one, or in the last check,
+    and goes on: adapters, metrics, rollouts and checks alike."""
+    conf.grpo.save_every, conf.grpo.check_every = 2, 1
 
-    def stage(fail_at=None):
+    def run(folder, fail_at=None):
         calls = []
 
         def score(question, completions, together):
@@ -199,21 +216,69 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path):
             if fail_at is not None and len(calls) > fail_at:
                 raise KeyboardInterrupt
             return torch.linspace(0, 1, len(completions))
-        return rollouts.Stage("guided", 4, 1.0, 0.2, 0.5, score, Guard(0.9, GRPO()))
 
-    def run(folder, fail_at=None):
         model, tokenizer = policy(conf, folder)
-        loop.train(conf, folder, stage(fail_at), model, tokenizer, questions[:5], PRIMARY)
+        stage = rollouts.Stage("guided", 4, 1.0, 0.2, 0.5, score, Guard(0.9, GRPO()))
+        checks = held_out(conf, folder, stage, questions[5:8])
+        if fail_at == 8:  # all of PRMU's scores are there: in the last check
+            check = checks.check
+
+            def cut(*args):
+                if args[-1] == 4:
+                    raise KeyboardInterrupt
+                check(*args)
+            checks.check = cut
+        loop.train(conf, folder, stage, model, tokenizer, questions[:5], PRIMARY, checks)
 
     run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", fail_at=5)
+        run(tmp_path / "cut", fail_at)
     run(tmp_path / "cut")
-    a, b = (tmp_path / f / "guided" / "adapter" / "adapter_model.safetensors" for f in ("whole", "cut"))
-    assert a.read_bytes() == b.read_bytes()
-    rows = [[{k: v for k, v in r.items() if k not in ("seconds", "peak_gib")}
-             for r in runs.read_metrics(tmp_path / f, "guided")] for f in ("whole", "cut")]
-    assert rows[0] == rows[1] and [r["index"] for r in rows[0]] == [0, 1, 2, 3]
+    for name in ("adapter/adapter_model.safetensors", "last/adapter_model.safetensors", "rollouts.jsonl",
+                 "checks.jsonl"):
+        whole, cut = (tmp_path / run_folder / "guided" / name for run_folder in ("whole", "cut"))
+        assert whole.read_bytes() == cut.read_bytes(), name
+    for step in ("guided", "guided_check", "guided_alarm"):
+        rows = [[{k: v for k, v in r.items() if k not in ("seconds", "peak_gib")}
+                 for r in runs.read_metrics(tmp_path / f, step)] for f in ("whole", "cut")]
+        assert rows[0] == rows[1], step
+    assert [r["index"] for r in runs.read_metrics(tmp_path / "cut", "guided")] == [0, 1, 2, 3]
+    assert [r["index"] for r in runs.read_metrics(tmp_path / "cut", "guided_check")] == [0, 1, 2, 3, 4]
+
+
+class Answers(HeldOut):
+    """Checks whose scores are given, after so many steps."""
+    def answer(self, model, tokenizer):
+        score = self.scores[len(self.file.read_text().splitlines())]
+        return [Answer(q.id, q.task.name, q.user, "", 1, None, score, 1.0, 1.0) for q in self.questions]
+
+
+@pytest.mark.parametrize("scores, best, steps", [
+    ([0.2, 0.6, 0.4, 0.3, 0.9], 1, 3),  # two checks in a row are no better: the fourth step is never made
+    ([0.5, 0.5, 0.5, 0.9, 0.9], 0, 2),
+    ([0.1, 0.2, 0.3, 0.4, 0.5], 4, 4)])
+def test_the_best_adapter_is_kept_beside_the_last(conf, questions, tmp_path, scores, best, steps):
+    conf.grpo.check_every, conf.grpo.patience = 1, 2
+    model, tokenizer = policy(conf, tmp_path)
+    params = engine.adapter_parameters(model, rollouts.POLICY)
+    seen = []
+    stage = rollouts.Stage("guided", 4, 1.0, 0.5)
+    checks = Answers(conf, tmp_path, "guided", questions[:4], PRIMARY, {})
+    checks.scores = scores
+    check = checks.check
+
+    def look(*args):
+        seen.append({name: param.detach().clone() for name, param in params.items()})
+        check(*args)
+    checks.check = look
+    loop.train(conf, tmp_path, stage, model, tokenizer, questions, PRIMARY, checks)
+    assert len(seen) == steps + 1 == len(runs.read_metrics(tmp_path, "guided")) + 1
+    for name, index in (("adapter", best), ("last", steps)):
+        again, _ = engine.load(conf.model)
+        again = engine.load_adapter(again, tmp_path / "guided" / name, rollouts.POLICY)
+        found = engine.adapter_parameters(again, rollouts.POLICY)
+        assert all(torch.equal(found[key], seen[index][key]) for key in seen[index]), name
+    assert all(torch.equal(params[key], seen[best][key]) for key in params)  # and it is left in the model
 
 
 def test_the_reference_never_moves(conf, questions, tmp_path):
@@ -280,8 +345,8 @@ def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeyp
     made = iter([Terms(0.9, 1.0, 0.0), Terms(0.6, 0.0, 0.0), Terms(0.4, 1.0, 0.0), Terms(0.1, 1.0, 0.0)])
     monkeypatch.setattr(rollouts, "terms", lambda *_: next(made))
     group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(2))
-    # trust: a half
-    assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 2 / 3, 0.1 + 0.2], abs=1e-6)
+    # trust: a half; the second one is not in form, and PRMU is not asked about it
+    assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 0.5, 0.1 + 0.2], abs=1e-6)
     monkeypatch.undo()
     for _ in range(4):
         stats = loop.update_guard(guard, [group])
@@ -378,8 +443,9 @@ def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, que
 
     def run():
         model, tokenizer = policy(conf, tmp_path)
-        loop.train(conf, tmp_path, rollouts.Stage("guided", 4, 1.0, 0.2), model, tokenizer, questions[:5],
-                   PRIMARY)
+        stage = rollouts.Stage("guided", 4, 1.0, 0.2)
+        loop.train(conf, tmp_path, stage, model, tokenizer, questions[:5], PRIMARY,
+                   held_out(conf, tmp_path, stage))
 
     policy_gradient = update.policy_gradient
     monkeypatch.setattr(update, "policy_gradient", short_of_memory)
@@ -483,8 +549,9 @@ def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_pa
     for p in engine.adapter_parameters(model, rollouts.REFERENCE).values():
         p.data += 0.1
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
-        loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True),
-                   model, tokenizer, questions, PRIMARY)
+        stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True)
+        loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, PRIMARY,
+                   held_out(conf, tmp_path / "run", stage))
 
 
 # ---------------------------------------------------------------- not a number
@@ -501,7 +568,8 @@ def test_a_gradient_that_is_no_number_is_not_stepped_on(conf, questions, tmp_pat
     assert all(torch.equal(param, before[name]) for name, param in params.items())
 
 
-def test_a_reward_that_is_no_number_is_not_taken_for_a_group_without_signal(conf, questions, tmp_path):
+def test_a_reward_that_is_no_number_is_not_taken_for_a_group_without_signal(conf, questions, tmp_path,
+                                                                            in_form):
     model, tokenizer = policy(conf, tmp_path)
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 1.0, guard=Guard(1.0, conf.grpo),
                            score_prmu=lambda *_: torch.full((4,), float("nan")))
@@ -515,5 +583,6 @@ def test_a_first_kl_that_is_no_number_stops_the_run(conf, questions, tmp_path, m
     monkeypatch.setattr(loop, "optimizer_step", lambda *_: {"kl": float("nan")})
     monkeypatch.setattr(loop, "check_layout", lambda *_: None)
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
-        loop.train(conf, tmp_path / "run", rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True),
-                   model, tokenizer, questions, PRIMARY)
+        stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True)
+        loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, PRIMARY,
+                   held_out(conf, tmp_path / "run", stage))

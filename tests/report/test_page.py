@@ -14,6 +14,7 @@ from invented_run import EVIL, TAGS, make_run
 from tagpr_lite.config import Config
 from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.report.examples import chain, verdict
+from tagpr_lite.report.markdown import markdown
 from tagpr_lite.report.page import render
 from tagpr_lite.runs import append_jsonl, save_config, write_json, write_jsonl
 from tagpr_lite.steps import STEPS, step8_report
@@ -151,3 +152,16 @@ def test_a_browser_opens_it_without_a_word(run, tmp_path):
     assert "CONSOLE" not in browser.stderr
     assert browser.stdout.count("<svg") == render(run, ABOUT).count("<svg")
     assert "Tagging the Thought" in browser.stdout
+
+
+def test_alarms_stand_at_the_top_of_both_reports(run):
+    append_jsonl(run / "metrics.jsonl", [
+        {"step": "explore_alarm", "index": 4, "text": "40% <b>were cut</b>", "advice": "wait"},
+        {"step": "guided_alarm", "index": 2, "text": EVIL, "advice": EVIL}, {"step": "guided_alarm"}])
+    page = render(run, ABOUT)
+    check(page)
+    top = page.partition("<h2")[0]
+    assert top.count("<strong>Alarm.</strong>") == 3
+    assert "explore, after 4 steps: 40% &lt;b&gt;were cut&lt;/b&gt;. What to change: wait." in top
+    text = markdown(run)
+    assert text.index("guided, after 2 steps") < text.index("explore, after 4 steps: 40%") < text.index("## ")

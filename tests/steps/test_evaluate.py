@@ -135,6 +135,7 @@ def test_samples_are_drawn_once_and_serve_all_decodings(run, drawn):
     assert [scores[""][q.id][:4] != scores["-other"][q.id] for q in questions] == [True] * 6
     tokens = got["sft@vote8/LaMP_3"]["predictions"][0]["tokens"]
     assert 0 < tokens <= 16 and got["sft@vote8/LaMP_3"]["reasoning"]["completions"] == 3
+    assert got["sft@vote8/LaMP_3"]["reasoning"]["entropy"] > 0
 
 
 def test_one_more_system_answers_nothing_again(run, drawn, monkeypatch):
@@ -282,14 +283,14 @@ def test_prmu_chooses_among_whole_chains_and_where_there_are_none_among_all(run)
     system = parse_system("sft@prmu3")
 
     def chosen(texts, ended, scores):
-        some = [answer.Completion(text, 9, end, 0.1) for text, end in zip(texts, ended, strict=True)]
+        some = [answer.Completion(text, 9, end, 0.4, 0.1) for text, end in zip(texts, ended, strict=True)]
         return step.chosen(conf, system, question, some, scores)
 
     assert chosen(["<think>\n<conclude>So", whole, whole], [False, True, True], [9.0, 1.0, 2.0]) == 2
     assert chosen([whole, whole, whole], [True, True, False], [1.0, 1.0, 2.0]) == 0
     assert chosen(["no", "chain", "at all"], [True] * 3, [1.0, 3.0, 2.0]) == 1
     bare = run("sft@prmu3", more=["sft.form=answer"])
-    some = [answer.Completion(text, 9, True, 0.1) for text in ("4", whole, "5")]
+    some = [answer.Completion(text, 9, True, 0.4, 0.1) for text in ("4", whole, "5")]
     assert step.chosen(bare, system, question, some, [1.0, 9.0, 2.0]) == 2  # who is not to think must not
 
 

@@ -36,6 +36,52 @@ def test_the_built_in_benchmark_has_eight_tasks_and_the_eighth_is_never_trained_
     assert "prompts show" in capsys.readouterr().out
 
 
+def test_held_out_users_are_trained_on_nowhere(tmp_path):
+    """Of every task that is trained on some users are set aside, and nothing of theirs is in train."""
+    folder = prepare(tmp_path, "lamp.val=0.3", "lamp.val_limit=9", "lamp.train_limit=99",
+                     "lamp.from_profile={LaMP_3: 40}")
+    train, val, dev = (read_questions(folder, split) for split in ("train", "val", "dev"))
+    users = {q.user for q in val}
+    assert {q.task.name for q in val} == {q.task.name for q in train}
+    assert not users & {q.user for q in train + dev}
+    assert len({q.id for q in train + val + dev}) == len(train + val + dev)
+    of_ratings = {q.user for q in train if q.task.name == "LaMP_3"}, {q.user for q in val
+                                                                      if q.task.name == "LaMP_3"}
+    assert [len(side) for side in of_ratings] == [11, 5]  # of 16 users
+    summary = read_json(folder / "data/summary.json")["tasks"]
+    assert sum(task["val"] for task in summary.values()) == len(val) == read_plan(folder).load["val"]
+    assert all(q.retrieved for q in val)
+
+
+def test_without_held_out_users_there_are_no_held_out_questions(tmp_path):
+    folder = prepare(tmp_path, "lamp.val=0", "lamp.train_limit=99")
+    assert read_questions(folder, "val") == []
+    assert len({q.user for q in read_questions(folder, "train") if q.task.name == "LaMP_3"}) == 16
+
+
+def test_no_profile_that_is_trained_on_holds_a_held_out_question(tmp_path):
+    """With lamp.exclude=[taught], items of training profiles that are held-out questions go, too."""
+    instruction = tasks.TASKS["LaMP_3"].instruction
+    texts = [f"review number {n} of a thing" for n in range(8)]
+    rows = [{"id": str(n), "input": f"{instruction} {text}",
+             "profile": [{"id": f"p{n}", "text": texts[(n + 1) % 8], "score": "4"},
+                         {"id": f"q{n}", "text": f"own text {n}", "score": "5"}]}
+            for n, text in enumerate(texts)]
+    for split in ("train", "dev"):
+        data = tmp_path / "lamp" / "LaMP_3"
+        data.mkdir(parents=True, exist_ok=True)
+        here = rows if split == "train" else [rows[0] | {"id": "d", "input": f"{instruction} another one"}]
+        (data / f"{split}_questions.json").write_text(json.dumps(here))
+        golds = [{"id": row["id"], "output": "4"} for row in here]
+        (data / f"{split}_outputs.json").write_text(json.dumps({"task": "LaMP_3", "golds": golds}))
+    folder = prepare(tmp_path, f"lamp.source={tmp_path / 'lamp'}", "lamp.exclude=[taught]", "lamp.val=0.4",
+                     "lamp.train_limit=99", "lamp.dev_limit=9")
+    train, val = (read_questions(folder, split) for split in ("train", "val"))
+    asked = {q.task.payload(q.input) for q in val}
+    assert len(val) == 3 and not any(item.text in asked for q in train for item in q.profile)
+    assert all(len(q.profile) in (1, 2) for q in train) and any(len(q.profile) == 1 for q in train)
+
+
 @pytest.mark.parametrize("retriever, k", [("dense", 2), ("recency", 0), ("random", 999)])
 def test_retrievers(tmp_path, retriever, k):
     folder = prepare(tmp_path, f"lamp.retriever={retriever}", f"lamp.k={k}", "lamp.tasks=LaMP_3",
@@ -47,9 +93,9 @@ def test_retrievers(tmp_path, retriever, k):
 def test_chinese_and_the_same_people_later(tmp_path, capsys):
     folder = prepare(tmp_path, "lamp.mini_language=zh", "lamp.mini_people=same", "lamp.tasks=LaMP_2,LaMP_4",
                      "lamp.train_limit=99")
-    train, dev = (read_questions(folder, split) for split in ("train", "dev"))
+    train, val, dev = (read_questions(folder, split) for split in ("train", "val", "dev"))
     assert {q.task.name for q in train} == {"LaMP_2_zh", "LaMP_4_zh"}
-    assert {q.user for q in dev} <= {q.user for q in train}
+    assert {q.user for q in dev} <= {q.user for q in train + val}
     assert "users in both splits" in capsys.readouterr().out
 
 
@@ -166,7 +212,7 @@ def test_tasks_that_number_from_1_are_kept_apart(tmp_path):
     lamp_task(source / "LaMP_2", "LaMP_2", range(1, 5), "comedy")
     lamp_task(source / "LaMP_3", "LaMP_3", range(1, 4), "5")
     folder = prepare(tmp_path, f"lamp.source={source}", "lamp.train_limit=99", "lamp.dev_limit=99")
-    questions = [q for split in ("train", "dev") for q in read_questions(folder, split)]
+    questions = [q for split in ("train", "val", "dev") for q in read_questions(folder, split)]
     assert len(questions) == 14 == len({q.id for q in questions})
     films = {q.id for q in questions if q.gold == "comedy"}
     assert films == {"LaMP_2/1", "LaMP_2/2", "LaMP_2/3", "4", "LaMP_2/101", "LaMP_2/102", "LaMP_2/103", "104"}
@@ -190,13 +236,13 @@ def own_task(folder, number=8):
 
 def test_records_in_a_sub_folder_are_in_the_key(tmp_path, capsys):
     source = own_task(tmp_path / "own")
-    words = (f"lamp.source={source}", "lamp.train_limit=99")
+    words = (f"lamp.source={source}", "lamp.train_limit=99", "lamp.val_limit=99")
     prepare(tmp_path, *words)
     own_task(tmp_path / "own", number=12)
     (tmp_path / "own" / "notes.jsonl").write_text("not of this task")
     folder = prepare(tmp_path, *words)
     assert capsys.readouterr().out.count("[prepare] started") == 2
-    assert len(read_questions(folder, "train")) + len(read_questions(folder, "dev")) == 12
+    assert sum(len(read_questions(folder, split)) for split in ("train", "val", "dev")) == 12
 
 
 @pytest.mark.parametrize("word, again", [

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tagpr_lite import runs
+from tagpr_lite.config import load
 from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.plan.run_plan import SHOWN, TABLE
-from tagpr_lite.steps import STEPS
+from tagpr_lite.steps import STEPS, step1_prepare, step2_tag
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "TAGPR_PYTHON": sys.executable}
@@ -112,24 +113,25 @@ def test_the_report_opens_in_a_browser(smoke, tmp_path):
 
 
 def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_path):
-    """kill -9 a little into each step, start again; adapters and predictions equal the undisturbed run's."""
+    """kill -9 a little into each step, then do it to its end: adapters and predictions equal the undisturbed
+    run's."""
     folder = tmp_path / "smoke"
     sign = {"sft": lambda: len(metrics("sft")) > 30, "reward": lambda: len(metrics("reward")) > 1,
             "guided": lambda: len(metrics("guided")) > 1, "explore": lambda: len(metrics("explore")) > 0,
             "evaluate": lambda: any((folder / "samples").glob("guided@greedy.jsonl"))}
     metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
     for step in STEPS:
-        p = subprocess.Popen(["bash", str(ROOT / "run_all.sh"), "smoke", f"results={tmp_path}"], env=ENV,
-                             cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                             start_new_session=True)
+        command = [sys.executable, "-m", STEPS[step].module, "--preset", "smoke", f"results={tmp_path}"]
+        p = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
         manifest, deadline = folder / "manifests" / f"{step}.json", time.time() + 300
         while not (manifest.exists() and sign.get(step, lambda: True)()):
             assert time.time() < deadline and p.poll() in (None, 0)
             time.sleep(0.02)
         os.killpg(p.pid, signal.SIGKILL)
         p.wait()
-    got = run_all("smoke", f"results={tmp_path}")
-    assert got.returncode == 0, got.stderr[-3000:]
+        got = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True)
+        assert got.returncode == 0, got.stderr[-3000:]
     for stage in ("sft", "guided", "explore"):
         assert runs.digest(smoke / stage / "adapter") == runs.digest(folder / stage / "adapter"), stage
     for path in sorted((smoke / "eval").rglob("*.json")):
@@ -165,7 +167,7 @@ def snapshot(folder):
     ("bad_chains", "unknown tag 'muse'"),
     ("no_model", "no such folder"), ("retriever", "bm25"),
     ("system", "evaluate.systems='sftt': known are base")])
-def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, case, says):
+def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, capsys, case, says):
     shutil.copytree(smoke, tmp_path / "smoke")
     data, words = tmp_path / "data", []
     if case == "missing":
@@ -195,10 +197,17 @@ def test_bad_input_is_one_line_exit_code_2_and_costs_nothing(smoke, tmp_path, ca
     if data.exists():
         words = [f"lamp.source={data}"]
     before = snapshot(tmp_path / "smoke")
-    got = run_all("smoke", f"results={tmp_path}", "name=smoke", *words)
-    assert got.returncode == 2, got.stdout + got.stderr
-    errors = [line for line in got.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and says in errors[0] and "Traceback" not in got.stderr
+    words = [f"results={tmp_path}", "name=smoke", *words]
+    if case == "unknown_key":
+        got = run_all("smoke", *words)
+        code, printed = got.returncode, got.stderr
+    else:  # the first two steps in this process, as their commands do them
+        with pytest.raises(SystemExit) as stop:
+            runs.guard(lambda: [step.main(load("smoke", words)) for step in (step1_prepare, step2_tag)])
+        code, printed = stop.value.code, capsys.readouterr().err
+    assert code == 2
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and says in errors[0] and "Traceback" not in printed
     after = snapshot(tmp_path / "smoke")
     settings = {str(tmp_path / "smoke" / name) for name in ("config.yaml", "plan_table.json")}
     changed = {p for p in before.keys() | after.keys() if before.get(p) != after.get(p)} - settings

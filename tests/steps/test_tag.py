@@ -262,7 +262,7 @@ def test_the_whole_pipeline_against_transformers_serve(real_server, server, tmp_
     conf = config.load("smoke",
                        [f"results={tmp_path}", "name=x", "lamp.tasks=LaMP_3", "lamp.train_limit=2",
                         "lamp.k=2", "tag.teacher=openai", f"tag.model={model}", f"tag.url={url}",
-                        "tag.room=60", "tag.samples=2", "tag.within=4", "tag.at_once=1",
+                        "tag.room=40", "tag.samples=1", "tag.within=4", "tag.at_once=1",
                         f"tag.extra={{generation_config: '{sampling}'}}", f"tag.label_url={server.url}",
                         "tag.label_model=m", "tag.rationalised=0"])
     step1_prepare.main(conf)
