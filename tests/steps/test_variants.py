@@ -26,7 +26,7 @@ SMALL = ["lamp.tasks=[LaMP_3]", "lamp.mini_users=12", "lamp.train_limit=16", "la
          "model.lora_r=4", "sft.epochs=2", "tag.samples=8", "reward.pairs=8", "reward.reported=8",
          "reward.rollouts=0", "reward.epochs=1", "reward.heldout=0.3", "reward.history=3", "reward.tokens=2",
          "grpo.prompts=2", "grpo.guided_steps=1", "grpo.explore_steps=1", "grpo.completion=24",
-         "grpo.guard_accuracy=0"]
+         "grpo.guard_accuracy=0", "grpo.check_every=0"]
 
 
 def settings(results, variant, *more):
