@@ -34,6 +34,9 @@ def test_the_built_in_benchmark_has_eight_tasks_and_the_eighth_is_never_trained_
     assert summary["shop_reviews"]["train"] == 0 < summary["shop_reviews"]["dev"]
     assert all(s["leaks"]["shared"] == {"train": 0, "dev": 0} for s in summary.values())
     assert "prompts show" in capsys.readouterr().out
+    references = read_json(folder / "data/references.json")
+    assert set(references) == set(summary)
+    assert all(row["oracle"]["reward"] == pytest.approx(1) for row in references.values())
 
 
 @pytest.mark.parametrize("retriever, k", [("dense", 2), ("recency", 0), ("random", 999)])
