@@ -19,9 +19,9 @@ the Royal Statistical Society B 50). The method was chosen by simulation with kn
 of 16 users, one task of 40 and one of 2,000 this one covers the truth in 94 to 96% of data sets. In the task
 of 40, where few users gain much, the percentile bootstrap covers 90%, the basic one 87%, Student's t with
 Satterthwaite's degrees of freedom 90%; where changes are rare, Hall's correction for skewness covers 91% and
-the bootstrap-t with two tails 89%. A single task of 16 users with rare changes is beyond any of them. A resample that happens to hold equal differences
-alone would have error* = 0, so V*_t is at least FLOOR * V_t. `python -m tagpr_lite.bench intervals` repeats
-the simulation.
+the bootstrap-t with two tails 89%. In a single task of 16 users with rare changes none of them is right. A
+resample that happens to hold equal differences alone would have error* = 0, so V*_t is at least FLOOR * V_t.
+`python -m tagpr_lite.bench intervals` repeats the simulation.
 
 p is the share of resamples whose |D* - D| / error* is at least |D| / error, so p <= 0.05 where the interval
 leaves out 0, and nowhere else.

@@ -20,9 +20,9 @@ Pair = tuple[list[Scored], list[Scored]]
 """(first, second) of one run."""
 HEADS = ["difference", "runs", "mean", "a new run: 95% interval", "p", "these runs: 95% interval", "by run"]
 NOTE = ('Task reward, 0 to 1, mean over tasks, paired by question. "A new run": another seed and other '
-        "users, by Student's t over the runs, right whether or not the effect differs from seed to seed; one run "
-        'says nothing of it. "These runs": the very models that were trained, on other users. Bold: a new '
-        "run's interval leaves out 0.")
+        "users, by Student's t over the runs, right whether or not the effect differs from seed to seed; "
+        'one run says nothing of it. "These runs": the very models that were trained, on other users. Bold: '
+        "a new run's interval leaves out 0.")
 
 
 class Run(NamedTuple):

@@ -16,7 +16,7 @@ FILE = "data/references.json"
 LABELS = {"oracle": "Oracle: knows the user's rule", "profile": "Best answer with the profile",
           "no_profile": "Best answer without the profile", "trivial": "Trivial answer",
           "copy": "Copy of a profile item"}
-SHORT = {"oracle": "oracle", "profile": "best, profile", "no_profile": "best, without",
+SHORT = {"oracle": "oracle", "profile": "with profile", "no_profile": "without profile",
          "trivial": "trivial", "copy": "copy"}
 References = dict[str, dict[str, dict[str, float | None]]]
 """{task: {name: {"reward": value, metric: value}}}."""

@@ -126,7 +126,7 @@ def test_what_can_be_reached_stands_in_tables_plots_and_a_sentence(small):
     assert page.count("Best answer without the profile") == 1 and '<tbody class="known">' in page
     plots = page.split("<figure>")
     assert sum("l6 -6l6 6l-6 6z" in part for part in plots) == 2
-    assert any("best, without 0.500" in part for part in plots)
+    assert any("without profile 0.500" in part for part in plots)
 
 
 def test_a_stage_above_the_best_answer_without_the_profile_is_said_too(small):

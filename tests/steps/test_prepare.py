@@ -65,6 +65,7 @@ def test_a_task_of_ones_own(tmp_path):
     folder = prepare(tmp_path, f"lamp.source={tmp_path / 'wine.yaml'}")
     train = read_questions(folder, "train")
     assert {(q.task.name, q.task.scale) for q in train} == {("cups", (0, 3))}
+    assert not (folder / "data/references.json").exists()  # they are the built-in benchmark's
 
 
 def test_nothing_to_train_on_is_one_line(tmp_path):
