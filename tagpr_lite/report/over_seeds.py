@@ -2,7 +2,7 @@
 
 Decisions. Systems are compared as in the report of one run (differences.py), run by run, on each run's own
 questions; a variant is compared with the campaign's first one, run by run of the same seed. The mean over
-runs has two intervals (lamp/differences.py, `over_seeds`): of a new run with another seed, and of these runs.
+runs has two intervals (lamp/over_seeds.py): of a new run with another seed, and of these runs.
 Two runs in which one question id stands for different texts have other people, whatever their users are
 called: so it is on the built-in benchmark, whose users are drawn from the seed.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..lamp.differences import LEVEL, Pooled, Scored, over_seeds
+from ..lamp.differences import LEVEL, Scored
+from ..lamp.over_seeds import Pooled, over_seeds
 from .differences import Answers, anchors, bold, have_common, p_text, plus
 from .markdown import grid
 from .tables import LABELS, known_first

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from tagpr_lite.lamp.differences import Scored
-from tagpr_lite.lamp.differences import over_seeds as pooled
+from tagpr_lite.lamp.over_seeds import over_seeds as pooled
 from tagpr_lite.report import over_seeds
 from tagpr_lite.report.differences import Answers, plus
 
