@@ -6,7 +6,8 @@ side.
 
 A run is the steps of run_all.sh with a folder of its own, results/<campaign>-<variant>-<seed>. So the command
 may be stopped at any moment and goes on where it was; what it prints at the end, and writes to
-results/<campaign>.md, can be had at any time with --table.
+results/<campaign>.md, can be had at any time with --table: the scores, and the differences between systems
+and between variants, tested over the seeds.
 """
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ import yaml
 
 from . import config as cfg
 from .config import UserError
-from .report import figures, tables
+from .report import figures, over_seeds, tables
+from .report.differences import read_answers
 from .runs import guard, keep_memory, one_line, whole_folder, write_text
 from .steps import STEPS
 
@@ -162,6 +164,14 @@ def mean_and_range(values: list[float]) -> str:
     return f"{mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
+def differences(campaign: dict, overrides: list[str]) -> str:
+    """Markdown: the differences between systems and between variants, tested over the finished seeds; ""
+    where nothing can be compared."""
+    planned = zip(runs(campaign, overrides), folders(campaign, overrides))
+    return over_seeds.differences_text(over_seeds.Run(variant, seed, read_answers(folder))
+                                       for (variant, seed, _), folder in planned)
+
+
 # ---------------------------------------------------------------- the command
 
 def main(words: list[str] | None = None) -> None:
@@ -186,7 +196,8 @@ def run_and_report(args: argparse.Namespace) -> None:
         run(campaign, args.overrides)
     run_folders = folders(campaign, args.overrides)
     report = run_folders[0].parent / campaign["name"]
-    text = table(campaign, args.overrides)
+    parts = [table(campaign, args.overrides), differences(campaign, args.overrides)]
+    text = "\n".join(part for part in parts if part)
     print(text)
     write_text(report.with_suffix(".md"), text)
     explored = "explore" in campaign["steps"] and all((folder / "explore").is_dir() for folder in run_folders)

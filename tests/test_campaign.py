@@ -57,6 +57,20 @@ def test_the_table_has_means_and_ranges_of_finished_seeds(small, tmp_path, capsy
     assert "short" not in capsys.readouterr().out and (tmp_path / "results" / "other.md").is_file()
 
 
+def test_the_differences_over_seeds_stand_below_the_table(small, tmp_path, capsys):
+    for variant, rating in (("short", "4"), ("long", "5")):
+        for seed in (0, 1):
+            rows = [{"id": f"q{n}", "user": f"u{n}", "input": f"seed {seed}", "gold": "5", "answer": answer}
+                    for n, answer in enumerate([rating] * 5 + ["3"] * (1 + seed))]
+            write_json(tmp_path / "results" / f"small-{variant}-{seed}" / "eval" / "sft" / "LaMP_3.json",
+                       {"scores": {"n": 6, "lenient": {"mae": 0.5}}, "predictions": rows})
+    campaign.main([small, "--table"])
+    text = capsys.readouterr().out
+    # Five of six gain a quarter, then five of seven: 0.208 and 0.179.
+    assert "| sft: long − short " in text and "**+0.193**" in text and "+0.208, +0.179" in text
+    assert (tmp_path / "results" / "small.md").read_text().strip() == text.strip()
+
+
 @pytest.mark.parametrize("text, says", [("seeds: [0]", "`variants` is missing"), ("variants: [", "not YAML"),
                                         ("variants: {a: {}}\nsteps: [nap]", "unknown step 'nap'")])
 def test_a_bad_file_is_one_line(tmp_path, text, says):

@@ -1,4 +1,5 @@
-"""Do the intervals of lamp/differences.py hold what they promise? Simulated data sets with known effects.
+"""Do the intervals of lamp/differences.py and lamp/over_seeds.py hold what they promise? Simulated data sets
+with known effects.
 
 Decisions. A kind of task is a function that draws the differences of many users' questions, as item_reward
 has them: many are 0, the others skewed, and users differ. Its true mean is drawn too, from 2 million users.
@@ -13,7 +14,8 @@ from functools import cache
 
 import numpy as np
 
-from ..lamp.differences import Scored, difference, over_seeds
+from ..lamp.differences import Scored, difference
+from ..lamp.over_seeds import over_seeds
 from ..runs import seed_of
 
 Kind = Callable[[np.random.Generator, int, int], np.ndarray]

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from ..runs import printable
+from . import differences, references
 from .notices import notices
 from .tables import (
     AVERAGE,
@@ -18,23 +19,31 @@ from .tables import (
     percent,
     prmu_manners,
     prmu_sentence,
-    summary,
 )
 
 
 def markdown(folder: Path) -> str:
-    """report.md: the sentence, the lenient table with 95% intervals, the strict table, the reward model."""
+    """report.md: the sentences, the lenient table with 95% intervals, the strict table, the
+    differences, the reward model."""
     rows = collect(folder)
     prmu = maybe(folder / "prmu/report.json", {})
-    parts = [f"# tagpr_lite, run `{folder.name}`", summary(rows)]
+    systems = differences.read_answers(folder).scored
+    compared = differences.comparisons(systems)
+    known = references.read_references(folder)
+    parts = [f"# tagpr_lite, run `{folder.name}`", differences.headline(systems, compared)]
+    reached = references.sentence(known, systems, differences.last_stage(systems))
+    parts += [reached] if reached else []
     parts += [f"> **{word}** {escape(sentence, quote=False)}" for word, sentence in notices(folder)]
     if rows:
-        parts += ["## Dev scores, lenient reading of the answer", lenient_table(rows),
+        parts += ["## Dev scores, lenient reading of the answer",
+                  lenient_table(rows, references.reference_rows(known)),
                   ("Bold: best of the column. ↑ higher is better, ↓ lower is better. "
                    "In brackets: 95% interval."),
                   "## Dev scores, strict reading of the answer", strict_table(rows)]
     else:
         parts.append("Evaluation: not run.")
+    if compared:
+        parts += ["## Differences", grid(*differences.markdown_rows(compared)), differences.NOTE]
     parts.append("## Reward model (PRMU)")
     parts.append(prmu_sentence(prmu) if prmu else "Not run.")
     if "calibration" in prmu:
@@ -42,8 +51,9 @@ def markdown(folder: Path) -> str:
     return printable("\n\n".join(parts) + "\n")
 
 
-def lenient_table(rows: list[dict]) -> str:
-    """A line a system: the average, every score with its interval, the questions and the parse failures."""
+def lenient_table(rows: list[dict], reference_rows: list[dict]) -> str:
+    """A line a system: the average, every score with its interval, the questions and the parse failures. Then
+    a line in italics a reference of the built-in benchmark."""
     keys = columns(rows)
     head = ["System", AVERAGE, *map(heading, keys), "Questions", "Parse failures"]
     body = []
@@ -58,6 +68,8 @@ def lenient_table(rows: list[dict]) -> str:
             scores.append(text)
         body.append([row["system"], change_text(row, len(keys)), *scores, str(row["n"]),
                      percent(row["parse_failure"])])
+    for row in reference_rows:
+        body.append([f"*{row['label']}*", "", *(decimal(row["cells"].get(key)) for key in keys), "", ""])
     return grid(head, body)
 
 

@@ -18,7 +18,7 @@ from ..config import from_dict
 from ..lamp.rows import read_tasks
 from ..plan import run_plan
 from ..runs import duration, printable, read_jsonl, read_metrics
-from . import plots, tables, tag_figures
+from . import differences, plots, references, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
 from .notices import notices
@@ -78,15 +78,23 @@ def data_part(folder: Path) -> dict:
     return {"data": data, "tasks": tasks, "built_in": built_in}
 
 
-def score_part(rows: list[dict], title: Callable[[str], str]) -> dict:
-    """The table's rows and columns, the sentence at the top, and a dot plot of each task's main metric."""
+def score_part(folder: Path, rows: list[dict], title: Callable[[str], str]) -> dict:
+    """The table's rows and columns, the sentences at the top, the table of differences, and a dot plot of
+    each task's main metric."""
+    known = references.read_references(folder)
+    systems = differences.read_answers(folder).scored
+    compared = differences.comparisons(systems)
+    table = ENVIRONMENT.from_string(differences.TEMPLATE).render(title=title,
+                                                                 **differences.page_values(compared))
     dot_plots = []
     for task, metric in tables.main_columns(rows):
-        drawing = plots.dot_plot(title(task), (task, metric), rows)
+        drawing = plots.dot_plot(title(task), (task, metric), rows, references.marks(known, (task, metric)))
         if drawing:
             dot_plots.append((title(task), metric, Markup(drawing)))
-    return {"rows": rows, "columns": tables.columns(rows), "lede": tables.summary(rows),
-            "dot_plots": dot_plots}
+    return {"rows": rows, "columns": tables.columns(rows), "lede": differences.headline(systems, compared),
+            "reached": references.sentence(known, systems, differences.last_stage(systems)),
+            "reference_rows": references.reference_rows(known),
+            "differences": Markup(table) if compared else "", "dot_plots": dot_plots}
 
 
 def reward_part(folder: Path) -> dict:
@@ -139,7 +147,7 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
         notices=notices(folder),
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
         charts=unescaped(curves(metrics)), primary=primary, kept_count=len(kept), chain_sets=chain_sets,
-        **settings_part(folder), **data_part(folder), **score_part(rows, title), **reward_part(folder),
-        **tag_part(folder, tag_table, primary))
+        **settings_part(folder), **data_part(folder), **score_part(folder, rows, title),
+        **reward_part(folder), **tag_part(folder, tag_table, primary))
     # Control characters, direction marks and halves of surrogate pairs are written out, wherever they are.
     return printable(page)

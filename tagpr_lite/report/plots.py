@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -216,17 +216,20 @@ def prmu_bars(report: dict) -> str:
     return bars("Pairwise accuracy", items, 1.0, 0.5)
 
 
-def dot_plot(title: str, key: tuple[str, str], rows: list[dict]) -> str:
+def dot_plot(title: str, key: tuple[str, str], rows: list[dict],
+             references: Sequence[tuple[str, float]] = ()) -> str:
     """One metric of one task: a dot a system with its 95% interval. The best is filled, `base` is the dashed
-    line. key: (task, metric). rows: those of tables.collect."""
+    line. key: (task, metric). rows: those of tables.collect. references: (name, value) of what can be
+    reached, a diamond each below the systems."""
     cells = {row["system"]: row["cells"].get(key, {}) for row in rows}
     cells = {system: cell for system, cell in cells.items() if cell.get("value") is not None}
     if not cells:
         return ""
     values = [value for cell in cells.values() for value in (cell["value"], *(cell["interval"] or ()))]
+    values += [value for _, value in references]
     marks = ticks(min(values), max(values))
     left, right, top = 112, WIDTH - 52, 12
-    bottom = top + DOT_ROW * len(cells)
+    bottom = top + DOT_ROW * (len(cells) + len(references))
 
     def scale_x(value: float) -> float:
         return left + (right - left) * (value - marks[0]) / (marks[-1] - marks[0])
@@ -251,7 +254,15 @@ def dot_plot(title: str, key: tuple[str, str], rows: list[dict]) -> str:
         parts.append(f'<circle cx="{scale_x(cell["value"]):.1f}" cy="{y}" r="5" class="dot{best}"/>')
         parts.append(text(right + 14, y + 4, decimal(cell["value"]), "tick" + best))
 
+    # A row a reference: its name, a diamond, the number.
+    for i, (name, value) in enumerate(references, len(cells)):
+        x, y = scale_x(value), top + 14 + DOT_ROW * i
+        parts.append(text(left - 14, y + 4, name, "tick", "end"))
+        parts.append(f'<path d="M{x - 6:.1f} {y}l6 -6l6 6l-6 6z" class="dot"/>')
+        parts.append(text(right + 14, y + 4, decimal(value), "tick"))
+
     _, metric = key
     better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
-    content = ", ".join(f"{system} {decimal(cell['value'])}" for system, cell in cells.items())
+    numbers = [(system, cell["value"]) for system, cell in cells.items()] + list(references)
+    content = ", ".join(f"{name} {decimal(value)}" for name, value in numbers)
     return svg(bottom + 22, f"{title}, {METRICS.get(metric, metric)}, {better}: {content}", parts)

@@ -2,7 +2,8 @@
 
 Decision: nothing is computed here that a reader cannot check by hand. Scores, intervals and parse failures
 are copied from eval/<system>/<task>.json. Ours are only the bold (best of a column), the sums over tasks, and
-the mean relative change over `base`; that average is named as our own wherever it is shown.
+the mean relative change over `base`; that average is named as our own wherever it is shown. Whether one
+system is better than another is differences.py's.
 """
 from __future__ import annotations
 
@@ -163,63 +164,7 @@ def relative_change(row: dict, base: dict, keys: list | None = None) -> tuple[fl
     return (sum(changes) / len(changes), len(changes)) if changes else (None, 0)
 
 
-def overlaps(rows: list[dict], first: dict, second: dict) -> tuple[int, int]:
-    """(tasks on which the two systems' 95% intervals of the main metric overlap, tasks where both have
-    one)."""
-    overlapping = total = 0
-    for key in main_columns(rows):
-        first_interval = first["cells"].get(key, {}).get("interval")
-        second_interval = second["cells"].get(key, {}).get("interval")
-        if not first_interval or not second_interval:
-            continue
-        total += 1
-        first_low, first_high = first_interval
-        second_low, second_high = second_interval
-        if first_low <= second_high and second_low <= first_high:
-            overlapping += 1
-    return overlapping, total
-
-
 # ---------------------------------------------------------------- sentences
-
-def summary(rows: list[dict]) -> str:
-    """One sentence from the numbers alone. It says so when the last stage did not beat SFT."""
-    by_system = {row["system"]: row for row in rows}
-    stages = [name for name in ("explore", "guided", "sft", "base_profile") if name in by_system]
-    if not stages:
-        return "No system was compared in this run yet, so there is no result to summarise."
-    final = by_system[stages[0]]
-    base = by_system.get("base")
-    sft = by_system.get("sft")
-    gain = relative_change(final, base)[0] if base else None
-
-    head = f"On {final['n']:,} dev questions of {counted(len(final['n_by_task']), 'task')}, {final['system']}"
-    if gain is None:
-        text = f"{head} was scored without a base model to compare with"
-    else:
-        text = (f"{head} is {signed(gain)} over the base model without a profile "
-                "(mean relative change, our averaging)")
-    if final["system"] in ("explore", "guided") and sft:
-        text += _against_sft(rows, final, sft, base)
-    return text + "."
-
-
-def _against_sft(rows: list[dict], final: dict, sft: dict, base: dict | None) -> str:
-    """The end of the summary: whether reinforcement learning added to SFT, on the scores that both have."""
-    both = [key for key in final["cells"] if key in sft["cells"]]
-    anchor = base or sft
-    final_gain, _ = relative_change(final, anchor, both)
-    sft_gain, _ = relative_change(sft, anchor, both)
-    if final_gain is None or sft_gain is None:
-        return ""
-    sft_alone = f" and SFT alone {signed(sft_gain)}" if base else ""
-    outcome = "added to SFT" if final_gain > sft_gain else "did not beat SFT"
-    overlapping, total = overlaps(rows, final, sft)
-    doubt = ""
-    if total:
-        doubt = f"; their 95% intervals overlap on {overlapping} of {counted(total, 'task')}"
-    return f"{sft_alone}, so the reinforcement learning {outcome}{doubt}"
-
 
 def prmu_sentence(report: dict) -> str:
     """What the reward model's accuracies mean, good or bad.

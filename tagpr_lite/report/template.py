@@ -82,7 +82,9 @@ thead tr + tr th { white-space:nowrap; } thead tr + tr th:first-child { text-ali
 thead .group { text-align:center; }
 tbody th { position:sticky; left:0; background:var(--card); } \
 .best strong { color:rgb(var(--t6)); font-weight:750; }
-.mean { min-width:9.5em; }
+.mean { min-width:9.5em; } \
+.known th,.known td { color:var(--soft); font-style:italic; font-weight:400; } \
+.known tr:first-child > * { border-top:2px solid var(--soft); }
 .grid2 { display:grid; gap:16px; grid-template-columns:repeat(auto-fit,minmax(min(100%,310px),1fr)); \
 margin:1em 0; }
 figure,.card { margin:0; background:var(--card); border:1px solid var(--rule); border-radius:10px;
@@ -127,6 +129,7 @@ TEMPLATE = """<!doctype html>
 <title>Tagging the Thought: run {{ name }}</title><style>{{ style }}</style></head><body><main>
 <header><p class="over">tagpr_lite · run {{ name }}</p><h1>Tagging the Thought</h1>\
 <p class="lede">{{ lede }}</p>
+{% if reached %}<p>{{ reached }}</p>{% endif %}
 {% for word, sentence in notices %}\
 <p class="notice"><strong>{{ word }}</strong> {{ sentence }}</p>{% endfor %}
 <dl class="facts">
@@ -164,15 +167,20 @@ TEMPLATE = """<!doctype html>
 {% if full and cell.get("interval") %}\
 <small>{{ "%.2f–%.2f"|format(*cell.interval) }}</small>{% endif %}</td>{% endfor %}
 {% if full %}<td>{{ row.n }}</td><td>{{ tables.percent(row.parse_failure) }}</td>{% endif %}</tr>
-{% endfor %}</tbody></table></div>{% endmacro %}
+{% endfor %}</tbody>{% if full and reference_rows %}<tbody class="known">{% for row in reference_rows %}
+<tr><th scope="row">{{ row.label }}</th><td></td>{% for key in columns %}\
+<td>{{ tables.decimal(row.cells.get(key)) }}</td>{% endfor %}<td></td><td></td></tr>
+{% endfor %}</tbody>{% endif %}</table></div>{% endmacro %}
 <section><h2>Scores on dev</h2>{% if rows %}
 <p class="soft">Lenient reading of the answer. <strong>Bold</strong> is the best of a column; \
 ↑ higher is better,
 ↓ lower is better; the small numbers are the 95% interval.</p>{{ scores("value", "best", true) }}
 <details><summary>Strict reading of the answer</summary>{{ scores("strict", "best_strict", false) }}</details>
+{{ differences }}
 <div class="grid2">{% for task, metric, svg in dot_plots %}\
 <figure><figcaption><b>{{ task }}</b><span>{{ tables.METRICS.get(metric, metric) }},
-{{ "lower" if metric in tables.LOWER_IS_BETTER else "higher" }} is better; dashed: the base model</span>
+{{ "lower" if metric in tables.LOWER_IS_BETTER else "higher" }} is better; dashed: the base model
+{%- if reference_rows %}; diamonds: what can be reached{% endif %}</span>
 </figcaption>{{ svg }}</figure>{% endfor %}</div>\
 {% else %}<p class="soft">Not run.</p>{% endif %}</section>
 

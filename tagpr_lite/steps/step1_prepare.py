@@ -42,7 +42,7 @@ def main(config: Config) -> None:
              outside=source_files(config.lamp.source), models=models_of(config),
              work=partial(work, source=source, replaced=replaced),
              outputs=["data/train.jsonl", "data/val.jsonl", "data/dev.jsonl", "data/tasks.json",
-                      "data/summary.json", "plan.json"])
+                      "data/summary.json", "plan.json", "?data/references.json"])
     plan = read_plan(config.folder)
     followed = follow(config, plan)
     save_config(followed)
@@ -150,6 +150,10 @@ def work(config: Config, folder: Path, source: str = "", replaced: Sequence[str]
     for split in questions:
         write_questions(folder, split, questions[split])
     write_tasks(folder, [question for split in questions.values() for question in split])
+    if config.lamp.source == "mini":
+        write_json(folder / "data" / "references.json",
+                   mini.references(questions["dev"], config.seed, config.lamp.mini_users,
+                                   config.lamp.mini_people))
     summary = {task.task.name: task.summary(config.lamp.source) for task in prepared}
     write_json(folder / "data" / "summary.json", {"tasks": summary, "notes": notes, "template": template})
     write_plan(folder, plan)

@@ -17,9 +17,9 @@ from tagpr_lite.lamp.differences import (
     by_task,
     difference,
     holm,
-    over_seeds,
     standard_error,
 )
+from tagpr_lite.lamp.over_seeds import over_seeds
 from tagpr_lite.runs import seed_of
 
 

@@ -57,7 +57,7 @@ def test_page_shows_the_numbers_and_is_small_and_whole(run):
     check(page)
     assert len(page.encode()) < 200_000
     assert "<strong>0.700</strong>" in page and "0.34–0.46" in page and "+57.1%" in page
-    assert "10.7 min" in page and "LaMP-shaped" in page and "SFT alone +45.0%" in page
+    assert "10.7 min" in page and "LaMP-shaped" in page and "explore minus SFT is 0.000" in page
     assert "not run" not in page.lower()
 
 

@@ -69,16 +69,7 @@ def test_markdown_is_one_row_a_system_with_bold_arrow_and_interval(run):
 def test_a_pipe_in_a_system_name_does_not_break_the_table(run):
     (run / "eval/sft").rename(run / "eval/a|b")
     lines = [x for x in markdown(run).splitlines() if "a\\|b" in x]
-    assert lines and all(x.replace("\\|", "").count("|") in (8, 11) for x in lines)
-
-
-def test_summary_says_when_reinforcement_learning_added_and_when_it_did_not(run):
-    sentence = tables.summary(tables.collect(run))
-    assert "explore is +57.1%" in sentence and "SFT alone +45.0%" in sentence
-    assert "the reinforcement learning added to SFT; their 95% intervals overlap on 3 of 3 tasks" in sentence
-    for task in ("LaMP_1", "LaMP_3", "LaMP_5"):
-        (run / f"eval/explore/{task}.json").write_text((run / f"eval/sft/{task}.json").read_text())
-    assert "the reinforcement learning did not beat SFT" in tables.summary(tables.collect(run))
+    assert lines and all(x.replace("\\|", "").count("|") in (6, 8, 11) for x in lines)
 
 
 def test_a_loss_is_printed_as_a_loss(run):

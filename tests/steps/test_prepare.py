@@ -34,6 +34,9 @@ def test_the_built_in_benchmark_has_eight_tasks_and_the_eighth_is_never_trained_
     assert summary["shop_reviews"]["train"] == 0 < summary["shop_reviews"]["dev"]
     assert all(s["leaks"]["shared"] == {"train": 0, "dev": 0} for s in summary.values())
     assert "prompts show" in capsys.readouterr().out
+    references = read_json(folder / "data/references.json")
+    assert set(references) == set(summary)
+    assert all(row["oracle"]["reward"] == pytest.approx(1) for row in references.values())
 
 
 def test_held_out_users_are_trained_on_nowhere(tmp_path):
@@ -108,6 +111,7 @@ def test_a_task_of_ones_own(tmp_path):
     folder = prepare(tmp_path, f"lamp.source={tmp_path / 'wine.yaml'}")
     train = read_questions(folder, "train")
     assert {(q.task.name, q.task.scale) for q in train} == {("cups", (0, 3))}
+    assert not (folder / "data/references.json").exists()  # they are the built-in benchmark's
 
 
 def test_nothing_to_train_on_is_one_line(tmp_path):

@@ -11,8 +11,8 @@ and an eighth of ours, shop_reviews, which is never trained on; Chinese twins of
 too.
 """
 from .people import LANGUAGES, PEOPLE, PROFILE, WRITERS, User, build, rules_of, tasks_of, users_of
-from .reach import describe
+from .reach import describe, references
 from .text import Text
 
-__all__ = ["LANGUAGES", "PEOPLE", "PROFILE", "WRITERS", "Text", "User", "build", "describe", "rules_of",
-           "tasks_of", "users_of"]
+__all__ = ["LANGUAGES", "PEOPLE", "PROFILE", "WRITERS", "Text", "User", "build", "describe", "references",
+           "rules_of", "tasks_of", "users_of"]

@@ -59,7 +59,7 @@ def rules_of(seed: int, users: int, tasks: list[str] = (), language: str = "en",
     for task in tasks_of(language, tasks):
         for split in ("train", "dev"):
             for user in users_of(seed, users, task, split, people):
-                for question_id, text in _question_texts(user):
+                for question_id, text in question_texts(user):
                     rules[question_id] = (user.rule, text.answers)
     return rules
 
@@ -117,7 +117,7 @@ def _code(task: Task) -> str:
     return letter if task.language == "en" else letter + task.language
 
 
-def _question_texts(user: User) -> list[tuple[str, Text]]:
+def question_texts(user: User) -> list[tuple[str, Text]]:
     """(question id, text) of a user's questions. An id is the user's name and the text's place in their
     history, such as "3t004-9"."""
     return [(f"{user.name}-{n}", text) for n, text in enumerate(user.questions, len(user.profile))]
@@ -135,7 +135,7 @@ def _questions(task: Task, user: User) -> list[Question]:
         item_text, label = text.item(user.rule)
         items.append(Item(f"{user.name}-p{place}", item_text, label, _date(place)))
     questions = []
-    for place, (question_id, text) in enumerate(_question_texts(user), len(items)):
+    for place, (question_id, text) in enumerate(question_texts(user), len(items)):
         questions.append(Question(question_id, task, user.name, task.ask(text.text), text.answers[user.rule],
                                   tuple(items), date=_date(place)))
     return questions

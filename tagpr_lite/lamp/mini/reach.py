@@ -5,17 +5,20 @@ knows all rules and answers best for those that agree with the whole profile: th
 can give. The best answer without the profile is the one of highest mean task reward when all rules are
 equally likely. It knows how texts are made, so in expectation no model without the profile earns more. The
 headroom is the difference of `oracle` and `no_profile`. `trivial` and `copy` need no understanding.
+`describe` is of all dev users, `references` of a run's own dev questions.
 """
 from __future__ import annotations
 
 import itertools
 import random
 from collections import Counter
+from collections.abc import Collection, Iterable
 
 from ...runs import seed_of
+from ..sampling import group_by
 from ..scorer import item_reward, score
-from ..tasks import Task
-from .people import User, tasks_of, users_of
+from ..tasks import Question, Task
+from .people import User, question_texts, tasks_of, users_of
 from .text import Text
 
 COLUMNS = ("oracle", "profile", "no_profile", "trivial", "copy")
@@ -42,21 +45,42 @@ def describe(seed: int, users: int, language: str = "en") -> dict[str, dict]:
     return table
 
 
-def _answers(task: Task, seed: int, users: int) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """({question id: gold}, {column: {question id: answer}}) of the dev users."""
+def references(questions: Iterable[Question], seed: int, users: int,
+               people: str = "new") -> dict[str, dict[str, dict[str, float] | None]]:
+    """{task: {column of COLUMNS: {"reward": mean item_reward, and every metric of the task}}} on these dev
+    questions of `build(seed, users, people=people)`; None where a column has no answers (copy of LaMP_1)."""
+    table = {}
+    for task, asked in group_by(questions, lambda question: question.task).items():
+        golds, answers = _answers(task, seed, users, people, {question.id for question in asked})
+        table[task.name] = {column: _scores(task, golds, answers[column])
+                            if column != "copy" or task.form != "citation" else None for column in COLUMNS}
+    return table
+
+
+def _scores(task: Task, golds: dict[str, str], answers: dict[str, str]) -> dict[str, float]:
+    rewards = [item_reward(task, answers[name], gold) for name, gold in golds.items()]
+    return {"reward": sum(rewards) / len(rewards), **score(task, golds, answers)["lenient"]}
+
+
+def _answers(task: Task, seed: int, users: int, people: str = "new", asked: Collection[str] | None = None
+             ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """({question id: gold}, {column: {question id: answer}}) of the dev users. asked: of these questions
+    alone; None: of all."""
     constant = _constant(task, seed, users) if task.labels else None
     golds: dict[str, str] = {}
     answers: dict[str, dict[str, str]] = {column: {} for column in COLUMNS}
-    for user in users_of(seed, users, task, "dev"):
-        rules = _agreeing_rules(user)
-        for n, text in enumerate(user.questions):
-            key = f"{user.name}-{n}"
-            golds[key] = text.answers[user.rule]
-            answers["oracle"][key] = text.answers[user.rule]
-            answers["profile"][key] = _best(task, Counter(text.answers[rule] for rule in rules))
-            answers["no_profile"][key] = _best(task, Counter(text.answers))
-            answers["trivial"][key] = constant or _first_words(task, text.text)
-            answers["copy"][key] = _copied(task, user, key)
+    for user in users_of(seed, users, task, "dev", people):
+        rules = None
+        for n, (question_id, text) in enumerate(question_texts(user)):
+            if asked is not None and question_id not in asked:
+                continue
+            rules = rules or _agreeing_rules(user)
+            golds[question_id] = text.answers[user.rule]
+            answers["oracle"][question_id] = text.answers[user.rule]
+            answers["profile"][question_id] = _best(task, Counter(text.answers[rule] for rule in rules))
+            answers["no_profile"][question_id] = _best(task, Counter(text.answers))
+            answers["trivial"][question_id] = constant or _first_words(task, text.text)
+            answers["copy"][question_id] = _copied(task, user, f"{user.name}-{n}")
     return golds, answers
 
 

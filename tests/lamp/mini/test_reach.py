@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagpr_lite.lamp.mini import build, describe, reach
+from tagpr_lite.lamp.mini import build, describe, reach, references
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.tasks import TASKS
 
@@ -79,3 +79,26 @@ def test_the_command_prints_an_example_of_each_task_or_one_line_of_error():
     assert got.returncode == 0 and all(f"{task} (" in got.stdout for task in build(0, 4))
     bad = run("--language", "fr")
     assert bad.returncode == 2 and bad.stderr.startswith("error: ") and bad.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("language, people", [("en", "new"), ("zh", "same")])
+def test_references_are_of_the_questions_that_are_asked(language, people):
+    built = build(0, 8, language=language, people=people)
+    everything = [question for splits in built.values() for question in splits["dev"]]
+    table = references(everything, 0, 8, people)
+    assert list(table) == list(built) and all(list(row) == list(reach.COLUMNS) for row in table.values())
+    for task, row in table.items():
+        assert row["oracle"]["reward"] == pytest.approx(1) and row["profile"]["reward"] > 0.8
+        assert row["no_profile"]["reward"] < row["profile"]["reward"]
+        assert (row["copy"] is None) == (TASKS[task].form == "citation")
+        described = describe(0, 8, language)[task]
+        if people == "new":
+            assert all(row[column] is None or row[column][described["metric"]] == described[column]
+                       for column in reach.COLUMNS)
+
+    # Of some of the questions: the mean over any half and the other half is the mean over all.
+    halves = [references(everything[part::2], 0, 8, people) for part in (0, 1)]
+    for task, row in table.items():
+        counts = [sum(question.task.name == task for question in everything[part::2]) for part in (0, 1)]
+        total = sum(count * half[task]["trivial"]["reward"] for count, half in zip(counts, halves))
+        assert total / sum(counts) == pytest.approx(row["trivial"]["reward"])
