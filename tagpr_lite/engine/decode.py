@@ -29,6 +29,10 @@ READ_WRITTEN = ("cpu",)
 # Rows are dropped this many at a time; a card needs a graph of its own for every number of rows.
 STEP_OF_ROWS = {"cpu": 1, "cuda": 8}
 
+Drawn = tuple[Tensor, Tensor, Tensor]
+"""(tokens [N], their log-probs [N] under the distribution sampled from, entropies [N] of the model's own
+distribution, which is that of temperature 1)."""
+
 
 class Decode:
     """Attention of one new token a row: softmax over [prompt, own past] without copying the prompt.
@@ -197,14 +201,13 @@ class Sampler:
         self.tokens = torch.zeros(len(state.rows), dtype=torch.long, device=state.device)
         self.repeated = Repeated(state.device, state.room)
 
-    def first(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(tokens [B * G], their log-probs [B * G]) after the prompts, whose last states are hidden
-        [B, H]."""
+    def first(self, hidden: Tensor) -> Drawn:
+        """What is drawn [B * G] after the prompts, whose last states are hidden [B, H]."""
         hidden = hidden.repeat_interleave(self.state.group, 0)
         u = None if self.quantiles is None else self.quantiles[:, 0]
-        tokens, logps = choose(self.model, hidden, self.temperature, u)
-        self.tokens.copy_(tokens)
-        return tokens, logps
+        drawn = choose(self.model, hidden, self.temperature, u)
+        self.tokens.copy_(drawn[0])
+        return drawn
 
     def drop(self, ended: list[bool]) -> None:
         """Drops ended rows [N], as far as Decode.drop does."""
@@ -213,15 +216,16 @@ class Sampler:
             _move([t for t in (self.tokens, self.quantiles) if t is not None], *moved)
             self.repeated.forget()
 
-    def next(self, t: int) -> tuple[Tensor, Tensor]:
-        """(tokens [N], their log-probs [N]): place t + 1 of the rows in state.rows, whose tokens at place t
-        were drawn last."""
+    def next(self, t: int) -> Drawn:
+        """What is drawn [N] for place t + 1 of the rows in state.rows, whose tokens at place t were drawn
+        last."""
         self.state.at(t)
-        tokens, logps = self.repeated(self._step)
+        drawn = self.repeated(self._step)
+        tokens = drawn[0]
         self.tokens[:len(tokens)] = tokens
-        return tokens, logps
+        return drawn
 
-    def _step(self) -> tuple[Tensor, Tensor]:
+    def _step(self) -> Drawn:
         """Reads and writes tensors in fixed places alone. It may run twice with the same result."""
         state, N = self.state, len(self.state.rows)
         ids, positions = self.tokens[:N, None], state.positions()
@@ -232,12 +236,23 @@ class Sampler:
         return choose(self.model, hidden, self.temperature, u)
 
 
-def choose(model: nn.Module, hidden: Tensor, temperature: float, u: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(tokens [N], their log-probs [N]) after hidden states [N, H]: at the quantiles u [N], or greedily where
-    u is None."""
+def choose(model: nn.Module, hidden: Tensor, temperature: float, u: Tensor | None) -> Drawn:
+    """What is drawn after hidden states [N, H]: at the quantiles u [N], or greedily where u is None."""
     logp = log_softmax(base_of(model).lm_head(hidden).float() / (temperature or 1.0))
+    entropy = _own_entropy(logp, temperature or 1.0)  # before the fp64 tables below, so that memory is free
     chosen = logp.argmax(-1) if u is None else _inverse_cdf(logp, u)
-    return chosen, logp.gather(-1, chosen[:, None])[:, 0]
+    return chosen, logp.gather(-1, chosen[:, None])[:, 0], entropy
+
+
+def _own_entropy(logp: Tensor, temperature: float) -> Tensor:
+    """Entropies [N] in nats of the model's own distribution, from the log-probs [N, V] at a temperature.
+
+    -sum p log p over all tokens, which is exact. -log p(drawn token) has the same expectation and costs
+    nothing, but says nothing of a greedy answer.
+    """
+    if temperature != 1.0:
+        logp = log_softmax(logp * temperature)
+    return -logp.exp().mul_(logp).sum(-1)
 
 
 def _inverse_cdf(logp: Tensor, u: Tensor) -> Tensor:

@@ -28,6 +28,16 @@ class Sample:
     ids: list[int]
     logps: list[float]
     ended: bool
+    entropy: float = 0.0
+    """Mean over the tokens, in nats, of the model's own distribution, whatever the temperature: 0 where every
+    token was certain."""
+
+    def add(self, token: int, logp: float, entropy: float, ends: set[int]) -> None:
+        """One more token, with the entropy of the distribution that it was drawn from."""
+        self.ids.append(token)
+        self.logps.append(logp)
+        self.entropy += (entropy - self.entropy) / len(self.ids)
+        self.ended = token in ends
 
 
 def end_tokens(model: nn.Module, tokenizer) -> set[int]:
@@ -93,15 +103,14 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
         state = Decode(kv, lengths, group, room)
         del kv
         sampler = Sampler(model, state, temperature, quantiles)
-        tokens, logps = sampler.first(hidden)
+        drawn = sampler.first(hidden)
         for t in range(room):
             # 1. The tokens of place t join their completions.
             rows = [completions[row] for row in state.rows]
-            for completion, token, logp in zip(rows, tokens.tolist(), logps.tolist(), strict=True):
+            tokens, logps, entropies = (values.tolist() for values in drawn)
+            for completion, token, logp, entropy in zip(rows, tokens, logps, entropies, strict=True):
                 if not completion.ended:
-                    completion.ids.append(token)
-                    completion.logps.append(logp)
-                    completion.ended = token in ends
+                    completion.add(token, logp, entropy, ends)
             tick()
 
             # 2. What has ended is dropped, and the others are asked for their next token.
@@ -109,7 +118,7 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
             if t == room - 1 or all(ended):
                 break
             sampler.drop(ended)
-            tokens, logps = sampler.next(t)
+            drawn = sampler.next(t)
     return [completions[first:first + group] for first in range(0, len(completions), group)]
 
 

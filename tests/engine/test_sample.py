@@ -155,6 +155,21 @@ def test_sampled_logps_equal_teacher_forcing():
             assert (row[m] - torch.tensor(s.logps, device=DEVICE)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_the_entropy_is_that_of_the_model_s_own_distribution(model, prompts, temperature):
+    """At every temperature, greedily too, over the tokens of the completion alone."""
+    ends = ends_for(sample(model, prompts, 6, ROOM, set(), temperature=temperature, seeds=SEEDS), 1)
+    rows = sample(model, prompts, 6, ROOM, ends, temperature=temperature, seeds=SEEDS)
+    for prompt, samples in zip(prompts, rows):
+        ids, mask = logps.padded([s.ids for s in samples], DEVICE)
+        with torch.no_grad():
+            at = prefix.SharedPrefix(model, torch.tensor(prompt, device=DEVICE))
+            _, entropies = logps.token_logps(model, at.predict(ids), ids, mask, temperature=1.0)
+        means = (entropies.sum(-1) / mask.sum(-1)).tolist()
+        assert [s.entropy for s in samples] == pytest.approx(means, abs=1e-5)
+        assert min(means) > 0.1
+
+
 def test_samples_follow_the_distribution():
     """8,000 draws of the first token against its softmax: chi-square far from absurd."""
     model = build("llama").eval()
@@ -260,6 +275,9 @@ def test_a_recorded_step_samples_the_same(family, temperature, prompts, request)
     request.getfixturevalue("recorded")
     got = sample(model, prompts, 6, ROOM, ends, temperature=temperature, seeds=SEEDS)
     assert ids_of(got) == ids_of(want)
+    for of_prompt, wanted_of_prompt in zip(got, want):
+        for row, wanted_row in zip(of_prompt, wanted_of_prompt):
+            assert row.entropy == pytest.approx(wanted_row.entropy, abs=1e-5)
     for a, b in zip(plain(got), plain(want)):
         for (_, found, ended), (_, wanted, has_ended) in zip(a, b):
             assert found == pytest.approx(wanted, abs=1e-5) and ended == has_ended
