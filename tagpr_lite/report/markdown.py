@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from ..runs import printable
+from .reasoning import HEADS, NOTE, state_rows, teacher_states
 from .tables import (
     AVERAGE,
     METRICS,
@@ -35,6 +36,9 @@ def markdown(folder: Path) -> str:
                   "## Dev scores, strict reading of the answer", strict_table(rows)]
     else:
         parts.append("Evaluation: not run.")
+    states = state_rows(folder, teacher_states(folder))
+    if states:
+        parts += ["## The state of the reasoning", grid(list(HEADS), states), NOTE]
     parts.append("## Reward model (PRMU)")
     parts.append(prmu_sentence(prmu) if prmu else "Not run.")
     if "calibration" in prmu:
