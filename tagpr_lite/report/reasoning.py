@@ -18,8 +18,8 @@ TEACHER = "the teacher's chains"
 HEADS = ("System", "Task", "Completions", "Chains", "In form", "Follows", "True claims", "Steps", "Claims",
          "Tokens", "Entropy", "Tags used")
 NOTE = ("Shares and means over all completions. In form: the sequence of tags is one of the teacher's for "
-        "the task. Follows: the answer is what the steps lead to. Claims: what can be checked of a chain against "
-        "its profile. Entropy: nats a token.")
+        "the task. Follows: the answer is what the steps lead to. Claims: what can be checked of a chain "
+        "against its profile. Entropy: nats a token.")
 
 
 def teacher_states(folder: Path) -> dict:

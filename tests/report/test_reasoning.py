@@ -52,8 +52,8 @@ def test_the_table_is_in_the_page_and_in_the_markdown(run):
         write_json(file, read_json(file) | {"reasoning": state(form=form)})
     rows = state_rows(run, {})
     assert [(row[0], row[1], row[4]) for row in rows] == [
-        ("SFT on tagged chains", ALL, "50%"), ("SFT on tagged chains", "LaMP_1", "25%"),
-        ("SFT on tagged chains", "LaMP_3", "75%")]
-    assert "The state of the reasoning" in markdown(run) and "75%" in markdown(run)
+        ("SFT on tagged chains", ALL, "50.0%"), ("SFT on tagged chains", "LaMP_1", "25.0%"),
+        ("SFT on tagged chains", "LaMP_3", "75.0%")]
+    assert "The state of the reasoning" in markdown(run) and "75.0%" in markdown(run)
     page = render(run, {"sft": "trains", "report": "reports"})
-    assert "<h2>The state of the reasoning</h2>" in page and "<td>75%</td>" in page
+    assert "<h2>The state of the reasoning</h2>" in page and "<td>75.0%</td>" in page
