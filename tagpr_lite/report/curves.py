@@ -17,6 +17,14 @@ class Chart:
     rows: list[dict]
     series: list[tuple[str, str, int]]
     boundary: float | None = None
+    is_checks: bool = False
+    """Whether its points are checks on held-out users: few, so not smoothed."""
+    levels: tuple[tuple[float, int], ...] = ()
+    """(value, colour number) of dashed lines, such as what the teacher has."""
+    spans: tuple[tuple[float, float, float], ...] = ()
+    """(index, low, high) of error bars."""
+    best: Point | None = None
+    """The point that is marked."""
 
 
 def points_of(rows: list[dict], key: str) -> list[Point]:
@@ -40,11 +48,11 @@ def timeline(guided: list[dict], explore: list[dict]) -> tuple[list[dict], float
     return guided + moved, boundary
 
 
-def curves(metrics: dict[str, list[dict]]) -> list[dict]:
+def curves(metrics: dict[str, list[dict]], teacher: dict | None = None) -> list[dict]:
     """The charts that the run has data for, each {title, note, svg}. metrics: {step: its rows of
-    metrics.jsonl}."""
+    metrics.jsonl}. teacher: the state of the teacher's reasoning, where it is known."""
     drawn = []
-    for chart in charts(metrics):
+    for chart in charts(metrics) + check_charts(metrics, teacher or {}):
         series = [(name, colour, points_of(chart.rows, key)) for key, name, colour in chart.series]
         series = [(name, colour, points) for name, colour, points in series if points]
         if not series:
@@ -52,7 +60,9 @@ def curves(metrics: dict[str, list[dict]]) -> list[dict]:
         ends = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}"
                          for name, _, points in series)
         drawn.append({"title": chart.title, "note": chart.note,
-                      "svg": line_chart(f"{chart.title}: {ends}", series, chart.boundary)})
+                      "svg": line_chart(f"{chart.title}: {ends}", series, chart.boundary,
+                                        smoothed=not chart.is_checks, levels=chart.levels,
+                                        spans=chart.spans, best=chart.best)})
     return drawn
 
 
@@ -83,6 +93,40 @@ def charts(metrics: dict[str, list[dict]]) -> list[Chart]:
         Chart("GRPO, signal and drift",
               "Groups in which every reward is equal teach nothing; KL to the SFT policy in nats.",
               grpo_rows, [("zero_variance", "equal groups", 5), ("kl", "KL", 9)], boundary),
+    ]
+
+
+def check_charts(metrics: dict[str, list[dict]], teacher: dict) -> list[Chart]:
+    """The held-out score and the state of the reasoning beside it, over SFT (before the first step), guided
+    and explore. teacher: a state whose values are dashed lines, or {}."""
+    checks, boundary = timeline(metrics.get("guided_check", []), metrics.get("explore_check", []))
+    rows = [{**((row.get("reasoning") or {}).get("all") or {}), **row} for row in checks]
+
+    # The score with its standard error, and the last check that was the best so far.
+    spans = []
+    for index, score in points_of(rows, "score"):
+        errors = [number(row.get("error")) for row in rows if row.get("index") == index]
+        if errors[-1] is not None:
+            spans.append((index, score - errors[-1], score + errors[-1]))
+    best = points_of([row for row in rows if row.get("best") is True], "score")[-1:]
+
+    def chart(title: str, note: str, series: list[tuple[str, str, int]], **more) -> Chart:
+        known = [(number(teacher.get(key)), colour) for key, _, colour in series]
+        levels = tuple((value, colour) for value, colour in known if value is not None)
+        dashed = " Dashed level: the teacher's chains." if levels else ""
+        return Chart(title, note + dashed, rows, series, boundary, True, levels, **more)
+
+    return [
+        chart("Held-out score", "Mean task score of users on whom nothing is trained; bars: one standard "
+              "error; ringed: the adapter that is kept.", [("score", "score", 1)], spans=tuple(spans),
+              best=best[0] if best else None),
+        chart("Reasoning on held-out users, shares", "Chains in one of the teacher's forms for their task, "
+              "answers that follow from their chain, claims that are true.",
+              [("form", "in form", 2), ("follows", "follows", 3), ("true", "true claims", 4)]),
+        chart("Reasoning on held-out users, content", "Means of a completion.",
+              [("steps", "steps", 5), ("claims", "claims", 6)]),
+        chart("Entropy on held-out users", "Nats a token, of the policy's own distribution.",
+              [("entropy", "entropy", 8)]),
     ]
 
 

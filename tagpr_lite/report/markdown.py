@@ -7,6 +7,7 @@ from pathlib import Path
 from ..runs import printable
 from . import differences, references
 from .notices import notices
+from .reasoning import HEADS, NOTE, state_rows, teacher_states
 from .tables import (
     AVERAGE,
     METRICS,
@@ -44,6 +45,9 @@ def markdown(folder: Path) -> str:
         parts.append("Evaluation: not run.")
     if compared:
         parts += ["## Differences", grid(*differences.markdown_rows(compared)), differences.NOTE]
+    states = state_rows(folder, teacher_states(folder))
+    if states:
+        parts += ["## The state of the reasoning", grid(list(HEADS), states), NOTE]
     parts.append("## Reward model (PRMU)")
     parts.append(prmu_sentence(prmu) if prmu else "Not run.")
     if "calibration" in prmu:

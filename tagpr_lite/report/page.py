@@ -18,7 +18,7 @@ from ..config import from_dict
 from ..lamp.rows import read_tasks
 from ..plan import run_plan
 from ..runs import duration, printable, read_jsonl, read_metrics
-from . import differences, plots, references, tables, tag_figures
+from . import differences, plots, reasoning, references, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
 from .notices import notices
@@ -127,7 +127,9 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
     primary = tag_table.get("primary") or []
     kept = read_jsonl(folder / "chains/kept.jsonl", partial=True)
     steps = pipeline(folder, descriptions)
-    metrics = {step: read_metrics(folder, step) for step in ("sft", "reward", "guided", "explore")}
+    metrics = {step: read_metrics(folder, step) for step in
+               ("sft", "reward", "guided", "explore", "guided_check", "explore_check")}
+    teacher = reasoning.teacher_states(folder)
 
     # The example chains: of the last stage that was scored, and of the teacher.
     scored = {row["system"] for row in rows}
@@ -146,7 +148,9 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
         style=STYLE, tables=tables, title=title, colour=colour, name=folder.name,
         notices=notices(folder),
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
-        charts=unescaped(curves(metrics)), primary=primary, kept_count=len(kept), chain_sets=chain_sets,
+        charts=unescaped(curves(metrics, teacher.get("all"))),
+        reasoning=reasoning, states=reasoning.state_rows(folder, teacher),
+        primary=primary, kept_count=len(kept), chain_sets=chain_sets,
         **settings_part(folder), **data_part(folder), **score_part(folder, rows, title),
         **reward_part(folder), **tag_part(folder, tag_table, primary))
     # Control characters, direction marks and halves of surrogate pairs are written out, wherever they are.

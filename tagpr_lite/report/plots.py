@@ -94,11 +94,13 @@ def smooth(points: list[Point], boundary: float | None) -> list[Point]:
 # ---------------------------------------------------------------- a line chart
 
 def line_chart(label: str, series: list[Series], boundary: float | None = None, unit: str = "step {}",
-               zero: bool = False) -> str:
-    """Raw points are faint, the smoothed line is solid. "" without any point.
+               zero: bool = False, smoothed: bool = True, levels: tuple[tuple[float, int], ...] = (),
+               spans: tuple[tuple[float, float, float], ...] = (), best: Point | None = None) -> str:
+    """Raw points are faint, the line is solid. "" without any point.
 
     boundary: the x where the second stage begins. unit: how an x is written. zero: whether the axis of y
-    begins at 0.
+    begins at 0. smoothed: whether the line is a moving mean. levels: (y, colour number) of dashed lines.
+    spans: (x, low, high) of error bars. best: a point with a ring.
     """
     points = [point for _, _, its_points in series for point in its_points]
     if not points:
@@ -106,7 +108,8 @@ def line_chart(label: str, series: list[Series], boundary: float | None = None, 
     legend, top = _legend([name for name, _, _ in series])
     left, right, bottom = 40, WIDTH - 6, top + PLOT_HEIGHT
     first_x, last_x = min(x for x, _ in points), max(x for x, _ in points)
-    y_values = [y for _, y in points]
+    y_values = [y for _, y in points] + [y for y, _ in levels]
+    y_values += [y for _, *ends in spans for y in ends]
     marks = ticks(0 if zero else min(y_values), max(y_values))
 
     def scale_x(x: float) -> float:
@@ -127,10 +130,20 @@ def line_chart(label: str, series: list[Series], boundary: float | None = None, 
     if boundary is not None:
         parts += _boundary(scale_x(boundary - 0.5), left, right, top, bottom)
 
+    # Levels, error bars and the ring.
+    for y, colour in levels:
+        level = f'<path d="M{left} {scale_y(y):.1f}H{right}" class="curve c{colour}" '
+        parts.append(level + 'stroke-dasharray="2 5" stroke-opacity="0.7"/>')
+    for x, low, high in spans:
+        parts.append(line(scale_x(x), scale_y(low), scale_x(x), scale_y(high), "span"))
+    if best is not None:
+        parts.append(f'<circle cx="{scale_x(best[0]):.1f}" cy="{scale_y(best[1]):.1f}" r="6" '
+                     'class="curve c1"><title>kept</title></circle>')
+
     # The series, each with its name in the legend.
     for i, ((x, y), (name, colour, its_points)) in enumerate(zip(legend, series)):
         dash = DASHES[i % len(DASHES)]
-        parts += _series(colour, dash, its_points, boundary, scale_x, scale_y)
+        parts += _series(colour, dash, its_points, boundary, scale_x, scale_y, smoothed)
         parts.append(f'<path d="M{x} {y - 4}h22" class="curve c{colour}" stroke-dasharray="{dash}"/>')
         parts.append(text(x + 27, y, name, "name"))
     return svg(bottom + 24, label, parts)
@@ -158,12 +171,12 @@ def _legend(names: list[str]) -> tuple[list[Point], float]:
 
 
 def _series(colour: int, dash: str, points: list[Point], boundary: float | None, scale_x: Scale,
-            scale_y: Scale) -> list[str]:
-    """The dots of a series and its smoothed line, which is interrupted at the boundary."""
+            scale_y: Scale, smoothed: bool) -> list[str]:
+    """The dots of a series and its line, smoothed or not, which is interrupted at the boundary."""
     every = max(1, len(points) // MOST_DOTS)
     dots = "".join(f"M{scale_x(x):.1f} {scale_y(y):.1f}h0" for x, y in points[::every])
     parts = [f'<path d="{dots}" class="dots c{colour}"/>']
-    for side in split_at(smooth(points, boundary), boundary):
+    for side in split_at(smooth(points, boundary) if smoothed else points, boundary):
         if len(side) > 1:
             drawn = side[:-1:every] + side[-1:]  # the last point always, so that the line ends where it ends
             path = "L".join(f"{scale_x(x):.1f} {scale_y(y):.1f}" for x, y in drawn)

@@ -190,6 +190,16 @@ TEMPLATE = """<!doctype html>
 <p class="soft">Dots are single steps, lines a moving mean.</p>
 {% else %}<p class="soft">Not run.</p>{% endif %}</section>
 
+{% if states %}<section><h2>The state of the reasoning</h2><p class="soft">{{ reasoning.NOTE }}</p>
+{% macro state_table(task) %}\
+<div class="scroll" role="region" tabindex="0" aria-label="State of the reasoning">
+<table><thead><tr>{% for head in reasoning.HEADS %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in states if (row[1] == reasoning.ALL) == task %}<tr>{% for cell in row %}\
+{% if loop.first %}<th scope="row">{{ cell }}</th>{% else %}<td>{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}</tbody></table></div>{% endmacro %}{{ state_table(true) }}
+<details><summary>Task by task</summary>{{ state_table(false) }}</details></section>
+
+{% endif %}\
 <section><h2>Does the reward model know the user?</h2>{% if prmu %}<p>{{ tables.prmu_sentence(prmu) }}</p>
 <div class="grid2"><figure><figcaption><b>Pairwise accuracy</b><span>dashed: chance</span></figcaption>
 {{ prmu_bars }}</figure>

@@ -16,8 +16,9 @@ from . import STEPS
 
 def main(config: Config) -> None:
     run_step(config, "report",
-             inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json", "?plan.json",
-                     "?data/summary.json", "?data/tasks.json", "?data/references.json", "?plan_table.json"],
+             inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json",
+                     "?data/train.jsonl", "?data/summary.json", "?data/tasks.json", "?data/references.json",
+                     "?plan.json", "?plan_table.json"],
              settings=[], of_unfinished=True, outputs=["report.html", "report.md"],
              work=work)
 
