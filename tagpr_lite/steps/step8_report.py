@@ -17,7 +17,8 @@ from . import STEPS
 def main(config: Config) -> None:
     run_step(config, "report",
              inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json",
-                     "?data/summary.json", "?data/tasks.json", "?plan.json", "?plan_table.json"],
+                     "?data/summary.json", "?data/tasks.json", "?plan.json", "?plan_table.json",
+                     "?rollouts.jsonl", "?data/train.jsonl"],
              settings=[], of_unfinished=True, outputs=["report.html", "report.md"],
              work=work)
 
