@@ -58,8 +58,8 @@ grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr)); }
 .terms th, .terms td { padding:.2em .3em; text-align:right; overflow:hidden; text-overflow:ellipsis; }
 .terms th:first-child { text-align:left; position:static; font-weight:400; color:var(--soft); }
 @media (max-width:520px) { .pick { grid-template-columns:1fr; } .group .card, .asked { padding:12px; } }
-@media print { .pick { display:none; } .asked pre { max-height:none; } .group { display:block; }
-  .group .card { margin-bottom:12px; } }
+@media print { .pick { display:none; } .asked pre { max-height:none; }
+  .group { grid-template-columns:1fr 1fr; } }
 """)
 
 SECTION = """<section><h2>Rollouts: what was rewarded</h2>
