@@ -45,7 +45,7 @@ def verdict(task: Task | None, answer: object, gold: object) -> tuple[str, str]:
         return "right", "✓ right"
     if task and task.kind == "text":
         return "free", "≈ free text, judged by ROUGE"
-    if task and task.kind == "rating":
+    if task and task.kind == "rating" and gold in task.labels:
         return "wrong", f"✗ off by {abs(float(answer) - float(gold)):g}"
     return "wrong", "✗ wrong"
 

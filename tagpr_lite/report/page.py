@@ -1,9 +1,10 @@
 """report.html: one page of a run, made only from what lies in the run folder.
 
-Decision: one file with its style and its drawings inside, no script and nothing fetched. The
-Content-Security-Policy tells the browser so as well. The page opens the same in ten years, on paper or on a
-phone. A part that was not run says "not run". Whatever a model, a user or a data file wrote is escaped, by
-Jinja and by plots.esc. The example chains are examples.py's, how the page looks is template.py's.
+Decision: one file with its style, its drawings and one script inside, and nothing fetched. The script chooses
+what the explorer of rollouts shows. The Content-Security-Policy tells the browser that nothing else may run.
+The page opens the same in ten years, on paper or on a phone. A part that was not run says "not run". Whatever
+a model, a user or a data file wrote is escaped, by Jinja, plots.esc and nodes.py. The example chains are
+examples.py's, how the page looks is template.py's.
 """
 from __future__ import annotations
 
@@ -11,22 +12,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment
+from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
 from ..config import from_dict
 from ..lamp.rows import read_tasks
 from ..plan import run_plan
 from ..runs import duration, printable, read_jsonl, read_metrics
-from . import differences, plots, reasoning, references, tables, tag_figures
+from . import differences, explorer_page, plots, reasoning, references, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
+from .explorer import explorer
+from .nodes import Looks
 from .notices import notices
 from .template import STYLE, TEMPLATE
 
 REASONING_SYSTEMS = ("explore", "guided", "sft")  # the last stage first: its chains are shown
 
-ENVIRONMENT = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+ENVIRONMENT = Environment(loader=DictLoader({"explorer": explorer_page.SECTION}), autoescape=True,
+                          trim_blocks=True, lstrip_blocks=True)
 
 
 # ---------------------------------------------------------------- the parts of the page
@@ -112,6 +116,16 @@ def tag_part(folder: Path, tag_table: dict, primary: list[str]) -> dict:
             "dropped_count": len(read_jsonl(folder / "chains/dropped.jsonl", partial=True))}
 
 
+def rollout_part(folder: Path, looks: Looks) -> dict:
+    """The explorer of rollouts and its script, which the page's policy allows only where there is one."""
+    part = explorer(folder, looks)
+    # Markup: nodes.py has escaped the data and the last group.
+    shown = {**part, "data": Markup(part["data"]), "last": Markup(part["last"])}
+    script = explorer_page.SCRIPT
+    return {"explorer": shown, "script": script,
+            "permission": Markup(explorer_page.permission(script)) if part["data"] else ""}
+
+
 def unescaped(charts: list[dict]) -> list[dict]:
     """The charts with their drawings as Markup: they are escaped already, and Jinja must not do it again."""
     return [{**chart, "svg": Markup(chart["svg"])} for chart in charts]
@@ -144,14 +158,15 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
     def colour(tag: str) -> int:
         return 1 + primary.index(tag) % 9 if tag in primary else 0
 
+    looks = Looks(primary, known_tasks, colour, title)
     page = ENVIRONMENT.from_string(TEMPLATE).render(
-        style=STYLE, tables=tables, title=title, colour=colour, name=folder.name,
+        style=STYLE + explorer_page.STYLE, tables=tables, title=title, colour=colour, name=folder.name,
         notices=notices(folder),
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
         charts=unescaped(curves(metrics, teacher.get("all"))),
         reasoning=reasoning, states=reasoning.state_rows(folder, teacher),
         primary=primary, kept_count=len(kept), chain_sets=chain_sets,
         **settings_part(folder), **data_part(folder), **score_part(folder, rows, title),
-        **reward_part(folder), **tag_part(folder, tag_table, primary))
+        **reward_part(folder), **tag_part(folder, tag_table, primary), **rollout_part(folder, looks))
     # Control characters, direction marks and halves of surrogate pairs are written out, wherever they are.
     return printable(page)

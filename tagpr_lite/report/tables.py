@@ -36,9 +36,13 @@ def maybe(path: Path, default: Any) -> Any:
 
 def number(value: Any) -> float | None:
     """`value` if it is a finite number: a metric of nothing (no answer parsed) may be null or NaN."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        value = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return value if math.isfinite(value) else None
 
 
 def known_first(name: str, known: Iterable[str]) -> tuple[int, str]:

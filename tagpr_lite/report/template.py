@@ -125,7 +125,8 @@ STYLE = Markup(f":root {{ color-scheme:light dark; {LIGHT} }}\n"
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">\
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" \
+content="default-src 'none'; style-src 'unsafe-inline'{{ permission }}">
 <title>Tagging the Thought: run {{ name }}</title><style>{{ style }}</style></head><body><main>
 <header><p class="over">tagpr_lite · run {{ name }}</p><h1>Tagging the Thought</h1>\
 <p class="lede">{{ lede }}</p>
@@ -228,6 +229,8 @@ Where the tags are from:
 <figure><figcaption><b>{{ chart.title }}</b><span>{{ chart.note }}</span></figcaption>\
 {{ chart.svg }}</figure>
 {% endfor %}</div>{% else %}<p class="soft">Not run.</p>{% endif %}</section>
+
+{% include "explorer" %}
 
 <section><h2>Chains in colour</h2>\
 <p class="soft">By rule, not by taste: of each task the first right, the

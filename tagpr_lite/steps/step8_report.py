@@ -18,7 +18,7 @@ def main(config: Config) -> None:
     run_step(config, "report",
              inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json",
                      "?data/train.jsonl", "?data/summary.json", "?data/tasks.json", "?data/references.json",
-                     "?plan.json", "?plan_table.json"],
+                     "?plan.json", "?plan_table.json", "?guided/rollouts.jsonl", "?explore/rollouts.jsonl"],
              settings=[], of_unfinished=True, outputs=["report.html", "report.md"],
              work=work)
 

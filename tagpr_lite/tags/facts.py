@@ -73,6 +73,11 @@ def quotable(text: str) -> str:
 
 def claims(chain: Chain, question: Question) -> list[Claim]:
     """(claim, whether it holds) for every checkable statement of the chain's steps."""
+    return [claim for checked in claims_of_steps(chain, question) for claim in checked]
+
+
+def claims_of_steps(chain: Chain, question: Question) -> list[list[Claim]]:
+    """The claims of each step of the chain, in the order of the steps."""
     # 1. The truth about the profile: scores, counts such as {"comedy": 3}, and all words that may be quoted.
     profile = question.profile
     is_rating = question.task.kind == "rating"
@@ -84,8 +89,9 @@ def claims(chain: Chain, question: Question) -> list[Claim]:
     style = style_of(question) if question.task.kind == "text" else None
 
     # 2. The claims, step by step, each beside what it says.
-    checked: list[Claim] = []
+    by_step: list[list[Claim]] = []
     for step in chain.steps:
+        checked: list[Claim] = []
         if scores:
             checked += _score_claims(step.text, scores, mean, usual)
         if style is not None:
@@ -101,7 +107,8 @@ def claims(chain: Chain, question: Question) -> list[Claim]:
         for quotation in QUOTE.findall(step.text):
             if normalised(quotation):
                 checked.append((f'"{quotation}"', normalised(quotation) in all_text))
-    return checked
+        by_step.append(checked)
+    return by_step
 
 
 def _score_claims(text: str, scores: list[int], mean: float, usual: int) -> list[Claim]:
