@@ -1,5 +1,5 @@
-"""rollouts.jsonl for the page: its lines, checked one by one; its groups; a choice of them that is no larger
-than a page may be.
+"""The rollouts of a run for its page: the lines of guided/rollouts.jsonl and explore/rollouts.jsonl, checked
+one by one; their groups; a choice of them that is no larger than a page may be.
 
 A line is one completion of GRPO: its stage, step, question, number `n` in the group, text, and what it
 earned. The file is appended to while a run trains, so that its last line may be cut off. A file from outside
@@ -45,19 +45,26 @@ class Group:
 
 def read_groups(folder: Path) -> tuple[list[Group], list[str]]:
     """(the whole groups of the run's rollouts in the order of stage and step, what is missing: sentences)."""
-    path = folder / FILE
-    if not path.exists():
-        return [], [f"No rollouts were kept: {FILE} is missing."]
-    try:
-        if not path.is_file():
-            raise OSError("not a regular file")
-        text = path.read_bytes().decode("utf-8", errors="replace")
-    except OSError as error:
-        return [], [f"{FILE} cannot be read: {one_line(error)}."]
+    texts, missing = [], []
+    for stage in STAGES:
+        path = folder / stage / FILE
+        if not path.exists():
+            continue
+        try:
+            if not path.is_file():
+                raise OSError("not a regular file")
+            texts.append(path.read_bytes().decode("utf-8", errors="replace"))
+        except OSError as error:
+            missing.append(f"{stage}/{FILE} cannot be read: {one_line(error)}.")
+    if not texts:
+        return [], missing or [f"No rollouts were kept: {FILE} is missing."]
 
-    rows, damaged = completions(text)
+    rows, damaged = [], 0
+    for text in texts:
+        of_stage, unreadable = completions(text)
+        rows += of_stage
+        damaged += unreadable
     groups, parts = whole_groups(rows)
-    missing = []
     if damaged:
         missing.append(f"{counted(damaged, 'line')} of {FILE} could not be read and "
                        f"{'is' if damaged == 1 else 'are'} left out.")

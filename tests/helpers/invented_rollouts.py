@@ -118,9 +118,9 @@ def write_rollouts(folder: Path, steps: int = 6, size: int = 8, users: int = 6,
             for splits in built.values():
                 asked = splits["train"]
                 rows += group(stage, 3 * step, asked[step % len(asked)], size, rng)
-    write_jsonl(folder / "rollouts.jsonl", rows)
+    write_jsonl(folder / "guided" / "rollouts.jsonl", rows)
     if hostile:  # in ASCII: JSON has halves of surrogate pairs only as escapes
-        with open(folder / "rollouts.jsonl", "a", encoding="ascii") as stream:
+        with open(folder / "guided" / "rollouts.jsonl", "a", encoding="ascii") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in hostile_groups(3 * steps, size))
 
 

@@ -23,7 +23,7 @@ from tagpr_lite.report.explorer_page import SCRIPT
 from tagpr_lite.report.marks import pieces
 from tagpr_lite.report.nodes import Looks, as_html, as_script_data, card, figure
 from tagpr_lite.report.page import render
-from tagpr_lite.report.rollouts import FILE, as_group, choose, evenly, read_groups
+from tagpr_lite.report.rollouts import as_group, choose, evenly, read_groups
 from tagpr_lite.runs import read_jsonl, write_jsonl
 from tagpr_lite.runs.text import is_hidden
 from tagpr_lite.steps import STEPS
@@ -35,6 +35,8 @@ LOOKS = Looks(list(PRIMARY), TASKS, colour=lambda tag: 1 + PRIMARY.index(tag) if
               title=lambda task: task)
 ELEMENTS = {"div", "header", "h3", "p", "b", "span", "ol", "li", "pre", "details", "summary", "article",
             "table", "tr", "th", "td"}
+
+FILE = "guided/rollouts.jsonl"  # the reader takes lines of both stages from either file
 
 
 class Parts(HTMLParser):
@@ -373,6 +375,7 @@ def test_a_damaged_line_is_left_out_and_counted(rollouts, line):
 def test_a_field_of_another_type_is_shown_as_missing(tmp_path, key, value):
     row = {"stage": "guided", "step": 0, "question": "q", "n": 0, "text": "4", key: value}
     nested = {**row, "n": 1, "terms": {"task": value}, "weights": {"task": value}}
+    (tmp_path / "guided").mkdir()
     (tmp_path / FILE).write_text(json.dumps(row) + "\n" + json.dumps(nested) + "\n")
     shown = explorer(tmp_path, LOOKS)
     [group] = groups_of(json.loads(shown["data"]))
