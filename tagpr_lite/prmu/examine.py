@@ -27,12 +27,16 @@ from ..runs import seed_of
 from ..tags.schema import in_form, render
 from ..tags.teachers.cues import Cues
 from .model import PRMU
-from .pairs import Pair, Rules, asked_by, cases, chain_of, template_chain
+from .pairs import Pair, Rules, asked_by, chain_of, template_chain
+from .selection import cases
 from .train import encode_case
 
 CONDITIONS = ("accuracy", "shuffled", "generic")  # whose embedding: the user's own, another user's, e_0
 BINS = 10  # of confidence
 OTHER_USERS = 4  # whose chains are ranked with a question's own one
+# Questions of a task whose chains are ranked, and cases whose forms are compared: of what the report asks it
+# asks no more than the training does.
+MOST_ORDERED, MOST_REWRITTEN = 6, 16
 Margins = dict[str, list[float]]
 """{condition: [pairs] margins}, such as {"accuracy": [1.2, -0.1], "shuffled": [0.3, 0.2], ...}."""
 
@@ -173,7 +177,7 @@ def length_bias(pairs: list[Pair], margins: list[float]) -> dict[str, float]:
     return bias
 
 
-def format_bias(prmu: PRMU, pairs: list[Pair], limit: int = 32) -> dict[str, float]:
+def format_bias(prmu: PRMU, pairs: list[Pair], limit: int = MOST_REWRITTEN) -> dict[str, float]:
     """Share of good chains that score higher than the same chain without tags ("over_untagged"), and than the
     same chain without </think> ("over_unclosed")."""
     wins: dict[str, list[float]] = {"over_untagged": [], "over_unclosed": []}
@@ -190,7 +194,7 @@ def format_bias(prmu: PRMU, pairs: list[Pair], limit: int = 32) -> dict[str, flo
 # ---------------------------------------------------------------- agreement with a known rule
 
 def agreement(prmu: PRMU, questions: list[Question], kept: dict[str, str], rules: Rules, cues: Cues,
-              seed: int, limit: int = 12) -> dict[str, dict]:
+              seed: int, limit: int = MOST_ORDERED) -> dict[str, dict]:
     """{task: {"tau", "error", "n"}}: mean and standard error of Kendall's tau-b over n <= `limit` questions.
 
     tau-b compares two orders of several users' chains for one question: by PRMU's score, and by the task

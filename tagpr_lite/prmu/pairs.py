@@ -10,19 +10,18 @@
 
 The chains have three sources: the teacher, the template (for other users) and the policy (rollouts.py). The
 built-in benchmark knows every user's hidden rule, so there another user's true answer is known. Users are
-divided into sides first, and the other user of a pair is of the same side: no pair crosses the split. Within
-a kind, as many chosen chains are longer than their rejected ones as are shorter, so that length predicts
-nothing.
+divided into sides first (selection.py), and the other user of a pair is of the same side: no pair crosses the
+split. Within a kind, as many chosen chains are longer than their rejected ones as are shorter, so that length
+predicts nothing.
 """
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from ..lamp.retrieve import retrieve
-from ..lamp.sampling import group_by, round_robin
+from ..lamp.sampling import group_by
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
 from ..runs import seed_of
@@ -31,6 +30,7 @@ from ..tags.facts import LOOKS, groundedness
 from ..tags.schema import Chain, Fault, parse, render
 from ..tags.teachers import template
 from ..tags.teachers.cues import Cues
+from .selection import balanced, enough_questions
 
 KINDS = ("other_user", "no_profile", "worse_answer", "others_answer", "contradiction")
 KIND_OF_VIEW = {"own": "worse_answer", "none": "no_profile", "other": "other_user"}
@@ -65,34 +65,19 @@ class Pair:
     mirrored: bool = False
 
 
-def tune_users(questions: list[Question], share: float, seed: int) -> set[str]:
-    """The users kept out of training, for early stopping and for calibration.
-
-    Of every task this share of its users, ordered by a hash of seed and user. At least two of each task,
-    since a pair needs another user of the same side; none of a task with fewer than four users. A user drawn
-    for one task is kept out of the training of all tasks.
-    """
-    users_of_task: dict[str, set[str]] = {}
-    for question in questions:
-        users_of_task.setdefault(question.task.name, set()).add(question.user)
-
-    drawn: set[str] = set()
-    for users in users_of_task.values():
-        if len(users) >= 4:
-            order = sorted(users, key=lambda user: seed_of(seed, "heldout", user))
-            drawn.update(order[:max(2, round(share * len(order)))])
-    return drawn
-
-
 def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[PolicyText], rules: Rules,
-               cues: Cues, seed: int, other_users: int = 2) -> list[Pair]:
-    """All pairs of one side's questions, shuffled, balanced by length.
+               cues: Cues, seed: int, other_users: int = 2, wanted: int | None = None) -> list[Pair]:
+    """Pairs of one side's questions, shuffled, balanced by length.
 
-    kept: {question id: its good chain as text}. other_users: how many a question is compared with.
+    kept: {question id: its good chain as text}. other_users: how many a question is compared with. wanted:
+    how many pairs are needed; pairs are made of as many questions, and of those that have rollouts. None: of
+    all questions.
     """
     rng = random.Random(seed_of(seed, "pairs"))
     by_task = group_by(questions, attrgetter("task.name"))
     rollouts_of = group_by(rollouts, attrgetter("question.id"))
+    if wanted is not None:
+        questions = enough_questions(questions, wanted, kept, rollouts_of.keys(), seed)
 
     pairs: list[Pair] = []
     for question in questions:
@@ -103,7 +88,7 @@ def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[P
             pairs += _wrong_reading_pairs(question, own_chain, cues)
         pairs += _rollout_pairs(question, own_chain, rollouts_of.get(question.id, []))
     distinct = list(dict.fromkeys(pairs))  # each pair once, in the order in which they come
-    return balanced(distinct, rng)
+    return balanced(distinct, KINDS, rng)
 
 
 # ---------------------------------------------------------------- chains of other users
@@ -301,46 +286,3 @@ def _reward_gap(question: Question, better: str, worse: str) -> float:
 def _answers_differ(first: str, second: str) -> bool:
     """Whether two answers differ in more than case and white space."""
     return " ".join(first.split()).lower() != " ".join(second.split()).lower()
-
-
-# ---------------------------------------------------------------- balance and order
-
-def balanced(pairs: list[Pair], rng: random.Random) -> list[Pair]:
-    """Shuffled, and of every kind as many pairs with a longer chosen chain as with a shorter one.
-
-    Pairs too many on one side are dropped; pairs of equal length all stay.
-    """
-    kept = []
-    for kind in KINDS:
-        of_kind = [pair for pair in pairs if pair.kind == kind]
-        longer = [pair for pair in of_kind if len(pair.chosen) > len(pair.rejected)]
-        shorter = [pair for pair in of_kind if len(pair.chosen) < len(pair.rejected)]
-        same = [pair for pair in of_kind if len(pair.chosen) == len(pair.rejected)]
-        count = min(len(longer), len(shorter))
-        kept += shuffled(longer, rng)[:count]
-        kept += shuffled(shorter, rng)[:count]
-        kept += shuffled(same, rng)
-    return shuffled(kept, rng)
-
-
-def shuffled(rows: list, rng: random.Random) -> list:
-    """The rows in a random order, as a new list."""
-    return rng.sample(rows, len(rows))
-
-
-def cases(pairs: list[Pair], limit: int = 4) -> list[list[Pair]]:
-    """Pairs that share question, user and chosen chain, at most `limit` together.
-
-    A case is scored with one forward of the prompt and one of the chosen chain. Five pairs of one chosen
-    chain become a case of 4 and a case of 1.
-    """
-    all_cases = []
-    for same_chosen in group_by(pairs, attrgetter("question.id", "chosen")).values():
-        for first in range(0, len(same_chosen), limit):
-            all_cases.append(same_chosen[first:first + limit])
-    return all_cases
-
-
-def take_turns(rows: list, limit: int, key: Callable[..., Hashable]) -> list:
-    """At most `limit` of the rows; those of different keys take turns, in the order in which they come."""
-    return round_robin(group_by(rows, key).values())[:limit]

@@ -10,7 +10,8 @@ from ..lamp import mini
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
-from ..prmu.pairs import Pair, PolicyText, Rules, cases, make_pairs, take_turns, tune_users
+from ..prmu.pairs import Pair, PolicyText, Rules, make_pairs
+from ..prmu.selection import cases, take_turns, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
 from ..tags.teachers.cues import Cues, learn
@@ -56,9 +57,10 @@ def work(config: Config, folder: Path) -> None:
     model, tokenizer = engine.load(config.model)
     model = engine.load_adapter(model, folder / "sft" / "adapter", ADAPTER, trainable=True)
     rollouts = policy_texts(config, folder, model, tokenizer, sides) if config.reward.rollouts else []
-    all_pairs = {side: make_pairs(of_side, kept, rollouts, rules, cues, config.seed, config.reward.strangers)
-                 for side, of_side in sides.items()}
-    pairs = select_pairs(config, all_pairs)
+    limits = pair_limits(config)
+    some_pairs = {side: make_pairs(of_side, kept, rollouts, rules, cues, config.seed, config.reward.strangers,
+                                   limits[side]) for side, of_side in sides.items()}
+    pairs = select_pairs(limits, some_pairs)
     write_jsonl(folder / "chains" / "pairs.jsonl",
                 (pair_row(side, pair) for side, of_side in pairs.items() for pair in of_side))
 
@@ -140,13 +142,17 @@ def policy_texts(config: Config, folder: Path, model, tokenizer,
 
 # ---------------------------------------------------------------- pairs
 
-def select_pairs(config: Config, pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
-    """As many of each side's pairs as the settings ask for; kinds and tasks take turns.
+def pair_limits(config: Config) -> dict[str, int]:
+    """Most pairs of each side."""
+    return {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 4),
+            "held": config.reward.reported}
+
+
+def select_pairs(limits: dict[str, int], pairs: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
+    """As many of each side's pairs as the limits say; kinds and tasks take turns.
 
     UserError: a side has none.
     """
-    limits = {"train": config.reward.pairs, "tune": max(8, config.reward.pairs // 4),
-              "held": config.reward.reported}
     by_task_and_kind = attrgetter("question.task.name", "kind")
     selected = {side: take_turns(of_side, limits[side], by_task_and_kind) for side, of_side in pairs.items()}
     if not all(selected.values()):

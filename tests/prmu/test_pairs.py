@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.tasks import TASKS, Question
 from tagpr_lite.prmu import pairs as pairs_module
-from tagpr_lite.prmu.pairs import (
-    KINDS,
-    Pair,
-    PolicyText,
-    balanced,
-    cases,
-    chain_of,
-    make_pairs,
-    take_turns,
-    tune_users,
-)
+from tagpr_lite.prmu.pairs import KINDS, Pair, PolicyText, chain_of, make_pairs
+from tagpr_lite.prmu.selection import balanced, cases, enough_questions, take_turns, tune_users
 from tagpr_lite.tags.facts import groundedness
 
 
@@ -135,7 +126,7 @@ def test_length_predicts_nothing_within_a_kind(pairs, seed):
     def differences(some, kind):
         return [len(pair.chosen) - len(pair.rejected) for pair in some if pair.kind == kind]
 
-    kept = balanced(pairs, random.Random(seed))
+    kept = balanced(pairs, KINDS, random.Random(seed))
     for kind in KINDS:
         before, after = differences(pairs, kind), differences(kept, kind)
         fewer = min(sum(d > 0 for d in before), sum(d < 0 for d in before))
@@ -169,3 +160,34 @@ def test_a_user_held_out_of_one_task_is_held_out_of_all():
     # a share of ten; at least two of four; none of three
     assert len(drawn & set("abcdefghij")) == 3 and len(drawn & set("wxyz")) == 2
     assert tune_users(questions[::-1], 0.3, 0) == drawn and tune_users(questions, 0.3, 1) != drawn
+
+
+# ---------------------------------------------------------------- a bounded number of questions
+
+def test_as_many_questions_as_pairs_are_wanted_tasks_and_users_in_turns(questions, known):
+    kept = known[0]
+    chosen = enough_questions(questions, 21, kept, (), 0)
+    counts = Counter(question.task.name for question in chosen if question.id in kept)
+    assert len(chosen) == 21 and max(counts.values()) - min(counts.values()) <= 1
+    users = Counter((question.task.name, question.user) for question in chosen)
+    assert max(users.values()) == 1  # there are more users than turns
+    assert chosen == [question for question in questions if question in chosen]  # their order stays
+    assert enough_questions(questions, 21, kept, (), 0) == chosen
+    assert enough_questions(questions, 21, kept, (), 1) != chosen
+
+
+def test_questions_with_rollouts_come_too_and_those_without_a_chain_do_not(questions, known):
+    kept = dict(list(known[0].items())[:10])
+    without = next(question.id for question in questions if question.id not in kept)
+    assert {q.id for q in enough_questions(questions, 999, kept, (), 0)} == set(kept)
+    assert {q.id for q in enough_questions(questions, 0, kept, {without}, 0)} == {without}
+
+
+def test_enough_pairs_are_made_and_not_many_more(questions, known):
+    kept, rules, cues = known
+    wanted = 24
+    pairs = make_pairs(questions, kept, [], rules, cues, 0, wanted=wanted)
+    of_all = make_pairs(questions, kept, [], rules, cues, 0)
+    assert wanted <= len(pairs) < len(of_all)
+    assert len({pair.question.id.partition("@")[0] for pair in pairs}) <= wanted
+    assert make_pairs(questions, kept, [], rules, cues, 0, wanted=9999) == of_all

@@ -52,12 +52,12 @@ def test_a_side_gets_its_share_of_pairs_and_none_is_an_error(data):
     for question in data["train"][:40]:
         pairs += [Pair(question, "a", "0", "other_user", 0.0, "template"),
                   Pair(question, "a", "1", "contradiction", 0.0, "template")]
-    selected = step.select_pairs(Config(reward=Reward(pairs=16, reported=24)),
-                                 {"train": pairs, "tune": pairs, "held": pairs})
+    limits = step.pair_limits(Config(reward=Reward(pairs=16, reported=24)))
+    selected = step.select_pairs(limits, {"train": pairs, "tune": pairs, "held": pairs})
     assert [len(selected[side]) for side in ("train", "tune", "held")] == [16, 8, 24]
     assert Counter(pair.kind for pair in selected["train"]) == {"other_user": 8, "contradiction": 8}
-    with pytest.raises(UserError, match="80 train, 0 tune, 80 held"):
-        step.select_pairs(Config(reward=Reward(pairs=800)), {"train": pairs, "tune": [], "held": pairs})
+    with pytest.raises(UserError, match="16 train, 0 tune, 24 held"):
+        step.select_pairs(limits, {"train": pairs, "tune": [], "held": pairs})
 
 
 def test_the_hidden_rules_are_the_benchmarks_alone(data):
