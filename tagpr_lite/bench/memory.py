@@ -128,6 +128,8 @@ def phase_count(phase: Phase, shape: Shape, config: Config, load: Load,
                                              micro, g.logp_chunk, REFERENCE if g.beta else None),
         "answers": lambda: count.rollout_work(model, min(config.evaluate.batch, max(1, load.dev)),
                                               load.prompt, 1, R),
+        "held-out answers": lambda: count.rollout_work(model, min(config.evaluate.batch, load.val),
+                                                       load.prompt, 1, R),
         "samples": lambda: samples(model, config, load),
         "PRMU's choices": lambda: prmu_scores(bench, config.reward.micro or RATED_TOGETHER)}
     return bench.count(works[phase.what]())
@@ -195,7 +197,7 @@ def grid(layers: int, say: Callable[[str], None]) -> dict[str, tuple[float, floa
     config = with_settings(config, {"reward.rollouts": 1, "grpo.decode_rows": 16})
     for name, (prompt, completion, micro) in product(GRID_SHAPES, GRID_SIZES):
         shape = replace(SHAPES[name], layers=layers)
-        load = Load(prompt, prompt, prompt // 4, 100, micro * 2)
+        load = Load(prompt, prompt, prompt // 4, 100, micro * 2, micro * 3)
         layout = LAYOUTS[len(ratios.get("guided updates", ())) % len(LAYOUTS)]
         sized = with_settings(config, {"grpo.completion": completion, "grpo.micro": micro, "sft.micro": micro,
                                        "reward.micro": micro, "grpo.layout": layout,

@@ -37,6 +37,8 @@ def longest_load(config: Config) -> Load:
     lamp, tokens = config.lamp, config.prompt.max_tokens
     counts = {split: OFFICIAL_TASKS * limits.get("default", QUESTIONS[split])
               for split, limits in (("train", lamp.train_limit), ("dev", lamp.dev_limit))}
+    if lamp.val:
+        counts["val"] = OFFICIAL_TASKS * lamp.val_limit.get("default", round(lamp.val * QUESTIONS["train"]))
     return Load(prompt=tokens, mean_prompt=tokens, question=tokens, **counts)
 
 

@@ -8,11 +8,12 @@ SFT it may come, and where it does not fit the micro-batch is halved (engine/mem
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Config
-from .answers import answers_phase, evaluate_phases
+from .answers import evaluate_phases
 from .choice import candidates, make, reserve
 from .flops import head_flops, update_flops
 from .formulas import (
@@ -79,7 +80,7 @@ def plan_run(shape: Shape, config: Config, load: Load, budget: float) -> WholePl
     # 2. How many at a time in the other steps: as many as fit.
     wanted = {"sft.micro": config.sft.micro or config.sft.batch, "reward.micro": config.reward.micro or CASE,
               "evaluate.batch": config.evaluate.batch}
-    phase_of = {"sft.micro": sft_phase, "reward.micro": prmu_phase, "evaluate.batch": answers_phase}
+    phase_of = {"sft.micro": sft_phase, "reward.micro": prmu_phase, "evaluate.batch": largest_of_answers}
     for key, most in wanted.items():
         size = most
         while size > 1 and phase_of[key](shape, with_settings(config, {key: size}), load).peak > room:
@@ -217,4 +218,22 @@ def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
                                 score * groups))
         phases.append(Phase(stage, "updates", f"{micro} completions, {g.layout}", held_bytes,
                             parts["update"], update * groups))
+        if load.val and g.check_every:
+            phases.append(check_phase(shape, config, load, stage, steps, held_bytes))
     return phases
+
+
+def check_phase(shape: Shape, config: Config, load: Load, stage: str, steps: int, held_bytes: int) -> Phase:
+    """The policy answers the held-out questions, before the first step of a stage, every so often, and after
+    the last."""
+    batch = min(config.evaluate.batch, load.val)
+    job = Job(shape, config.model, load.prompt, 1, config.grpo.completion)
+    checks = 1 + math.ceil(steps / config.grpo.check_every)
+    work = sampling_work(replace(job, prompt=load.mean_prompt), load.val, batch) * checks
+    return Phase(stage, "held-out answers", f"{batch} prompts", held_bytes, rollout_bytes(job, batch), work)
+
+
+def largest_of_answers(shape: Shape, config: Config, load: Load) -> Phase:
+    """Of the phases that put `evaluate.batch` prompts through the model the one with the largest peak."""
+    checks = [phase for phase in grpo_phases(shape, config, load) if phase.what == "held-out answers"]
+    return max([*evaluate_phases(shape, config, load), *checks], key=lambda phase: phase.peak)

@@ -30,7 +30,7 @@ YAML = (".yaml", ".yml")
 FETCHED = ("auto", "official")  # words for the official files
 # What the plan decides, and what it decides by (plan/whole.py, `plan_run`).
 PLANNED = [f"grpo.{name}" for name in ("group", "completion", "beta", "layout", "once", "micro", "logp_chunk",
-                                       "decode_rows", "checkpointing")]
+                                       "decode_rows", "checkpointing", "check_every")]
 PLANNED += ["sft.batch", "sft.micro", "reward.micro", "reward.tokens", "evaluate.batch"]
 
 
