@@ -7,6 +7,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import pytest
 import torch
 
 from tagpr_lite.config import Model
@@ -27,5 +28,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file goes first, so that no worker begins it when the others have nothing left to do."""
+    """The longest file goes first, so that no worker begins it when the others have nothing left to do. Tests
+    that are marked `long` run when they are asked for: TAGPR_LONG_TESTS=1 bash run_all.sh test."""
     items.sort(key=lambda item: item.path.name != "test_smoke.py")
+    if not os.environ.get("TAGPR_LONG_TESTS"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long"))

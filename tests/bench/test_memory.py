@@ -25,8 +25,10 @@ def settings(sizes):
     return with_settings(config, sizes)
 
 
-@pytest.mark.parametrize("name, sizes", [("small", "one at a time"), ("qwen3-0.6b", "several"),
-                                         ("small", "no checkpoints"), ("qwen2.5-7b", "rank 64")])
+@pytest.mark.parametrize("name, sizes", [
+    ("small", "one at a time"), ("qwen3-0.6b", "several"),
+    pytest.param("small", "no checkpoints", marks=pytest.mark.long),
+    pytest.param("qwen2.5-7b", "rank 64", marks=pytest.mark.long)])
 def test_every_phase_agrees_with_the_counter(name, sizes):
     shape = SMALL if name == "small" else replace(SHAPES[name], layers=2)
     config = settings(SIZES[sizes])

@@ -1,7 +1,6 @@
 """The parts on the CPU in their small size: their figures are finite, and faults are noticed."""
 import json
 import math
-import os
 from types import SimpleNamespace
 
 import bitsandbytes as bnb
@@ -27,8 +26,7 @@ CELL = Part("trl", "small", 64, 2, 12)  # other than the tokens of a warm-up
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the small size is for a CPU")
 
-# These take minutes on a CPU: TAGPR_LONG_TESTS=1 bash run_all.sh test tests/doctor
-pytestmark = pytest.mark.skipif(not os.environ.get("TAGPR_LONG_TESTS"), reason="long")
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(autouse=True)

@@ -59,9 +59,15 @@ def test_all_eight_steps_are_done_and_real(smoke):
         for task in json.loads((smoke / "data" / "summary.json").read_text())["tasks"]:
             scores = json.loads((smoke / "eval" / system / f"{task}.json").read_text())["scores"]
             assert scores["n"] > 0 and set(scores["strict"]) == set(scores["lenient"])
-    adapters = {(smoke / s / "adapter" / "adapter_model.safetensors").read_bytes()
-                for s in ("sft", "guided", "explore")}
+    adapters = {runs.digest(smoke / name / "adapter_model.safetensors")
+                for name in ("sft/adapter", "guided/last", "explore/last")}
     assert len(adapters) == 3, "a stage left the adapter as it was"
+    for stage in ("guided", "explore"):
+        checks = runs.read_metrics(smoke, f"{stage}_check")
+        assert [check["index"] for check in checks] == [0, 2, 3] and checks[0]["best"]
+        assert 0 < checks[0]["reasoning"]["all"]["chains"] <= 1
+        rollouts = runs.read_jsonl(smoke / stage / "rollouts.jsonl")
+        assert len(rollouts) == 3 * 7 * 4 and {row["stage"] for row in rollouts} == {stage}
 
 
 def test_a_second_run_skips_every_step(smoke):
@@ -74,7 +80,10 @@ def test_a_second_run_skips_every_step(smoke):
 # Where the run lies, and how many rows are sampled at a time, change no result. All that the step `reward`
 # takes of the size of GRPO's groups is how many prompts these rows are.
 WITHOUT_EFFECT = {"name", "preset", "results", "grpo.decode_rows", "model.threads"}
-WITHOUT_EFFECT_ON = {"reward": {"grpo.group"}}
+WITHOUT_EFFECT_ON = {
+    # Whether anything asks PRMU decides whether the step is done at all.
+    "reward": {"grpo.group", "evaluate.systems", "grpo.alpha_prmu", "grpo.guided_steps"},
+    "guided": {"evaluate.batch"}, "explore": {"evaluate.batch"}}  # held-out questions answered together
 
 
 @pytest.mark.parametrize("step", STEPS)

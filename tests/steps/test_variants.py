@@ -78,7 +78,11 @@ AGAIN = {"no_sft": "sft reward guided explore evaluate",
 WITHOUT_PRMU = ("untagged", "answers", "task_alone", "no_prmu", "no_guided")
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "full"])
+SHORT = ("no_sft", "sft_without_profile", "answers", "no_guided")  # one of each kind
+
+
+@pytest.mark.parametrize("variant", [name if name in SHORT else pytest.param(name, marks=pytest.mark.long)
+                                     for name in VARIANTS if name != "full"])
 def test_a_variant_runs_to_its_end(full, done, variant):
     folder, said = done(variant)
     for step in AGAIN[variant].split():
