@@ -24,9 +24,9 @@ PLAN, SPEED = (Part(family, "small", ON_A_CPU.prompt, ON_A_CPU.group, ON_A_CPU.c
                for family in ("plan", "speed"))
 CELL = Part("trl", "small", 64, 2, 12)  # other than the tokens of a warm-up
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the small size is for a CPU")
+pytestmark = [pytest.mark.long,
+              pytest.mark.skipif(torch.cuda.is_available(), reason="the small size is for a CPU")]
 
-pytestmark = pytest.mark.long
 
 
 @pytest.fixture(autouse=True)
