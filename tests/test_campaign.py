@@ -31,6 +31,7 @@ def test_every_campaign_that_is_shipped_has_right_settings():
             assert conf.seed == seed and conf.folder.name == f"{path.stem}-{variant}-{seed}"
 
 
+@pytest.mark.long
 def test_it_runs_seed_by_seed_and_goes_on(small, tmp_path, capfd):
     campaign_settings = campaign.read(small)
     planned = [(variant, seed) for variant, seed, _ in campaign.runs(campaign_settings, [])]

@@ -19,7 +19,8 @@ from ..engine.location import SIZES, budget
 from ..engine.logps import padded, token_logps
 from ..engine.model import placement
 from ..engine.prefix import base_of, forward_prompt
-from ..plan.whole import phases_of, plan_run, refusal, with_settings
+from ..plan.advice import refusal
+from ..plan.whole import phases_of, plan_run, with_settings
 from ..runs import one_line
 from .card import GIB
 from .made import made_model

@@ -177,6 +177,7 @@ def test_the_comparison_sees_another_prompt_other_advantages_and_another_adapter
 
 # ---------------------------------------------------------------- our step alone
 
+@pytest.mark.long
 def test_the_curve_grows_group_and_prompt_around_the_setting():
     said = bench_grpo.curve(tiny(group=4, completion=4, micro=8), repeat=1)
     assert said["micro"] == 1

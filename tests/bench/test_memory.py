@@ -26,7 +26,7 @@ def settings(sizes):
 
 
 @pytest.mark.parametrize("name, sizes", [
-    ("small", "one at a time"), ("qwen3-0.6b", "several"),
+    ("small", "one at a time"), pytest.param("qwen3-0.6b", "several", marks=pytest.mark.long),
     pytest.param("small", "no checkpoints", marks=pytest.mark.long),
     pytest.param("qwen2.5-7b", "rank 64", marks=pytest.mark.long)])
 def test_every_phase_agrees_with_the_counter(name, sizes):
@@ -61,6 +61,7 @@ def test_a_run_is_verified_phase_by_phase_and_shown():
     assert lines[1].endswith("out of memory") and lines[2].endswith("1.000") and len(lines) == len(rows) + 1
 
 
+@pytest.mark.long
 def test_the_grid_says_how_far_the_formulas_are_off(monkeypatch):
     monkeypatch.setattr(memory, "GRID_SHAPES", ("smollm2",))
     monkeypatch.setattr(memory, "GRID_SIZES", [(128, 64, 1), (256, 32, 4)])

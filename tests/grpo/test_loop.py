@@ -202,7 +202,8 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
     assert seen == pytest.approx([r * n / 3 for r in (conf.grpo.lr, 3e-4) for n in (1, 2, 3, 3)])
 
 
-@pytest.mark.parametrize("fail_at", [3, 5, 6, 8])
+@pytest.mark.parametrize("fail_at", [pytest.param(3, marks=pytest.mark.long), 5,
+                                     pytest.param(6, marks=pytest.mark.long), 8])
 def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path, in_form, fail_at):
     """4 steps in one go equal a run that is killed in the second, third or fourth one, or in the last check,
     and goes on: adapters, metrics, rollouts and checks alike."""

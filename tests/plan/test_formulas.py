@@ -111,7 +111,8 @@ def test_the_peak_does_not_grow_with_the_group():
 
 
 @pytest.mark.parametrize("name, budget, prompt",
-                         [("qwen3-1.7b", 6, 2048), ("qwen3-4b", 8, 2048), ("qwen3-8b", 12, 4096)])
+                         [("qwen3-1.7b", 6, 2048), pytest.param("qwen3-4b", 8, 2048, marks=pytest.mark.long),
+                          ("qwen3-8b", 12, 4096)])
 def test_the_promised_sizes_fit_by_the_counter(name, budget, prompt):
     """Two and three layers are counted; the others add what the third one did."""
     job = Job(SHAPES[name], Model(), prompt, 8, 512)

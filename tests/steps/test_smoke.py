@@ -121,9 +121,9 @@ def test_the_report_opens_in_a_browser(smoke, tmp_path):
     assert "CONSOLE" not in got.stderr and "</html>" in got.stdout and "explore" in got.stdout
 
 
-def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_path):
-    """kill -9 a little into each step, then do it to its end: adapters and predictions equal the undisturbed
-    run's."""
+def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke, tmp_path):
+    """kill -9 a little into each step of more than seconds, then do it to its end: adapters, checks, rollouts
+    and predictions equal the undisturbed run's."""
     folder = tmp_path / "smoke"
     sign = {"sft": lambda: len(metrics("sft")) > 30, "reward": lambda: len(metrics("reward")) > 1,
             "guided": lambda: len(metrics("guided")) > 1, "explore": lambda: len(metrics("explore")) > 0,
@@ -131,18 +131,19 @@ def test_killed_in_every_step_it_still_finishes_with_the_same_result(smoke, tmp_
     metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
     for step in STEPS:
         command = [sys.executable, "-m", STEPS[step].module, "--preset", "smoke", f"results={tmp_path}"]
-        p = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, start_new_session=True)
-        manifest, deadline = folder / "manifests" / f"{step}.json", time.time() + 300
-        while not (manifest.exists() and sign.get(step, lambda: True)()):
-            assert time.time() < deadline and p.poll() in (None, 0)
-            time.sleep(0.02)
-        os.killpg(p.pid, signal.SIGKILL)
-        p.wait()
+        if step in sign:
+            p = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL, start_new_session=True)
+            deadline = time.time() + 300
+            while not sign[step]():
+                assert time.time() < deadline and p.poll() is None
+                time.sleep(0.02)
+            os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
         got = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True)
         assert got.returncode == 0, got.stderr[-3000:]
     for stage in ("sft", "guided", "explore"):
-        assert runs.digest(smoke / stage / "adapter") == runs.digest(folder / stage / "adapter"), stage
+        assert runs.digest(smoke / stage) == runs.digest(folder / stage), stage
     for path in sorted((smoke / "eval").rglob("*.json")):
         a, b = (json.loads(p.read_text()) for p in (path, folder / path.relative_to(smoke)))
         assert (a["predictions"] == b["predictions"]) is True, path.name

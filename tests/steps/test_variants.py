@@ -78,7 +78,7 @@ AGAIN = {"no_sft": "sft reward guided explore evaluate",
 WITHOUT_PRMU = ("untagged", "answers", "task_alone", "no_prmu", "no_guided")
 
 
-SHORT = ("no_sft", "sft_without_profile", "answers", "no_guided")  # one of each kind
+SHORT = ("no_sft", "answers", "no_guided")  # the others are of their kinds
 
 
 @pytest.mark.parametrize("variant", [name if name in SHORT else pytest.param(name, marks=pytest.mark.long)

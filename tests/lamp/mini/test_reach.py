@@ -81,7 +81,8 @@ def test_the_command_prints_an_example_of_each_task_or_one_line_of_error():
     assert bad.returncode == 2 and bad.stderr.startswith("error: ") and bad.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("language, people", [("en", "new"), ("zh", "same")])
+@pytest.mark.parametrize("language, people", [("en", "new"),
+                                              pytest.param("zh", "same", marks=pytest.mark.long)])
 def test_references_are_of_the_questions_that_are_asked(language, people):
     built = build(0, 8, language=language, people=people)
     everything = [question for splits in built.values() for question in splits["dev"]]
