@@ -1,7 +1,7 @@
 """doctor.md, made of doctor.json alone: a verdict, what is here, and a table for each kind of part."""
 from __future__ import annotations
 
-from ..report.markdown import grid
+from ..report.grid import grid
 from ..report.tables import decimal
 from ..runs import printable
 from .card import GIB

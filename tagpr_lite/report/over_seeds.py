@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..lamp.differences import LEVEL, Scored
 from ..lamp.over_seeds import Pooled, over_seeds
 from .differences import Answers, anchors, bold, have_common, p_text, plus
-from .markdown import grid
+from .grid import grid
 from .tables import LABELS, known_first
 
 Pair = tuple[list[Scored], list[Scored]]
