@@ -116,6 +116,8 @@ def reach(url: str) -> int | None:
     pause, problem = fetch.WAIT, ""
     while True:
         left = end - time.monotonic()
+        if left <= 0:  # a pause may last longer than it was asked to
+            raise UserError(f"{url}: {problem}")
         try:
             size, problem, passes = within(left, partial(_ask, url, left))
         except TimeoutError:  # what an earlier try was told says more

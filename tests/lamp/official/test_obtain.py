@@ -112,6 +112,24 @@ def test_a_server_error_that_passes_within_the_time_is_no_reason(site, here, mon
     assert len(site.asked) == 4 + 2
 
 
+def test_a_pause_that_lasts_too_long_ends_with_what_the_server_said(monkeypatch):
+    """A busy machine wakes up after the time is over: there is nothing left to wait with."""
+    asked = []
+
+    def ask(url, seconds):
+        asked.append(seconds)
+        return None, "the server answered 503", True
+
+    sleep = time.sleep
+    monkeypatch.setattr(obtain, "REACH", 0.2)
+    monkeypatch.setattr(fetch, "WAIT", 0.05)
+    monkeypatch.setattr(obtain, "_ask", ask)
+    monkeypatch.setattr(obtain.time, "sleep", lambda pause: sleep(pause + 0.3))
+    with pytest.raises(UserError, match="^http://x: the server answered 503$"):
+        obtain.reach("http://x")
+    assert len(asked) == 1
+
+
 def test_a_site_that_is_not_there(site, here, monkeypatch):
     monkeypatch.setenv(obtain.MIRROR, "http://127.0.0.1:9/LaMP")
     with pytest.raises(UserError, match="refused"):
