@@ -90,6 +90,7 @@ def test_a_wrong_setting_is_said_before_anything_runs(small, tmp_path, capsys):
         campaign.read("nothing")
 
 
+@pytest.mark.long
 def test_variants_share_what_their_settings_do_not_touch(small, tmp_path, capfd):
     campaign_settings = campaign.read(small) | {"seeds": [0], "share": True}
     campaign_settings["steps"] = ["prepare", "tag"]

@@ -41,6 +41,7 @@ def some_pairs(questions, known, limit=16):
 SMALL = Reward(tokens=3, history=4, batch=4, epochs=2, lr=3e-3, checks=3)
 
 
+@pytest.mark.long
 def test_mirrored_pairs_are_learned_through_the_user_and_not_without(make, questions, known, tmp_path):
     """The same two chains, with the preference reversed for another user: a blind model cannot get below
     log 2, a model that reads the user must."""
