@@ -39,7 +39,6 @@ from .alarms import Alarms
 from .groups import POLICY, Group, Stage, roll_out, rollout_limit, score_group, summary
 from .guard import Guard, mean_correlation
 from .held_out import HeldOut
-from .kept_rollouts import keep
 from .update import check_layout, completion_limit, optimizer_step
 
 WARM_UP_STEPS = 3  # AdamW's first moments are wild
@@ -83,7 +82,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         if done == 0 and stage.from_reference and not stats["kl"] <= LARGEST_FIRST_KL:
             raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not "
                                "the SFT adapter")
-        keep(config.grpo, folder, stage, done, groups, tokenizer)
+        kept_rollouts.keep(config.grpo, folder, stage, done, groups, tokenizer)
         if stage.guard:
             stats |= update_guard(stage.guard, groups)
         stats |= summary(groups)

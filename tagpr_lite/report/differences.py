@@ -138,7 +138,7 @@ def names(system: str) -> str:
 
 
 def verdict(found: Difference) -> str:
-    if not found.p <= LEVEL:
+    if not found.beyond_noise:
         return "within noise"
     return "better, beyond noise" if found.value > 0 else "worse, beyond noise"
 
@@ -169,7 +169,7 @@ def markdown_rows(compared: list[Comparison]) -> tuple[list[str], list[list[str]
     tasks = tasks_of(compared)
     body = []
     for one in compared:
-        cells = [bold(with_interval(one.overall), one.overall.p <= LEVEL)]
+        cells = [bold(with_interval(one.overall), one.overall.beyond_noise)]
         for task in tasks:
             found = one.by_task.get(task)
             text = with_interval(found._replace(p=one.adjusted[task])) if found else "–"

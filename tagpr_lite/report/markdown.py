@@ -6,15 +6,15 @@ from pathlib import Path
 
 from ..runs import printable
 from . import differences, references
+from .findings import Findings, read_findings
 from .grid import grid
 from .notices import notices
-from .reasoning import HEADS, NOTE, state_rows, teacher_states
+from .reasoning import HEADS, NOTE
 from .tables import (
     AVERAGE,
     METRICS,
     arrow,
     change_text,
-    collect,
     columns,
     decimal,
     maybe,
@@ -24,31 +24,28 @@ from .tables import (
 )
 
 
-def markdown(folder: Path) -> str:
+def markdown(folder: Path, found: Findings | None = None) -> str:
     """report.md: the sentences, the lenient table with 95% intervals, the strict table, the
-    differences, the reward model."""
-    rows = collect(folder)
+    differences, the reward model. found: what read_findings has read of the folder; None: it is read
+    here."""
+    found = found or read_findings(folder)
+    rows = found.rows
     prmu = maybe(folder / "prmu/report.json", {})
-    systems = differences.read_answers(folder).scored
-    compared = differences.comparisons(systems)
-    known = references.read_references(folder)
-    parts = [f"# tagpr_lite, run `{folder.name}`", differences.headline(systems, compared)]
-    reached = references.sentence(known, systems, differences.last_stage(systems))
-    parts += [reached] if reached else []
+    parts = [f"# tagpr_lite, run `{folder.name}`", found.headline]
+    parts += [found.reached] if found.reached else []
     parts += [f"> **{word}** {escape(sentence, quote=False)}" for word, sentence in notices(folder)]
     if rows:
         parts += ["## Dev scores, lenient reading of the answer",
-                  lenient_table(rows, references.reference_rows(known)),
+                  lenient_table(rows, references.reference_rows(found.references)),
                   ("Bold: best of the column. ↑ higher is better, ↓ lower is better. "
                    "In brackets: 95% interval."),
                   "## Dev scores, strict reading of the answer", strict_table(rows)]
     else:
         parts.append("Evaluation: not run.")
-    if compared:
-        parts += ["## Differences", grid(*differences.markdown_rows(compared)), differences.NOTE]
-    states = state_rows(folder, teacher_states(folder))
-    if states:
-        parts += ["## The state of the reasoning", grid(list(HEADS), states), NOTE]
+    if found.compared:
+        parts += ["## Differences", grid(*differences.markdown_rows(found.compared)), differences.NOTE]
+    if found.states:
+        parts += ["## The state of the reasoning", grid(list(HEADS), found.states), NOTE]
     parts.append("## Reward model (PRMU)")
     parts.append(prmu_sentence(prmu) if prmu else "Not run.")
     if "calibration" in prmu:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..lamp.differences import LEVEL, Scored
-from ..lamp.over_seeds import Pooled, over_seeds
+from ..lamp.differences import Scored
+from ..lamp.over_seeds import over_seeds
 from .differences import Answers, anchors, bold, have_common, p_text, plus
 from .grid import grid
 from .tables import LABELS, known_first
@@ -110,12 +110,8 @@ def line(name: str, pairs: list[Pair]) -> list[list[str]]:
     new_run = span(found.low, found.high) if len(pairs) > 1 else "–"
     p = p_text(found.p) if len(pairs) > 1 else "–"
     by_run = ", ".join(map(plus, found.by_run))
-    return [[name, str(len(pairs)), bold(plus(found.value), is_sure(found)), new_run, p, span(*found.these),
-             by_run]]
-
-
-def is_sure(found: Pooled) -> bool:
-    return found.p <= LEVEL
+    mean = bold(plus(found.value), found.beyond_noise)
+    return [[name, str(len(pairs)), mean, new_run, p, span(*found.these), by_run]]
 
 
 def span(low: float, high: float) -> str:

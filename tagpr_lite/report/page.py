@@ -23,6 +23,7 @@ from . import differences, explorer_page, plots, reasoning, references, tables, 
 from .curves import curves
 from .examples import dev_examples, training_examples
 from .explorer import explorer
+from .findings import Findings, read_findings
 from .nodes import Looks
 from .notices import notices
 from .template import STYLE, TEMPLATE
@@ -82,23 +83,20 @@ def data_part(folder: Path) -> dict:
     return {"data": data, "tasks": tasks, "built_in": built_in}
 
 
-def score_part(folder: Path, rows: list[dict], title: Callable[[str], str]) -> dict:
+def score_part(found: Findings, title: Callable[[str], str]) -> dict:
     """The table's rows and columns, the sentences at the top, the table of differences, and a dot plot of
     each task's main metric."""
-    known = references.read_references(folder)
-    systems = differences.read_answers(folder).scored
-    compared = differences.comparisons(systems)
-    table = ENVIRONMENT.from_string(differences.TEMPLATE).render(title=title,
-                                                                 **differences.page_values(compared))
+    table = ENVIRONMENT.from_string(differences.TEMPLATE).render(
+        title=title, **differences.page_values(found.compared))
     dot_plots = []
-    for task, metric in tables.main_columns(rows):
-        drawing = plots.dot_plot(title(task), (task, metric), rows, references.marks(known, (task, metric)))
+    for task, metric in tables.main_columns(found.rows):
+        drawing = plots.dot_plot(title(task), (task, metric), found.rows,
+                                 references.marks(found.references, (task, metric)))
         if drawing:
             dot_plots.append((title(task), metric, Markup(drawing)))
-    return {"rows": rows, "columns": tables.columns(rows), "lede": differences.headline(systems, compared),
-            "reached": references.sentence(known, systems, differences.last_stage(systems)),
-            "reference_rows": references.reference_rows(known),
-            "differences": Markup(table) if compared else "", "dot_plots": dot_plots}
+    return {"rows": found.rows, "columns": tables.columns(found.rows), "lede": found.headline,
+            "reached": found.reached, "reference_rows": references.reference_rows(found.references),
+            "differences": Markup(table) if found.compared else "", "dot_plots": dot_plots}
 
 
 def reward_part(folder: Path) -> dict:
@@ -133,20 +131,20 @@ def unescaped(charts: list[dict]) -> list[dict]:
 
 # ---------------------------------------------------------------- the page
 
-def render(folder: Path, descriptions: dict[str, str]) -> str:
-    """The whole page as text. descriptions: {name of a step: what it does}, in order."""
+def render(folder: Path, descriptions: dict[str, str], found: Findings | None = None) -> str:
+    """The whole page as text. descriptions: {name of a step: what it does}, in order. found: what
+    read_findings has read of the folder; None: it is read here."""
+    found = found or read_findings(folder)
     known_tasks = read_tasks(folder)
-    rows = tables.collect(folder)
     tag_table = tables.maybe(folder / "chains/tags.json", {})
     primary = tag_table.get("primary") or []
     kept = read_jsonl(folder / "chains/kept.jsonl", partial=True)
     steps = pipeline(folder, descriptions)
     metrics = {step: read_metrics(folder, step) for step in
                ("sft", "reward", "guided", "explore", "guided_check", "explore_check")}
-    teacher = reasoning.teacher_states(folder)
 
     # The example chains: of the last stage that was scored, and of the teacher.
-    scored = {row["system"] for row in rows}
+    scored = {row["system"] for row in found.rows}
     system = next((name for name in REASONING_SYSTEMS if name in scored), None)
     dev_chains = dev_examples(folder, system, primary, known_tasks) if system else []
     chain_sets = [(f"Dev questions, answered by {system}", dev_chains),
@@ -163,10 +161,10 @@ def render(folder: Path, descriptions: dict[str, str]) -> str:
         style=STYLE + explorer_page.STYLE, tables=tables, title=title, colour=colour, name=folder.name,
         notices=notices(folder),
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
-        charts=unescaped(curves(metrics, teacher.get("all"))),
-        reasoning=reasoning, states=reasoning.state_rows(folder, teacher),
+        charts=unescaped(curves(metrics, found.teacher.get("all"))),
+        reasoning=reasoning, states=found.states,
         primary=primary, kept_count=len(kept), chain_sets=chain_sets,
-        **settings_part(folder), **data_part(folder), **score_part(folder, rows, title),
+        **settings_part(folder), **data_part(folder), **score_part(found, title),
         **reward_part(folder), **tag_part(folder, tag_table, primary), **rollout_part(folder, looks))
     # Control characters, direction marks and halves of surrogate pairs are written out, wherever they are.
     return printable(page)

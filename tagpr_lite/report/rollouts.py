@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..lamp.sampling import group_by, round_robin
 from ..runs import one_line
-from ..runs.files import parse_json
+from ..runs.files import jsonl_lines, parse_json
 from .tables import counted
 
 FILE = "rollouts.jsonl"
@@ -80,14 +80,11 @@ def completions(text: str) -> tuple[list[dict], int]:
     """(the lines that are completions, how many others there are). A last line that was cut off is not
     counted."""
     rows, damaged = [], 0
-    lines = text.split("\n")  # not splitlines, which would cut at U+2028 inside a string too
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for _, line, is_last in jsonl_lines(text):
         try:
             row = parse_json(line)
         except ValueError:
-            damaged += number < len(lines)
+            damaged += not is_last
             continue
         if is_completion(row):
             rows.append(row)

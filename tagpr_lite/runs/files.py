@@ -158,6 +158,14 @@ def drop_cut_line(path: Path) -> None:
             stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
+def jsonl_lines(text: str) -> Iterator[tuple[int, str, bool]]:
+    """(its number from 1 on, the line, whether it is the text's last) of every line that is not blank."""
+    lines = text.split("\n")  # not splitlines, which would cut at U+2028 inside a string too
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, line, number == len(lines)
+
+
 def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
     """The rows of a JSONL file.
 
@@ -171,17 +179,14 @@ def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
             return []
         raise UserError(f"{path} cannot be read: {one_line(error)}") from None
     rows = []
-    lines = text.split("\n")  # not splitlines, which would cut at U+2028 inside a string too
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line, is_last in jsonl_lines(text):
         try:
             row = parse_json(line)
             if not isinstance(row, dict):
                 raise ValueError("not a JSON object")
             rows.append(row)
         except ValueError as error:
-            if partial and number == len(lines):
+            if partial and is_last:
                 break
             raise UserError(f"{path} line {number}: {error}") from None
     return rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import Config
+from ..report.findings import read_findings
 from ..report.markdown import markdown
 from ..report.page import render
 from ..runs import cli, run_step, write_text
@@ -26,8 +27,9 @@ def main(config: Config) -> None:
 def work(config: Config, folder: Path) -> None:
     about_steps = {name: step.about for name, step in STEPS.items()}
     page = folder / "report.html"
-    table = markdown(folder)
-    write_text(page, render(folder, about_steps))
+    found = read_findings(folder)
+    table = markdown(folder, found)
+    write_text(page, render(folder, about_steps, found))
     write_text(folder / "report.md", table)
     print(table)
     print(f"[report] {page}", flush=True)
