@@ -274,7 +274,8 @@ class GRPO:
     """Upper clip of the probability ratio: it may rise to 1 + clip_high. Larger than the lower clip, as in
     DAPO (clip-higher)."""
     beta: float = 0.0
-    """Weight of the KL term to the frozen SFT adapter `ref`; at 0 the reference pass is skipped."""
+    """Weight of the KL term to the frozen adapter that the stage began with, `ref`; at 0 the reference pass is
+    skipped."""
     std_floor: float = 0.05
     """Advantages of a group are divided by max(standard deviation of its rewards, this): a tiny spread is
     noise, not signal."""
@@ -282,6 +283,10 @@ class GRPO:
     """Weight of the task term in the reward; a completion that is no chain gets none of it."""
     alpha_tag: float = 0.2
     """Weight of the tag term in the reward; GRPO's stage 2 sets it to 0."""
+    gate: float = 1.0
+    """How much of the task and PRMU terms depends on the tag term in GRPO's stage 1: they are multiplied by
+    1 - gate * (1 - tag term). 1: a right answer counts as far as its reasoning holds; 0: it counts whole.
+    Stage 2 has no gate."""
     alpha_prmu: float = 0.2
     """Weight of the PRMU term in the reward; GRPO's stage 2 sets it to 0."""
     prmu_scale: str = "sigmoid"
@@ -302,8 +307,6 @@ class GRPO:
     resample: int = 0
     """Rounds in which groups whose rewards are all equal are replaced by other questions; 0: they are skipped
     and counted."""
-    min_tags: int = 3
-    """Distinct tags a chain needs for the full tag reward."""
     layout: str = "two_phase"
     """How a prompt and its completions meet in GRPO's training: two_phase, kept, recompute, packed or classic
     (engine/prefix.py). All give the same gradient. two_phase is the fastest, kept spends checkpointing on the

@@ -23,6 +23,7 @@ from ..lamp.prompts import build
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import require_finite_number, seed_of
+from ..tags.teaching import Teaching
 from . import losses
 from .guard import Guard
 from .rewards import Terms, terms
@@ -71,6 +72,8 @@ class Stage:
     """The weights of the reward's terms (rewards.py)."""
     tag_weight: float = 0.0
     prmu_weight: float = 0.0
+    gate: float = 0.0
+    """How much of the task and PRMU terms depends on the tag term."""
     score_prmu: ScorePRMU | None = None
     """Who gives the PRMU term; None where its weight is 0."""
     guard: Guard | None = None
@@ -79,8 +82,6 @@ class Stage:
     """The stage's own learning rate; 0: grpo.lr."""
     thinks: bool = True
     """Whether a completion is to think before it answers; with sft.form=answer it is not."""
-    from_reference: bool = False
-    """Whether the policy starts where the frozen reference is, so that the first KL must be 0."""
 
     @property
     def trusted_prmu_weight(self) -> float:
@@ -122,12 +123,12 @@ def prompt_for_training(g: GRPO, model, prompt_ids: list[int]) -> PromptLayout:
     return shared_prompt
 
 
-def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[str, ...],
+def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Teaching,
                 together: BatchLimit) -> Group:
     """The rollout with its terms, rewards [G] and advantages [G]."""
     # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
     texts = [completion_text(tokenizer, s.ids, s.ended) for s in rollout.samples]
-    completion_terms = [terms(text, s.ended, rollout.question, tags, g.min_tags, stage.thinks)
+    completion_terms = [terms(text, s.ended, rollout.question, teaching, stage.thinks)
                         for text, s in zip(texts, rollout.samples, strict=True)]
     in_form = [n for n, completion in enumerate(completion_terms) if completion.format]  # [0, 1, 3], say
     if stage.score_prmu is not None and stage.trusted_prmu_weight and in_form:
@@ -137,8 +138,8 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, tags: tuple[
             completion_terms[n].prmu = score
 
     # 2. Their weighted sum, less what is taken off for running into the limit.
-    rewards = torch.tensor([t.total(stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight)
-                            for t in completion_terms])
+    weights = (stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight, stage.gate)
+    rewards = torch.tensor([t.total(*weights) for t in completion_terms])
     lengths = torch.tensor([len(s.ids) for s in rollout.samples])
     rewards = rewards - losses.overlong(lengths, g.completion, g.overlong)
     for reward in rewards.tolist():  # a reward that is NaN would only look like a group without signal

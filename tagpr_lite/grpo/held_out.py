@@ -3,8 +3,9 @@
 Before the first step of a stage, every `grpo.check_every` steps and after the last one, the policy answers
 the held-out questions greedily, as in the evaluation. The score of a check is the mean over tasks of the mean
 task score. A check is better than the best one so far where the paired difference of their scores is above
-its standard error; so a tie, or a difference within its noise, keeps the earlier adapter (the one-standard-
-error rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3, read step by step).
+its standard error, and the tag term has not fallen by more than its own; so a tie, or a difference within its
+noise, keeps the earlier adapter (the one-standard-error rule of Breiman et al., Classification and Regression
+Trees, 1984, section 3.4.3, read step by step), and a score that was bought with the reasoning does not count.
 """
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from ..lamp.prompts import build
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import append_jsonl, log_metrics, read_jsonl, write_jsonl
-from ..tags.reasoning import Forms, Written, states
+from ..tags.reasoning import Written, states
+from ..tags.teaching import Teaching
 from .rewards import terms
 
 FILE = "checks.jsonl"
@@ -57,10 +59,10 @@ class HeldOut:
     """
 
     def __init__(self, config: Config, folder: Path, stage: str, questions: list[Question],
-                 tags: tuple[str, ...], forms: Forms):
-        """questions: of the held-out users; without any there are no checks. forms: the teacher's."""
+                 teaching: Teaching):
+        """questions: of the held-out users; without any there are no checks."""
         self.config, self.folder, self.stage = config, folder, stage
-        self.questions, self.tags, self.forms = questions, tags, forms
+        self.questions, self.teaching = questions, teaching
         self.file = folder / stage / FILE
         self.together = prompt_limit("evaluate.batch, checks", config.evaluate.batch, folder)
         self.best: Check | None = None
@@ -122,7 +124,7 @@ class HeldOut:
         answers = []
         for question, (completion,) in zip(self.questions, completions, strict=True):
             text = completion_text(tokenizer, completion.ids, completion.ended)
-            found = terms(text, completion.ended, question, self.tags, config.grpo.min_tags, thinks)
+            found = terms(text, completion.ended, question, self.teaching, thinks)
             answers.append(Answer(question.id, question.task.name, question.user, text, len(completion.ids),
                                   round(completion.entropy, 5), found.task, found.format, found.tag))
         return answers
@@ -140,7 +142,7 @@ class HeldOut:
                 "by_task": {task: round(score, 5) for task, score in by_task.items()},
                 "format": round(sum(answer.format for answer in check.answers) / count, 5),
                 "tag": round(sum(answer.tag for answer in check.answers) / count, 5),
-                "reasoning": states(written, self.forms)}
+                "reasoning": states(written, self.teaching.forms)}
 
     def sentence(self, check: Check, is_best: bool) -> str:
         """Such as "0.523 +- 0.031, the best so far"."""
@@ -151,13 +153,17 @@ class HeldOut:
 
 
 def is_better(new: Check, old: Check) -> bool:
-    """Whether the new score is above the old one by more than the standard error of their difference."""
+    """Whether the new score is above the old one by more than the standard error of their difference, and the
+    tag term is not below the old one by more than its standard error."""
     difference, error = gain(scored(old), scored(new))
-    return difference > error
+    tag_loss, tag_error = gain(scored(new, "tag"), scored(old, "tag"))
+    return difference > error and tag_loss <= tag_error
 
 
-def scored(check: Check) -> list[Scored]:
-    return [Scored(answer.task, answer.user, answer.question, answer.score) for answer in check.answers]
+def scored(check: Check, term: str = "score") -> list[Scored]:
+    """A term of every answer, `score` or `tag`."""
+    return [Scored(answer.task, answer.user, answer.question, getattr(answer, term))
+            for answer in check.answers]
 
 
 def mean_by_task(check: Check) -> dict[str, float]:

@@ -34,6 +34,7 @@ from ..engine.model import (
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import drop_metrics, log_metrics, progress, read_metrics, seed_of, whole_folder
+from ..tags.teaching import Teaching
 from . import kept_rollouts
 from .alarms import Alarms
 from .groups import POLICY, Group, Stage, roll_out, rollout_limit, score_group, summary
@@ -46,7 +47,7 @@ LARGEST_FIRST_KL = 1e-6  # nats; more before the first step means that the refer
 
 
 def train(config: Config, folder: Path, stage: Stage, model, tokenizer, questions: list[Question],
-          tags: tuple[str, ...], held_out: HeldOut) -> None:
+          teaching: Teaching, held_out: HeldOut) -> None:
     """Runs a stage to its end, from its last saved state if there is one, and writes two adapters:
     <stage>/adapter, the best one by the held-out score, and <stage>/last."""
     params = adapter_parameters(model, POLICY)
@@ -75,13 +76,13 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         started = time.time()
         for param_group in optimizer.param_groups:
             param_group["lr"] = lr * min(1.0, (done + 1) / WARM_UP_STEPS)
-        groups = collect_groups(config, stage, model, tokenizer, questions, tags, done, decoded, together)
+        groups = collect_groups(config, stage, model, tokenizer, questions, teaching, done, decoded, together)
         if done == first and config.grpo.self_check:
             check_layout(config.grpo, model, params, groups[0])
         stats = optimizer_step(config.grpo, model, groups, optimizer, params, together)
-        if done == 0 and stage.from_reference and not stats["kl"] <= LARGEST_FIRST_KL:
+        if done == 0 and not stats["kl"] <= LARGEST_FIRST_KL:
             raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not "
-                               "the SFT adapter")
+                               "the adapter that the stage begins with")
         kept_rollouts.keep(config.grpo, folder, stage, done, groups, tokenizer)
         if stage.guard:
             stats |= update_guard(stage.guard, groups)
@@ -144,7 +145,7 @@ def next_questions(questions: list[Question], seed: int, stage: str, index: int,
 
 
 def collect_groups(config: Config, stage: Stage, model, tokenizer, questions: list[Question],
-                   tags: tuple[str, ...], index: int, decoded: BatchLimit,
+                   teaching: Teaching, index: int, decoded: BatchLimit,
                    together: BatchLimit) -> list[Group]:
     """The step's groups with their rewards. decoded: prompts sampled together; together: completions scored
     together. Groups without signal stay, to be counted; with grpo.resample other questions are asked
@@ -155,7 +156,7 @@ def collect_groups(config: Config, stage: Stage, model, tokenizer, questions: li
         name = stage.name if resampling == 0 else f"{stage.name} again {resampling}"
         asked = next_questions(questions, config.seed, name, index, missing)
         rollouts = roll_out(config, name, model, tokenizer, asked, index, decoded)
-        scored = [score_group(config.grpo, stage, rollout, tokenizer, tags, together)
+        scored = [score_group(config.grpo, stage, rollout, tokenizer, teaching, together)
                   for rollout in rollouts]
         groups += scored
         missing -= sum(group.has_signal for group in scored)

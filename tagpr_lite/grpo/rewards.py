@@ -1,11 +1,14 @@
 """The composite reward, every term computed and logged by itself.
 
-    R = (task_weight * task + prmu_weight * prmu) * format + tag_weight * tag          stage 1, guided
-    R = task_weight * task * format                                                    stage 2, exploratory
+    R = (task_weight * task + prmu_weight * prmu) * format * trust + tag_weight * tag      stage 1, guided
+    trust = 1 - gate * (1 - tag)
+    R = task_weight * task * format                                                        stage 2, exploratory
 
 That there are three weights, that the first term is itself composite and that stage 2 drops the other two is
-known of the paper (from its reviews); every definition and number below is our choice. PRMU was trained on
-whole chains, so its score of a chain that never ends means nothing and earns nothing.
+known of the paper (from its reviews); every definition and number below is our choice. With gate = 1 a right
+answer counts as far as its reasoning holds. Without that, a policy earns more by shorter chains: each step
+that is not written cannot be wrong. PRMU was trained on whole chains, so its score of a chain that never ends
+means nothing and earns nothing.
 """
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ from dataclasses import dataclass
 from ..lamp.answers import THOUGHT_MARK, answer_of
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
-from ..lamp.words import length_units
-from ..tags.facts import distinct_triples, groundedness, substance
-from ..tags.schema import Fault, parse
+from ..tags.facts import claims, distinct_triples, substance
+from ..tags.follows import follows
+from ..tags.schema import Chain, Fault, parse
+from ..tags.teaching import Teaching, words_of
 
 # The share of distinct triples of words from which a chain counts as fresh: a label of four words comes up in
 # every step.
 FRESH_TRIPLES = 0.85
-# Words (characters, where a language has no spaces) for each of the `min_tags` steps that a chain needs:
-# three words of the question under three tags are no reasoning. The template's shortest chains have 15.
-WORDS_A_STEP = 3
+SIZE = 0.5  # of the teacher's words that a chain needs: three words under three tags are no reasoning
+LEADS_ELSEWHERE = 0.25  # what a chain is worth whose answer does not follow from it
 
 
 @dataclass
@@ -34,20 +37,21 @@ class Terms:
     tag: float
     prmu: float = 0.0
 
-    def total(self, task_weight: float, tag_weight: float, prmu_weight: float) -> float:
-        """The reward R."""
-        return (task_weight * self.task + prmu_weight * self.prmu) * self.format + tag_weight * self.tag
+    def total(self, task_weight: float, tag_weight: float, prmu_weight: float, gate: float = 0.0) -> float:
+        """The reward R. gate: how much of the task and PRMU terms depends on the tag term, in [0, 1]."""
+        trust = 1 - gate * (1 - self.tag)
+        answer = (task_weight * self.task + prmu_weight * self.prmu) * self.format
+        return answer * trust + tag_weight * self.tag
 
 
-def terms(text: str, ended: bool, question: Question, allowed: tuple[str, ...], min_tags: int,
-          thinks: bool = True) -> Terms:
+def terms(text: str, ended: bool, question: Question, teaching: Teaching, thinks: bool = True) -> Terms:
     """Task, format and tag terms of a completion. ended: whether it came to its end token within its most
     tokens. thinks: whether it is to think before it answers."""
     written_answer = answer_of(text)
     answer = question.task.parse_answer(written_answer)
     return Terms(task=item_reward(question.task, written_answer, question.gold),
                  format=format_term(text, ended, answer, question, thinks),
-                 tag=tag_term(text, question, allowed, min_tags) if ended else 0.0)
+                 tag=tag_term(text, question, teaching) if ended else 0.0)
 
 
 def format_term(text: str, ended: bool, answer: str | None, question: Question, thinks: bool = True) -> float:
@@ -64,24 +68,40 @@ def format_term(text: str, ended: bool, answer: str | None, question: Question, 
     return float(written_answer == answer)
 
 
-def tag_term(text: str, question: Question, allowed: tuple[str, ...], min_tags: int) -> float:
-    """0 unless the chain is well-formed with known tags; then variety * size * freshness * substance * truth.
+def tag_term(text: str, question: Question, teaching: Teaching) -> float:
+    """0 unless the chain is well-formed with known tags; then form * leads * size * freshness * substance *
+    truth.
 
-    Each factor is at most 1, so that neither more steps nor more tags than needed earn anything.
+    Each factor is at most 1, so that neither more steps nor more claims than the teacher's earn anything.
 
-    variety      distinct tags / min_tags
-    size         words of the steps / (3 * min_tags), squared
+    form         nearness of the sequence of tags to the teacher's for the task, squared (tags/teaching.py)
+    leads        1 where the answer follows from the chain, 1/4 elsewhere (tags/follows.py)
+    size         words of the steps / half of those of the teacher's chains, squared
     freshness    the share of distinct steps, or of distinct triples of words, whichever is less, squared
     substance    the share of steps with a word of what they are about, squared (tags/facts.py)
-    truth        the share of checkable claims about the profile that hold (tags/facts.py)
+    truth        (1 + claims about the profile that hold) / (1 + max(claims made, the teacher's claims))
     """
-    chain = parse(text, allowed)
+    chain = parse(text, teaching.tags)
     if isinstance(chain, Fault):
         return 0.0
-    variety = min(1.0, len(set(chain.tags)) / min_tags)
-    steps = [" ".join(step.text.lower().split()) for step in chain.steps]
-    words = length_units(" ".join(steps), question.task.language)
-    distinct_steps = len(set(steps)) / len(steps)
-    freshness = min(distinct_steps, distinct_triples(words) / FRESH_TRIPLES, 1.0)
-    size = min(1.0, len(words) / (WORDS_A_STEP * min_tags))
-    return variety * size**2 * freshness**2 * substance(chain, question)**2 * groundedness(chain, question)
+    form = teaching.nearness(chain, question.task.name)
+    leads = 1.0 if follows(chain, question) else LEADS_ELSEWHERE
+    words = words_of(chain, question.task.language)
+    size = min(1.0, len(words) / (SIZE * teaching.words.get(question.task.name, 1.0)))
+    fresh = freshness(chain, words)
+    truth = truth_term(chain, question, teaching)
+    return form**2 * leads * size**2 * fresh**2 * substance(chain, question)**2 * truth
+
+
+def freshness(chain: Chain, words: list[str]) -> float:
+    """How little a chain repeats itself, in [0, 1]. words: of its steps."""
+    distinct_steps = len({" ".join(step.text.lower().split()) for step in chain.steps}) / len(chain.steps)
+    return min(distinct_steps, distinct_triples(words) / FRESH_TRIPLES, 1.0)
+
+
+def truth_term(chain: Chain, question: Question, teaching: Teaching) -> float:
+    """(1 + claims that hold) / (1 + max(claims made, the teacher's claims)): with 8 of the teacher's, 4 that
+    hold of 5 made are 5/9. The 1 is for chains that say what cannot be checked: they may be good."""
+    made = [holds for _, holds in claims(chain, question)]
+    wanted = max(len(made), teaching.claims.get(question.task.name, 0.0))
+    return (1 + sum(made)) / (1 + wanted)

@@ -7,7 +7,7 @@ from ..config import LAYOUTS, Config, UserError
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
-from ..runs import cli, read_json, read_jsonl, run_step
+from ..runs import cli, run_step
 
 SCALES = ("sigmoid", "group")  # of grpo.prmu_scale
 USERS = ("own", "shuffled")  # of grpo.prmu_users
@@ -32,13 +32,13 @@ def work(config: Config, folder: Path) -> None:
     from ..grpo.loop import train
     config = grpo_settings(config, folder)
     g = config.grpo
-    model, tokenizer, questions, tags = load_policy(config, folder, start="sft")
-    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
-                  thinks=config.sft.form != "answer", from_reference=True)
+    model, tokenizer, questions, teaching = load_policy(config, folder, start="sft")
+    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag, gate=g.gate,
+                  thinks=config.sft.form != "answer")
     if asks_prmu(config):
         add_prmu(config, folder, stage, model, tokenizer, questions)
-    train(config, folder, stage, model, tokenizer, questions, tags,
-          held_out(config, folder, "guided", tags))
+    train(config, folder, stage, model, tokenizer, questions, teaching,
+          held_out(config, folder, "guided", teaching))
 
 
 def add_prmu(config: Config, folder: Path, stage, model, tokenizer, questions: list[Question]) -> None:
@@ -90,35 +90,35 @@ def grpo_settings(config: Config, folder: Path) -> Config:
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
     form = config.sft.form
-    if form != "tagged" and g.guided_steps and (g.alpha_tag or g.alpha_prmu):
-        raise UserError(f"sft.form={form}: the tag and PRMU terms read tagged chains; set grpo.alpha_tag=0 "
-                        "and grpo.alpha_prmu=0, or grpo.guided_steps=0, and the task term alone is used")
+    if form != "tagged" and g.guided_steps and (g.alpha_tag or g.alpha_prmu or g.gate):
+        raise UserError(f"sft.form={form}: the tag and PRMU terms and the gate read tagged chains; set "
+                        "grpo.alpha_tag=0, grpo.alpha_prmu=0 and grpo.gate=0, or grpo.guided_steps=0, and the "
+                        "task term alone is used")
     return config
 
 
-def held_out(config: Config, folder: Path, stage: str, tags: tuple[str, ...]):
+def held_out(config: Config, folder: Path, stage: str, teaching):
     """The checks of a stage, on the questions of the held-out users."""
     from ..grpo.held_out import HeldOut
-    from ..tags.reasoning import forms_of
     there = (folder / "data" / "val.jsonl").exists()
     questions = read_questions(folder, "val") if there else []
-    forms = forms_of(read_jsonl(folder / "chains" / "kept.jsonl"))
-    return HeldOut(config, folder, stage, questions, tags, forms)
+    return HeldOut(config, folder, stage, questions, teaching)
 
 
 def load_policy(config: Config, folder: Path, start: str):
-    """(model with `policy` from the stage `start` and the frozen `ref`, tokenizer, questions, primary
-    tags)."""
+    """(model with the stage `start` twice, as `policy` and as the frozen `ref`, tokenizer, questions, the
+    teacher's chains in figures)."""
     from ..engine.model import load, load_adapter
     from ..grpo.groups import POLICY, REFERENCE
+    from ..tags.teaching import read_teaching
     base, tokenizer = load(config.model)
     model = load_adapter(base, folder / start / "adapter", POLICY, trainable=True)
-    model = load_adapter(model, folder / "sft" / "adapter", REFERENCE)
+    model = load_adapter(model, folder / start / "adapter", REFERENCE)
     if config.grpo.checkpointing and config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     model.set_adapter(POLICY)
-    tags = tuple(read_json(folder / "chains" / "tags.json")["primary"])
-    return model, tokenizer, read_questions(folder, "train"), tags
+    questions = read_questions(folder, "train")
+    return model, tokenizer, questions, read_teaching(folder, questions)
 
 
 if __name__ == "__main__":

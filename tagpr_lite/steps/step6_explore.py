@@ -13,18 +13,18 @@ def main(config: Config) -> None:
     run_step(config, "explore", settings=SETTINGS, outputs=["explore"], work=work,
              models=planned_models(config),
              inputs=["data/train.jsonl", "?data/val.jsonl", "data/tasks.json", "chains/tags.json",
-                     "chains/kept.jsonl", "sft/adapter", "guided/adapter", "plan.json"])
+                     "chains/kept.jsonl", "guided/adapter", "plan.json"])
 
 
 def work(config: Config, folder: Path) -> None:
     from ..grpo.groups import Stage
     from ..grpo.loop import train
     config = grpo_settings(config, folder)
-    model, tokenizer, questions, tags = load_policy(config, folder, start="guided")
+    model, tokenizer, questions, teaching = load_policy(config, folder, start="guided")
     stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task,
                   lr=config.grpo.explore_lr, thinks=config.sft.form != "answer")
-    train(config, folder, stage, model, tokenizer, questions, tags,
-          held_out(config, folder, "explore", tags))
+    train(config, folder, stage, model, tokenizer, questions, teaching,
+          held_out(config, folder, "explore", teaching))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tagpr_lite.grpo.rewards import terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.runs import append_jsonl, read_jsonl, read_metrics
-from tagpr_lite.tags.schema import PRIMARY
+from tagpr_lite.tags.teaching import Teaching
 
 
 def check_of(scores, index=0):
@@ -35,13 +35,25 @@ def test_what_lies_within_its_noise_is_no_better(new, better):
     assert is_better(check_of({"a": new}), check_of({"a": [0.5] * 4})) is better
 
 
+@pytest.mark.parametrize("tags, better", [
+    ([0.5] * 4, True), ([0.9] * 4, True),
+    ([0.4] * 4, False),  # all chains lost
+    ([0.5, 0.5, 0.5, 0.3], True),  # one chain: within its noise
+    ([0.1, 0.5, 0.2, 0.1], False)])
+def test_a_score_that_costs_the_reasoning_is_no_better(tags, better):
+    new = check_of({"a": [0.6] * 4})
+    for n, tag in enumerate(tags):
+        new.answers[n] = replace(new.answers[n], tag=tag)
+    assert is_better(new, check_of({"a": [0.5] * 4})) is better
+
+
 @pytest.fixture
 def conf(tmp_path):
     return config.load("smoke", [f"results={tmp_path}", "name=r", "grpo.completion=24", "grpo.patience=2"])
 
 
 def held_out(conf, folder, questions=()):
-    return HeldOut(conf, folder, "guided", list(questions), PRIMARY, {})
+    return HeldOut(conf, folder, "guided", list(questions), Teaching())
 
 
 class Scripted(HeldOut):
@@ -54,7 +66,7 @@ class Scripted(HeldOut):
 
 
 def scripted(conf, folder, script):
-    made = Scripted(conf, folder, "guided", [None], PRIMARY, {})
+    made = Scripted(conf, folder, "guided", [None], Teaching())
     made.script = script
     return made
 
@@ -138,7 +150,7 @@ def test_answers_are_greedy_and_scored_as_rewards_are(conf, tmp_path):
         assert replace(answer, entropy=None) == replace(alone, entropy=None)
         assert answer.entropy == pytest.approx(alone.entropy, abs=1e-4) and answer.entropy > 0
     for answer, question in zip(made.best.answers, questions, strict=True):
-        found = terms(answer.text, False, question, PRIMARY, conf.grpo.min_tags)
+        found = terms(answer.text, False, question, Teaching())
         assert answer.score == found.task and answer.user == question.user and answer.tokens == 24
     (line,) = read_metrics(tmp_path, "guided_check")
     assert line["score"] == pytest.approx(mean_score(made.best), abs=1e-5) and line["best"]

@@ -22,7 +22,7 @@ from tagpr_lite.grpo.rewards import Terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS
-from tagpr_lite.tags.schema import PRIMARY
+from tagpr_lite.tags.teaching import Teaching
 
 
 @pytest.fixture
@@ -36,6 +36,9 @@ def conf(tmp_path):
 def questions():
     data = mini.build(0, 8, ["LaMP_2", "LaMP_3", "LaMP_4"])
     return [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for s in data.values() for q in s["train"]]
+
+
+TEACHING = Teaching()
 
 
 def policy(conf, folder, shaken=True):
@@ -54,7 +57,7 @@ def policy(conf, folder, shaken=True):
 
 def held_out(conf, folder, stage, questions=()):
     """The checks of a stage; without questions there are none."""
-    return HeldOut(conf, folder, stage.name, list(questions), PRIMARY, {})
+    return HeldOut(conf, folder, stage.name, list(questions), TEACHING)
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def groups_of(conf, model, tokenizer, questions):
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
     groups = []
     for n, rollout in enumerate(rolled_out(conf, model, tokenizer, questions[:2])):
-        group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(2))
+        group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, TEACHING, limit(2))
         rewards = torch.tensor([0.0, 1.0, 0.5, float(n)])
         groups.append(replace(group, rewards=rewards, advantages=losses.advantages(rewards[None], 0.05)[0],
                               shared_prompt=rollout.shared_prompt))
@@ -197,7 +200,7 @@ def test_a_stage_has_its_own_learning_rate_after_three_steps_of_warm_up(conf, qu
     conf.grpo.self_check = False
     for lr in (0.0, 3e-4):
         stage = rollouts.Stage("explore", 4, 1.0, 0.0, 0.0, lr=lr)
-        loop.train(conf, tmp_path, stage, model, tokenizer, questions, PRIMARY,
+        loop.train(conf, tmp_path, stage, model, tokenizer, questions, TEACHING,
                    held_out(conf, tmp_path, stage))
     assert seen == pytest.approx([r * n / 3 for r in (conf.grpo.lr, 3e-4) for n in (1, 2, 3, 3)])
 
@@ -229,7 +232,7 @@ def test_a_cut_off_stage_resumes_bit_for_bit(conf, questions, tmp_path, in_form,
                     raise KeyboardInterrupt
                 check(*args)
             checks.check = cut
-        loop.train(conf, folder, stage, model, tokenizer, questions[:5], PRIMARY, checks)
+        loop.train(conf, folder, stage, model, tokenizer, questions[:5], TEACHING, checks)
 
     run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -264,7 +267,7 @@ def test_the_best_adapter_is_kept_beside_the_last(conf, questions, tmp_path, sco
     params = engine.adapter_parameters(model, rollouts.POLICY)
     seen = []
     stage = rollouts.Stage("guided", 4, 1.0, 0.5)
-    checks = Answers(conf, tmp_path, "guided", questions[:4], PRIMARY, {})
+    checks = Answers(conf, tmp_path, "guided", questions[:4], TEACHING)
     checks.scores = scores
     check = checks.check
 
@@ -272,7 +275,7 @@ def test_the_best_adapter_is_kept_beside_the_last(conf, questions, tmp_path, sco
         seen.append({name: param.detach().clone() for name, param in params.items()})
         check(*args)
     checks.check = look
-    loop.train(conf, tmp_path, stage, model, tokenizer, questions, PRIMARY, checks)
+    loop.train(conf, tmp_path, stage, model, tokenizer, questions, TEACHING, checks)
     assert len(seen) == steps + 1 == len(runs.read_metrics(tmp_path, "guided")) + 1
     for name, index in (("adapter", best), ("last", steps)):
         again, _ = engine.load(conf.model)
@@ -345,14 +348,14 @@ def test_a_guard_lowers_the_term_and_drops_it(conf, questions, tmp_path, monkeyp
     stage = rollouts.Stage("guided", 3, 1.0, 0.0, 0.4, score, guard)
     made = iter([Terms(0.9, 1.0, 0.0), Terms(0.6, 0.0, 0.0), Terms(0.4, 1.0, 0.0), Terms(0.1, 1.0, 0.0)])
     monkeypatch.setattr(rollouts, "terms", lambda *_: next(made))
-    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(2))
+    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, TEACHING, limit(2))
     # trust: a half; the second one is not in form, and PRMU is not asked about it
     assert group.rewards.tolist() == pytest.approx([0.9, 0.0, 0.4 + 0.2 * 0.5, 0.1 + 0.2], abs=1e-6)
     monkeypatch.undo()
     for _ in range(4):
         stats = loop.update_guard(guard, [group])
     assert stats["agreement"] < -0.9 and guard.trust == 0.0
-    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(2))
+    group = rollouts.score_group(conf.grpo, stage, rollout, tokenizer, TEACHING, limit(2))
     assert len(asked) == 1 and all(t.prmu == 0 for t in group.terms)
 
 
@@ -363,7 +366,7 @@ def test_a_prompt_of_no_use_is_let_go(conf, questions, tmp_path):
     assert rollout.shared_prompt is not None
     alike = replace(rollout, samples=[rollout.samples[0]] * 4)  # equal completions, equal rewards
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
-    assert rollouts.score_group(conf.grpo, stage, alike, tokenizer, PRIMARY, limit(2)).shared_prompt is None
+    assert rollouts.score_group(conf.grpo, stage, alike, tokenizer, TEACHING, limit(2)).shared_prompt is None
 
 
 def test_a_prompt_forwarded_once_needs_a_layout_of_its_own(conf, questions, tmp_path):
@@ -445,7 +448,7 @@ def test_a_halved_micro_batch_is_kept_and_a_resumed_run_begins_with_it(conf, que
     def run():
         model, tokenizer = policy(conf, tmp_path)
         stage = rollouts.Stage("guided", 4, 1.0, 0.2)
-        loop.train(conf, tmp_path, stage, model, tokenizer, questions[:5], PRIMARY,
+        loop.train(conf, tmp_path, stage, model, tokenizer, questions[:5], TEACHING,
                    held_out(conf, tmp_path, stage))
 
     policy_gradient = update.policy_gradient
@@ -538,7 +541,7 @@ def test_groups_without_signal_are_replaced_within_a_bound(conf, questions, tmp_
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
     for conf.grpo.resample, dead, live in ((0, 2, 0), (1, 3, 1), (5, 3, 2)):
         asked.clear()
-        groups = loop.collect_groups(conf, stage, model, tokenizer, questions, PRIMARY, 0, limit(2), limit(2))
+        groups = loop.collect_groups(conf, stage, model, tokenizer, questions, TEACHING, 0, limit(2), limit(2))
         signal = [g.has_signal for g in groups]
         assert (signal.count(False), signal.count(True)) == (dead, live)
 
@@ -550,8 +553,8 @@ def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_pa
     for p in engine.adapter_parameters(model, rollouts.REFERENCE).values():
         p.data += 0.1
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
-        stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True)
-        loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, PRIMARY,
+        stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0)
+        loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, TEACHING,
                    held_out(conf, tmp_path / "run", stage))
 
 
@@ -576,7 +579,7 @@ def test_a_reward_that_is_no_number_is_not_taken_for_a_group_without_signal(conf
                            score_prmu=lambda *_: torch.full((4,), float("nan")))
     rollout = rolled_out(conf, model, tokenizer, questions[:1])[0]
     with pytest.raises(UserError, match="guided: a reward is not a finite number"):
-        rollouts.score_group(conf.grpo, stage, rollout, tokenizer, PRIMARY, limit(4))
+        rollouts.score_group(conf.grpo, stage, rollout, tokenizer, TEACHING, limit(4))
 
 
 def test_a_first_kl_that_is_no_number_stops_the_run(conf, questions, tmp_path, monkeypatch):
@@ -584,6 +587,6 @@ def test_a_first_kl_that_is_no_number_stops_the_run(conf, questions, tmp_path, m
     monkeypatch.setattr(loop, "optimizer_step", lambda *_: {"kl": float("nan")})
     monkeypatch.setattr(loop, "check_layout", lambda *_: None)
     with pytest.raises(RuntimeError, match="is not the SFT adapter"):
-        stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0, from_reference=True)
-        loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, PRIMARY,
+        stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0)
+        loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, TEACHING,
                    held_out(conf, tmp_path / "run", stage))

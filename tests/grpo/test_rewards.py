@@ -7,11 +7,14 @@ from tagpr_lite.grpo.rewards import Terms, terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
-from tagpr_lite.tags.schema import PRIMARY, render
+from tagpr_lite.tags.schema import PRIMARY, parse, render
 from tagpr_lite.tags.teachers import template
+from tagpr_lite.tags.teaching import Teaching, teaching_of
 
 PROFILE = (Item("a", "good soap", "5", "2001"), Item("b", "bad soap", "4", "2002"))
 Q = Question("q", TASKS["LaMP_3"], "u", TASKS["LaMP_3"].instruction + " A nice bar.", "4", PROFILE, (0,))
+TEACHING = Teaching(PRIMARY, {"LaMP_3": {("examine_examples", "analyze_query", "apply_preferences")}},
+                    {"LaMP_3": 3.0})
 STEPS = ["<examine_examples>Past scores 5 4, mean 4.5.</examine_examples>",
          '<analyze_query>"nice" sounds positive.</analyze_query>',
          "<apply_preferences>A fair user: 4.</apply_preferences>"]
@@ -21,8 +24,8 @@ def text(steps=STEPS, answer="4"):
     return "<think>\n" + "\n".join(steps) + "\n</think>\n" + answer
 
 
-def of(said, ended=True):
-    return terms(said, ended, Q, PRIMARY, min_tags=3)
+def of(said, ended=True, teaching=None):
+    return terms(said, ended, Q, teaching or TEACHING)
 
 
 def test_a_good_chain_earns_everything():
@@ -31,10 +34,15 @@ def test_a_good_chain_earns_everything():
 
 
 @pytest.mark.parametrize("said, task, form, tag", [
-    (text(answer="2"), 0.5, 1, 1), (text(answer="4 stars"), 1.0, 0, 1), (text(answer="no idea"), 0, 0, 1),
-    ("4", 1.0, 0, 0), (text(STEPS[:2]), 1, 1, 2 / 3),
-    (text([*STEPS, STEPS[0]]), 1, 1, (3 / 4)**2),
-    (text([STEPS[0].replace("4.5", "3.0"), *STEPS[1:]]), 1, 1, 2 / 3),
+    (text(answer="2"), 0.5, 1, 0.25),  # the last step says 4
+    (text(answer="4 stars"), 1.0, 0, 1), (text(answer="no idea"), 0, 0, 0.25), ("4", 1.0, 0, 0),
+    # Without the step that decides: of 2 and 3 tags 2 are common, and nothing leads to the answer.
+    (text(STEPS[:2]), 1, 1, (4 / 5)**2 * 0.25),
+    # Without the step that looks at the history, and without its 2 of 3 claims.
+    (text(STEPS[1:]), 1, 1, (4 / 5)**2 * (2 / 4)),
+    (text([STEPS[1], STEPS[0], STEPS[2]]), 1, 1, (4 / 6)**2),  # in another order
+    (text([STEPS[0].replace("4.5", "3.0"), *STEPS[1:]]), 1, 1, 3 / 4),  # one of three claims is false
+    (text([STEPS[0], *STEPS]), 1, 1, (6 / 7)**2 * (3 / 4)**2),  # a step twice
     (text(["<ponder>x</ponder>", *STEPS]), 1, 1, 0),
     (text([]), 1, 1, 0), ("", 0, 0, 0), (text()[:60], 0, 0, 0)])
 def test_terms_by_hand(said, task, form, tag):
@@ -121,17 +129,49 @@ DEGENERATE = {"nothing": "", "answer alone": "4", "empty think": "<think>\n</thi
               "only punctuation": written((E, '"" -- ""'), (A, "(...)"), (C, "[ ]"))}
 
 
+HOLLOW = written((E, 'The user wrote "A nice bar".'), (C, "About 4."))
+
+
+def kept(texts):
+    """Rows of chains/kept.jsonl."""
+    return [{"id": Q.id, "task": "LaMP_3", "tags": parse(said, None).tags, "text": said} for said in texts]
+
+
 def test_thirty_degenerate_completions_earn_less_than_every_honest_one():
-    honest = {said: of(said).tag for said in HONEST}
-    earned = {name: of(said).tag for name, said in DEGENERATE.items()}
-    assert len(earned) >= 30 and min(honest.values()) > 0.9, honest
-    assert max(earned.values()) < 0.7 * min(honest.values()), sorted(earned.items(),
-                                                                     key=lambda kv: -kv[1])[:5]
+    teaching = teaching_of(PRIMARY, kept(HONEST), [Q])
+    honest = {said: of(said, teaching=teaching) for said in HONEST}
+    earned = {name: of(said, teaching=teaching) for name, said in DEGENERATE.items()}
+    assert len(earned) >= 30 and min(one.tag for one in honest.values()) >= 0.5, honest
+    for gate in (0.0, 1.0):
+        least = min(one.total(1.0, 0.5, 0.0, gate) for one in honest.values())
+        for name, one in earned.items():
+            if gate or not one.format:  # a shell in form has the task term whole where there is no gate
+                assert one.total(1.0, 0.5, 0.0, gate) <= 0.5 * least, name
+    assert max(one.tag for one in earned.values()) < 0.3
+
+
+def test_with_the_gate_a_hollow_chain_with_the_right_answer_earns_less_than_a_whole_one_with_a_wrong_one():
+    hollow, whole = of(HOLLOW), of(text([*STEPS[:2], STEPS[2].replace("4", "5")], "5"))
+    assert hollow.task == 1.0 and whole.task == 0.75
+    assert hollow.total(1.0, 0.2, 0.0, gate=0.0) > whole.total(1.0, 0.2, 0.0, gate=0.0)
+    assert hollow.total(1.0, 0.2, 0.0, gate=1.0) < 0.5 * whole.total(1.0, 0.2, 0.0, gate=1.0)
+
+
+def test_the_gate_takes_from_the_task_and_prmu_terms_alone():
+    one = Terms(task=0.8, format=1.0, tag=0.5, prmu=0.4)
+    assert one.total(1.0, 0.2, 0.5, gate=1.0) == pytest.approx((0.8 + 0.2) * 0.5 + 0.1)
+    assert one.total(1.0, 0.2, 0.5, gate=0.5) == pytest.approx((0.8 + 0.2) * 0.75 + 0.1)
+    assert one.total(1.0, 0.2, 0.5, gate=0.0) == pytest.approx((0.8 + 0.2) + 0.1)
 
 
 def test_every_chain_of_the_template_earns_the_whole_tag_term():
     for questions in (s["train"] for lang in ("en", "zh") for s in mini.build(0, 6, language=lang).values()):
-        for q in questions:
-            q = replace(q, retrieved=retrieve(q, "bm25", 3, 0))
-            if (chain := template.write(q, 0)) is not None:
-                assert terms(render(chain), True, q, PRIMARY, 3).tag == 1.0, render(chain)
+        questions = [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for q in questions]
+        chains = {q.id: template.write(q, 0) for q in questions}
+        rows = [{"id": q.id, "task": q.task.name, "tags": chains[q.id].tags, "text": render(chains[q.id])}
+                for q in questions if chains[q.id] is not None]
+        teaching = teaching_of(PRIMARY, rows, questions)
+        by_id = {q.id: q for q in questions}
+        for row in rows:
+            earned = terms(row["text"], True, by_id[row["id"]], teaching)
+            assert earned.tag > 0.7, row["text"]

@@ -19,6 +19,7 @@ from tagpr_lite.lamp.rows import write_questions
 from tagpr_lite.lamp.tasks import Question
 from tagpr_lite.runs import write_json, write_jsonl
 from tagpr_lite.tags.schema import PRIMARY, Chain, Step, render
+from tagpr_lite.tags.teaching import Teaching
 from tagpr_lite.tags.teachers.template import write
 
 TASKS = ["LaMP_1", "LaMP_2", "LaMP_3", "LaMP_5", "LaMP_7"]
@@ -68,7 +69,7 @@ def group(stage: str, step: int, question: Question, size: int, rng: random.Rand
     """The lines of one group."""
     texts = [completion(question, n, rng) for n in range(size)]
     weights = WEIGHTS[stage]
-    scored = [terms(text, ended, question, PRIMARY, 3) for text, ended in texts]
+    scored = [terms(text, ended, question, Teaching()) for text, ended in texts]
     for one in scored:
         one.prmu = round(rng.random(), 4) if stage == "guided" else 0.0
     rewards = [one.total(weights["task"], weights["tag"], weights["prmu"]) for one in scored]

@@ -59,7 +59,7 @@ def done(full, tmp_path, capsys):
 @pytest.fixture(scope="module", autouse=True)
 def made_up_rewards():
     """Made-up rewards, a function of the text: such a small policy writes no chain, and all would be 0."""
-    def made_up(text, ended, question, tags, min_tags, thinks=True):
+    def made_up(text, ended, question, teaching, thinks=True):
         return Terms(task=seed_of(text) % 100 / 100, format=1.0, tag=len(text) % 7 / 7)
 
     with pytest.MonkeyPatch.context() as patch:
