@@ -286,7 +286,7 @@ class GRPO:
     gate: float = 1.0
     """How much of the task and PRMU terms depends on the tag term in GRPO's stage 1: they are multiplied by
     1 - gate * (1 - tag term). 1: a right answer counts as far as its reasoning holds; 0: it counts whole.
-    Stage 2 has no gate."""
+    Stage 2 has no gate, nor has stage 1 where `grpo.alpha_tag` is 0."""
     alpha_prmu: float = 0.2
     """Weight of the PRMU term in the reward; GRPO's stage 2 sets it to 0."""
     prmu_scale: str = "sigmoid"

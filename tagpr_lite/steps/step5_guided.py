@@ -33,8 +33,8 @@ def work(config: Config, folder: Path) -> None:
     config = grpo_settings(config, folder)
     g = config.grpo
     model, tokenizer, questions, teaching = load_policy(config, folder, start="sft")
-    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag, gate=g.gate,
-                  thinks=config.sft.form != "answer")
+    stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
+                  gate=g.gate if g.alpha_tag else 0.0, thinks=config.sft.form != "answer")
     if asks_prmu(config):
         add_prmu(config, folder, stage, model, tokenizer, questions)
     train(config, folder, stage, model, tokenizer, questions, teaching,
@@ -90,10 +90,9 @@ def grpo_settings(config: Config, folder: Path) -> Config:
         if value not in known:
             raise UserError(f"grpo.{key}={value}: known are {', '.join(known)}")
     form = config.sft.form
-    if form != "tagged" and g.guided_steps and (g.alpha_tag or g.alpha_prmu or g.gate):
-        raise UserError(f"sft.form={form}: the tag and PRMU terms and the gate read tagged chains; set "
-                        "grpo.alpha_tag=0, grpo.alpha_prmu=0 and grpo.gate=0, or grpo.guided_steps=0, and the "
-                        "task term alone is used")
+    if form != "tagged" and g.guided_steps and (g.alpha_tag or g.alpha_prmu):
+        raise UserError(f"sft.form={form}: the tag and PRMU terms read tagged chains; set grpo.alpha_tag=0 "
+                        "and grpo.alpha_prmu=0, or grpo.guided_steps=0, and the task term alone is used")
     return config
 
 
