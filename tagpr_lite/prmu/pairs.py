@@ -7,6 +7,8 @@
     worse_answer    an answer from the right profile with a lower task reward
     others_answer   the user's own chain, with another user's true answer at its end
     contradiction   the user's own chain and answer, with the steps about the history taken from another user
+    hollow          the user's own answer behind reasoning that does not lead to it: a step is left out, a step of
+                    another chain is put in, or all steps are another chain's
 
 The chains have three sources: the teacher, the template (for other users) and the policy (rollouts.py). The
 built-in benchmark knows every user's hidden rule, so there another user's true answer is known. Users are
@@ -32,7 +34,7 @@ from ..tags.teachers import template
 from ..tags.teachers.cues import Cues
 from .selection import balanced, enough_questions
 
-KINDS = ("other_user", "no_profile", "worse_answer", "others_answer", "contradiction")
+KINDS = ("other_user", "no_profile", "worse_answer", "others_answer", "contradiction", "hollow")
 KIND_OF_VIEW = {"own": "worse_answer", "none": "no_profile", "other": "other_user"}
 USERS_TRIED = 8  # other users looked at for one whose answer differs
 TEMPLATE_READINGS = 4  # chains that the template is asked for
@@ -76,16 +78,21 @@ def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[P
     rng = random.Random(seed_of(seed, "pairs"))
     by_task = group_by(questions, attrgetter("task.name"))
     rollouts_of = group_by(rollouts, attrgetter("question.id"))
+    chain_of_question = {question.id: chain_of(kept[question.id]) for question in questions
+                         if question.id in kept}
+    chains = [(question, chain_of_question[question.id]) for question in questions
+              if chain_of_question.get(question.id) is not None]
     if wanted is not None:
         questions = enough_questions(questions, wanted, kept, rollouts_of.keys(), seed)
 
     pairs: list[Pair] = []
     for question in questions:
-        own_chain = chain_of(kept[question.id]) if question.id in kept else None
+        own_chain = chain_of_question.get(question.id)
         if own_chain is not None:
             same_task = by_task[question.task.name]
             pairs += _other_user_pairs(question, own_chain, same_task, other_users, rules, cues, rng)
             pairs += _wrong_reading_pairs(question, own_chain, cues)
+            pairs += _hollow_pairs(question, own_chain, chains, rng)
         pairs += _rollout_pairs(question, own_chain, rollouts_of.get(question.id, []))
     distinct = list(dict.fromkeys(pairs))  # each pair once, in the order in which they come
     return balanced(distinct, KINDS, rng)
@@ -206,6 +213,32 @@ def contradicting_chain(own_chain: Chain, other_chain: Chain | None, question: Q
         return None
     mixed_chain = Chain((*other_history_steps, *own_remaining_steps), own_chain.answer)
     return mixed_chain if groundedness(mixed_chain, question) < 1.0 else None
+
+
+# ---------------------------------------------------------------- hollow chains
+
+def _hollow_pairs(question: Question, own_chain: Chain, chains: list[tuple[Question, Chain]],
+                  rng: random.Random) -> list[Pair]:
+    """The user's own chain against three that keep its answer and lose its reasoning: one step left out (the
+    shorter pair), a step of another user's chain put in (the longer pair), and all steps of that chain.
+
+    chains: (question, its good chain) of all users of the side; the other chain is drawn among other users',
+    of any task, so that forms of other tasks are borrowed too.
+    """
+    steps, answer = own_chain.steps, own_chain.answer
+    hollow_chains: list[Chain] = []
+    if len(steps) > 1:
+        left_out = rng.randrange(len(steps))
+        hollow_chains.append(Chain((*steps[:left_out], *steps[left_out + 1:]), answer))
+    other_chains = [chain for other, chain in chains if other.user != question.user]
+    if other_chains:
+        other_chain = rng.choice(other_chains)
+        place = rng.randrange(len(steps))
+        hollow_chains.append(Chain((*steps[:place], rng.choice(other_chain.steps), *steps[place:]), answer))
+        hollow_chains.append(Chain(other_chain.steps, answer))
+    own_text = render(own_chain)
+    return [Pair(question, own_text, render(chain), "hollow", 0.0, "teacher") for chain in hollow_chains
+            if chain.steps != steps]
 
 
 # ---------------------------------------------------------------- worse chains of the same user

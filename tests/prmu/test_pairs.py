@@ -53,9 +53,22 @@ def test_a_chain_is_right_for_the_user_it_is_chosen_for(sides, known):
         if pair.kind == "contradiction":
             assert rejected.answer == chosen.answer and pair.gap == 0
             assert groundedness(rejected, question) < 1.0
+        elif pair.kind == "hollow":
+            assert rejected.answer == chosen.answer and rejected.steps != chosen.steps and pair.gap == 0
         else:
             assert rejected.answer != chosen.answer
             assert pair.gap == pytest.approx(1 - item_reward(question.task, rejected.answer, question.gold))
+
+
+def test_hollow_chains_are_cut_padded_and_borrowed(sides):
+    hollow = [(chain_of(pair.chosen).steps, chain_of(pair.rejected).steps) for pair in sides["train"]
+              if pair.kind == "hollow"]
+    cut = [own for own, other in hollow if len(other) == len(own) - 1 and set(other) < set(own)]
+    padded = [own for own, other in hollow if len(other) == len(own) + 1 and set(own) < set(other)]
+    borrowed = [own for own, other in hollow if not set(other) & set(own)]
+    assert min(len(cut), len(padded), len(borrowed)) > 20
+    tags = {(tuple(step.tag for step in own), tuple(step.tag for step in other)) for own, other in hollow}
+    assert len(tags) > 10
 
 
 def test_chains_alone_cannot_tell_mirrored_pairs_apart(sides):
