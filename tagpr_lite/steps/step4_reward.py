@@ -14,7 +14,8 @@ from ..prmu.pairs import Pair, PolicyText, Rules, make_pairs
 from ..prmu.selection import cases, take_turns, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
-from ..tags.teachers.cues import Cues, learn
+from ..tags.teachers.cues import Cues
+from ..tags.teachers.template import learn_reading
 from ..tags.teachers.teacher import Template
 from .step5_guided import asks_prmu
 
@@ -48,7 +49,7 @@ def work(config: Config, folder: Path) -> None:
     # 1. Who is trained on, and the good chains of all: the teacher's, or the template's for held-out users.
     questions = read_questions(folder, "train")
     rules = known_rules(config)
-    cues = learn(questions)
+    cues = learn_reading(questions)
     sides = divide_users(config, questions, read_questions(folder, "dev"))
     kept = first_kept_chains(folder)
     kept |= template_chains([question for question in sides["held"] if question.id not in kept], config, cues)

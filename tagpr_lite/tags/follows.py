@@ -33,6 +33,9 @@ USUAL = re.compile(r"\busual(?:ly)?\b[^.;,\d]{0,20}?(\d{1,9})", re.I)
 SPAN = re.compile(r"\b(?:scale|scores?|ratings?|range[sd]?|between)\b[^.;,\d]{0,20}\d+ (?:to|and) \d+", re.I)
 """Two numbers with "to" between them that are no move: "scores from 1 to 5"."""
 MOVE = re.compile(r"(?:\b(good|bad) )?(?<![\w.])(\d{1,9}) ?(?:to|->|→|到|至) ?(\d{1,9})(?![\w.]*\d)", re.I)
+COUNTED = re.compile(r"(?<!\d)(\d) good(?:, got (\d{1,9}))?\.")
+COMPARED = re.compile(r"(\d) to (\d) good: (\d{1,9}) to (\d{1,9})")
+"""What the template's comparison of two texts says: "1 good, got 3.", "2 good.", "1 to 2 good: 3 to 4"."""
 SAYS_LITTLE = re.compile(r"\bsays (?:little|nothing)\b", re.I)
 REFERENCE = re.compile(r"\[([12])\]|\b(?:option|reference|candidate|paper|title|number) ([12])\b"
                        r"|\b(?:the )(first|second)\b", re.I)
@@ -60,9 +63,10 @@ def follows(chain: Chain, question: Question) -> bool:
         return text_follows(chain, answer, question)
     last_step = chain.steps[-1].text
     if question.task.kind == "rating":
-        steps_text = " ".join(without_quotations(step.text) for step in chain.steps)
-        is_stated = stated_rating(last_step, question.task) == answer
-        return is_stated and sum_leads_to(int(answer), steps_text, question.task.scale)
+        texts = [without_quotations(step.text) for step in chain.steps]
+        return (stated_rating(last_step, question.task) == answer
+                and sum_leads_to(int(answer), " ".join(texts), question.task.scale)
+                and comparison_leads_to(int(answer), texts, question.task.scale))
     return named_choice(last_step, question) == answer
 
 
@@ -127,6 +131,32 @@ def next_scores(score: int, side: str | None, scale: tuple[int, int]) -> set[int
     if side is None:
         return {up, down}
     return {up} if side.lower() == "good" else {down}
+
+
+def comparison_leads_to(answer: int, texts: list[str], scale: tuple[int, int]) -> bool:
+    """Whether a comparison of two texts is right and ends at the answer; True without one. texts: of the
+    steps, without quotations.
+
+        "" good, "" bad: 1 good, got 3.  |  "" good, "" good: 2 good.  |  1 to 2 good: 3 to 4.
+
+    Each count is that of its step, the last step names both counts and the past score, and the score moves by
+    as much as the counts differ, within the scale.
+    """
+    compared = COMPARED.search(texts[-1])
+    if compared is None:
+        return True
+    there, here, past_score, score = map(int, compared.groups())
+    counted = []  # (count, the score of the past text or None) of every step that counts
+    for text in texts[:-1]:
+        count = COUNTED.search(text)
+        if count:
+            if int(count[1]) != text.count('"" good'):
+                return False
+            counted.append((int(count[1]), count[2]))
+    if counted != [(there, str(past_score)), (here, None)]:
+        return False
+    lowest, highest = scale
+    return score == answer == min(highest, max(lowest, past_score + here - there))
 
 
 # ---------------------------------------------------------------- choices

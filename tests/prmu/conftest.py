@@ -12,7 +12,7 @@ from tagpr_lite.prmu.model import ADAPTER, PRMU
 from tagpr_lite.prmu.users import TextEmbeddings
 from tagpr_lite.tags import chains
 from tagpr_lite.tags.discover import tagged
-from tagpr_lite.tags.teachers import cues
+from tagpr_lite.tags.teachers import template
 from tagpr_lite.tags.teachers.teacher import Template
 
 TINY, USERS = Model(name="tiny", lora_r=4), 12
@@ -28,7 +28,7 @@ def questions():
 @pytest.fixture(scope="session")
 def known(questions):
     """(kept chains by question id, hidden rules, cues)."""
-    learned_cues = cues.learn(questions)
+    learned_cues = template.learn_reading(questions)
     rows, _ = chains.generate(questions, Template(learned_cues), Tag())
     kept = {row["id"]: tagged(row, row["tags"])["text"] for row in rows}
     return kept, mini.rules_of(0, USERS), learned_cues

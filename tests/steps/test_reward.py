@@ -11,7 +11,7 @@ from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.prmu.pairs import Pair, chain_of
 from tagpr_lite.steps import step4_reward as step
 from tagpr_lite.tags.facts import groundedness
-from tagpr_lite.tags.teachers.cues import learn
+from tagpr_lite.tags.teachers.template import learn_reading
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_report_is_on_users_whom_nothing_was_trained_on(data, capsys):
 
 def test_held_out_users_get_chains_that_are_right_and_true(data):
     dev = [question for question in data["dev"] if question.task.name != "shop_reviews"]
-    texts = step.template_chains(dev, Config(), learn(data["train"]))
+    texts = step.template_chains(dev, Config(), learn_reading(data["train"]))
     assert len(texts) > len(dev) / 2
     for question in dev:
         if question.id in texts:

@@ -12,6 +12,7 @@ from tagpr_lite.config import Tag, UserError
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.prompts import rating_stats
 from tagpr_lite.lamp.retrieve import retrieve
+from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains, stats
 from tagpr_lite.tags.discover import PrimaryChains, TagMap, most_frequent
@@ -90,6 +91,45 @@ def test_a_rating_begins_with_the_nearest_past_text_and_judges_clause_by_clause(
     ]
 
 
+COMPARED = Cues(compared=frozenset({"LaMP_3"}))
+
+
+def test_a_rating_may_be_compared_with_the_first_past_text_that_can_be_read():
+    profile = (Item("b", "A lovely gift, the box is terrible", "5"), Item("a", "Nothing to say", "2"))
+    q = replace(review(text="Great soap, nice box. I would have wanted a much better lid here."),
+                profile=profile, retrieved=(1, 0))
+    got = template.write(q, 0, COMPARED)
+    assert [s.text for s in got.steps] == [
+        '"A lovely gift" good, "the box is terrible" bad: 1 good, got 5.',
+        '"Great soap" good, "nice box" good: 2 good.', "1 to 2 good: 5 to 5."] and got.answer == "5"
+    assert template.write(q, 1, COMPARED) is None
+    # A text that cannot be compared is summed up.
+    without = replace(q, retrieved=(1,))
+    assert template.write(without, 0, COMPARED) == template.write(without, 0)
+
+
+def test_a_score_moves_by_as_many_stars_as_remarks_differ():
+    for first, second, score in (("good, nice", "bad, terrible", "2"), ("bad, terrible", "good, nice", "5"),
+                                 ("bad, nice", "good, terrible", "4")):
+        q = replace(review(text=f"{second}"), profile=(Item("a", f"{first}", "4"),), retrieved=(0,))
+        assert template.write(q, 0, COMPARED).answer == score
+
+
+def test_the_reading_that_scores_better_on_the_training_questions_is_taken():
+    train = [replace(q, retrieved=retrieve(q, "bm25", 3, 0))
+             for q in mini.build(0, 60, ["LaMP_3"])["LaMP_3"]["train"]]
+    learnt = template.learn_reading(train)
+    assert learnt.compared == {"LaMP_3"} and learnt.weights == learn(train).weights
+
+    def score(cues):
+        return sum(item_reward(q.task, template.write(q, 0, cues).answer, q.gold) for q in train)
+
+    assert score(learnt) > score(learn(train))
+    # Where the usual score is the better guide, the texts are summed up.
+    usual = [replace(q, gold=template.rate(q, learnt).answer) for q in train]
+    assert template.learn_reading(usual).compared == frozenset()
+
+
 def test_a_long_clause_is_cut_from_its_first_cue_on():
     text = "My aunt in Paris said it is a great little machine for beginners"
     cues = Cues().read("LaMP_3", "u", text)
@@ -137,6 +177,8 @@ def test_chains_do_not_depend_on_the_hash_seed():
     ('"Item number 1" got 4.', [True, True]),
     ('"number 1" and "fine" got 5.', [False, True, True]),
     ('"fine" got 3.', [False, True]),
+    ('"number 1" bad, "fine" good: 1 good, got 4.', [True, True, True]),
+    ('"number 1" bad, "fine" good: 1 good, got 5.', [False, True, True]),
     ('"zz" "" and "it"', [False, True]),
 ])
 def test_claims_are_checked_against_the_profile(text, holds):

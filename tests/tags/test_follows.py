@@ -11,7 +11,7 @@ from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains
 from tagpr_lite.tags.follows import follows, next_scores, stated_rating
 from tagpr_lite.tags.schema import Chain, Step
-from tagpr_lite.tags.teachers.cues import learn
+from tagpr_lite.tags.teachers.template import learn_reading
 from tagpr_lite.tags.teachers.teacher import Template
 
 PROFILE = (Item("a", "The soap leaked", "2"), Item("b", "A fine box", "4"))
@@ -72,6 +72,23 @@ def test_a_rating_that_its_steps_lead_to(answer, steps):
 ])
 def test_a_rating_that_its_steps_do_not_lead_to(answer, steps):
     assert not follows(chain(answer, *steps), RATING)
+
+
+THERE, HERE = '"soap" good, "box" bad: 1 good, got 3.', '"a" good, "b" good: 2 good.'
+
+
+@pytest.mark.parametrize("answer, steps, leads", [
+    ("4", (THERE, HERE, "1 to 2 good: 3 to 4."), True),
+    ("3", (THERE, HERE, "1 to 2 good: 3 to 4."), False),  # another answer
+    ("3", (THERE, HERE, "1 to 2 good: 3 to 3."), False),  # one good more is one star more
+    ("5", (THERE, HERE, "1 to 3 good: 3 to 5."), False),  # it was counted as 2
+    ("5", (THERE, HERE.replace("2 good", "3 good"), "1 to 3 good: 3 to 5."), False),  # two are good
+    ("3", (THERE, HERE, "1 to 2 good: 2 to 3."), False),  # the past score was 3
+    ("4", (HERE, "1 to 2 good: 3 to 4."), False),  # compared with nothing
+    ("5", (THERE.replace("got 3", "got 5"), HERE, "1 to 2 good: 5 to 5."), True),  # the scale ends
+])
+def test_a_comparison_of_two_texts(answer, steps, leads):
+    assert follows(chain(answer, *steps), RATING) is leads
 
 
 def test_a_hollow_chain_follows_and_is_seen_by_its_form_and_its_claims():
@@ -186,7 +203,7 @@ def test_the_teacher_s_own_answers_follow_and_those_of_its_neighbours_do_not(lan
     questions = [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for splits in data.values()
                  for q in splits["train"]]
     by_id = {q.id: q for q in questions}
-    kept, _ = chains.generate(questions, Template(learn(questions)), Tag())
+    kept, _ = chains.generate(questions, Template(learn_reading(questions)), Tag())
     own, others = [], []
     for row, neighbour in zip(kept, kept[1:]):
         steps = row["steps"]

@@ -66,6 +66,9 @@ class Cues:
     """What was learnt: weights[task][fold] is {word: stars}. A task that is not there is read with the
     lists."""
     weights: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    compared: frozenset[str] = frozenset()
+    """Tasks whose texts are better compared with a past text than counted from the usual score
+    (template.py)."""
 
     def read(self, task: str, user: str, text: str) -> list[Cue]:
         """The cues of a text in its order, each once. Neighbours of the same sign are one cue: `great smooth

@@ -24,7 +24,7 @@ from ...lamp.tasks import Question, Task
 from ...runs import seed_of
 from . import template
 from .chat import Answers, Ledger, Request
-from .cues import Cues, learn
+from .cues import Cues
 from .models import Local, Remote
 from .replies import NO_ROOM
 
@@ -90,7 +90,7 @@ def teacher(config: Config, ledger: Ledger, questions: list[Question]) -> Teache
     """The teacher of the settings. questions: the template learns from their histories which words go with
     high scores."""
     if config.tag.teacher == "template":
-        return Template(learn(questions))
+        return Template(template.learn_reading(questions))
     return ModelTeacher(answers(config, ledger), config)
 
 

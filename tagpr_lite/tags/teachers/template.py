@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
+from operator import attrgetter
 
 from ...lamp.prompts import rating_stats
+from ...lamp.sampling import group_by
+from ...lamp.scorer import item_reward
 from ...lamp.style import style_sentence
 from ...lamp.tasks import Item, Question
 from ...lamp.words import CHINESE_RUN, LONGEST_WORD, content_tokens
 from ..facts import UNQUOTABLE, content_words
 from ..schema import Chain, Step
-from .cues import Cue, Cues
+from .cues import Cue, Cues, learn
 
 JUDGED_CLAUSES = 3  # clauses of a text that move the score, at most
 CLAUSE_WORDS = 6  # a longer clause is cut
 CUT_WORDS = 4  # words that are left of a longer clause
-VISIBLE_WORDS = 14  # first words of a past text, which every prompt shows
+VISIBLE_WORDS = 18  # first words of a past text, which every prompt shows
 NEIGHBOURS = 5  # similar past items whose labels are tried
 
 
@@ -31,12 +35,33 @@ def write(question: Question, attempt: int, cues: Cues = Cues()) -> Chain | None
     reading."""
     task = question.task
     if task.kind == "rating":
-        return rate(question, cues) if attempt == 0 else None
+        if attempt:
+            return None
+        compared = compare(question, cues) if task.name in cues.compared else None
+        return compared or rate(question, cues)
     writers = {"citation": cite, "choice": choose, "text": title}
     return writers[task.form](question, attempt)
 
 
 # ---------------------------------------------------------------- ratings
+
+def learn_reading(questions: list[Question]) -> Cues:
+    """The cues of the rating tasks, and for each task the reading that scores better on these questions."""
+    cues = learn(questions)
+    compared = set()
+    for task, of_task in group_by(questions, attrgetter("task")).items():
+        if task.kind != "rating":
+            continue
+        scores = []  # (of `compare`, of `rate`) of the questions that both can read
+        for question in of_task:
+            chain = compare(question, cues)
+            if chain is not None:
+                answers = (chain.answer, rate(question, cues).answer)
+                scores.append([item_reward(task, answer, question.gold) for answer in answers])
+        if sum(by_comparison - by_sum for by_comparison, by_sum in scores) > 0:
+            compared.add(task.name)
+    return replace(cues, compared=frozenset(compared))
+
 
 def rate(question: Question, cues: Cues) -> Chain:
     """LaMP-3: a sum that begins with the user's usual score.
@@ -45,7 +70,7 @@ def rate(question: Question, cues: Cues) -> Chain:
         analyze_query        Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.
         apply_preferences    Comes to 3.
 
-    A good clause adds one star, a bad one takes one away, within the scale. There is one reading. Where it is
+    The other reading is `compare`; `learn_reading` chooses between them. A good clause adds one star, a bad one takes one away, within the scale. There is one chain. Where it is
     wrong there is no chain, because a chain whose answer differs from its own sum teaches a small model not
     to add. A small model copies well, but it does not pick, count or round. So quotations stand in the order
     of the prompt, the usual score is the one that the prompt states, and every step of the sum says where it
@@ -77,6 +102,44 @@ def rate(question: Question, cues: Cues) -> Chain:
     reasons = ", ".join(moves) or f'"{_beginning(text, 4)}" says little'
     return Chain((past, Step("analyze_query", f"Usually {usual}; {reasons}."),
                   Step("apply_preferences", f"Comes to {score}.")), str(score))
+
+
+def compare(question: Question, cues: Cues) -> Chain | None:
+    """LaMP-3: the score of a past text, moved by how much better or worse this text is.
+
+        examine_examples     "a real bargain" good, "poorly made" bad: 1 good, got 3.
+        analyze_query        "worth every cent" good, "it arrived early" good: 2 good.
+        apply_preferences    1 to 2 good: 3 to 4.
+
+    The past text is the first one of the prompt whose clauses the prompt shows. Its score says more about its
+    writer than their mean: what they count most is in it. None where no clause of either text has a side.
+    """
+    task = question.task
+    low, high = task.scale
+    text = task.payload(question.input)
+    own = clauses(text, cues.read(task.name, question.user, text))[:JUDGED_CLAUSES]
+    for index in question.retrieved:
+        item = question.profile[index]
+        visible = " ".join(item.text.split()[:VISIBLE_WORDS])
+        judged = clauses(item.text, cues.read(task.name, question.user, item.text))[:JUDGED_CLAUSES]
+        shown = [(clause, weight) for clause, weight in judged if clause in visible]
+        if own and shown:
+            there, here, past_score = _good(shown), _good(own), int(item.label)
+            score = min(high, max(low, past_score + here - there))
+            return Chain((
+                Step("examine_examples", f"{_sided(shown)}: {there} good, got {past_score}."),
+                Step("analyze_query", f"{_sided(own)}: {here} good."),
+                Step("apply_preferences", f"{there} to {here} good: {past_score} to {score}.")), str(score))
+    return None
+
+
+def _sided(judged: list[tuple[str, float]]) -> str:
+    """'"poorly made" bad, "it arrived early" good'."""
+    return ", ".join(f'"{clause}" {"good" if weight > 0 else "bad"}' for clause, weight in judged)
+
+
+def _good(judged: list[tuple[str, float]]) -> int:
+    return sum(weight > 0 for _, weight in judged)
 
 
 def clauses(text: str, cues: list[Cue]) -> list[tuple[str, float]]:
