@@ -16,6 +16,7 @@ from .groups import Stage
 
 WINDOW = 3  # steps whose mean is looked at
 CUT_OFF = 0.3  # share of completions that ran into the limit
+NO_ROOM = 0.02  # share of the teacher's chains that are longer than the limit
 EQUAL_GROUPS = 0.6  # share of groups whose rewards are all equal
 LOW_FORMAT = 0.5  # share of the first completions in form
 ENTROPY_LEFT = 0.5  # of the entropy of the first step
@@ -60,6 +61,15 @@ def cut_off(seen: Seen) -> Found:
     return f"{share:.0%} of the completions ran into their limit" if share > CUT_OFF else None
 
 
+def no_room(seen: Seen) -> Found:
+    lengths, limit = seen.stage.taught_lengths, seen.settings.completion
+    longer = sum(length > limit for length in lengths)
+    if longer <= NO_ROOM * len(lengths):
+        return None
+    return (f"{longer / len(lengths):.0%} of the chains of SFT have more than grpo.completion={limit} tokens, the "
+            f"longest {max(lengths)}: such chains are cut off here, and only shorter ones are rewarded")
+
+
 def equal_groups(seen: Seen) -> Found:
     share = seen.recent("zero_variance")
     if len(seen.steps) < WINDOW or share <= EQUAL_GROUPS:
@@ -82,7 +92,7 @@ def entropy_collapse(seen: Seen) -> Found:
 
 def far_from_reference(seen: Seen) -> Found:
     kl = seen.recent("kl")
-    return f"the KL to the SFT policy is {kl:.2f} nats a token" if kl > KL_BOUND else None
+    return f"the KL to the policy that the stage began with is {kl:.2f} nats a token" if kl > KL_BOUND else None
 
 
 def prmu_against_task(seen: Seen) -> Found:
@@ -135,6 +145,8 @@ class Alarm(NamedTuple):
 
 
 ALARMS = {
+    "no_room": Alarm(
+        no_room, "raise grpo.completion to the length of the longest"),
     "cut_off": Alarm(
         cut_off, "raise grpo.completion, or train SFT longer (sft.epochs) until its chains end"),
     "equal_groups": Alarm(

@@ -80,6 +80,8 @@ class Stage:
     """Of the PRMU term."""
     lr: float = 0.0
     """The stage's own learning rate; 0: grpo.lr."""
+    taught_lengths: list[int] = field(default_factory=list)
+    """Tokens of the completions that SFT was trained on, such as [92, 128, 131]."""
     thinks: bool = True
     """Whether a completion is to think before it answers; with sft.form=answer it is not."""
 

@@ -7,7 +7,7 @@ from ..config import LAYOUTS, Config, UserError
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
-from ..runs import cli, run_step
+from ..runs import cli, read_jsonl, run_step
 
 SCALES = ("sigmoid", "group")  # of grpo.prmu_scale
 USERS = ("own", "shuffled")  # of grpo.prmu_users
@@ -34,7 +34,8 @@ def work(config: Config, folder: Path) -> None:
     g = config.grpo
     model, tokenizer, questions, teaching = load_policy(config, folder, start="sft")
     stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
-                  gate=g.gate if g.alpha_tag else 0.0, thinks=config.sft.form != "answer")
+                  gate=g.gate if g.alpha_tag else 0.0,
+                  taught_lengths=taught_lengths(config, folder, tokenizer), thinks=config.sft.form != "answer")
     if asks_prmu(config):
         add_prmu(config, folder, stage, model, tokenizer, questions)
     train(config, folder, stage, model, tokenizer, questions, teaching,
@@ -102,6 +103,14 @@ def held_out(config: Config, folder: Path, stage: str, teaching):
     there = (folder / "data" / "val.jsonl").exists()
     questions = read_questions(folder, "val") if there else []
     return HeldOut(config, folder, stage, questions, teaching)
+
+
+def taught_lengths(config: Config, folder: Path, tokenizer) -> list[int]:
+    """Tokens of every completion that SFT was trained on."""
+    from ..lamp.chat import completion_ids
+    from ..tags.schema import in_form
+    return [len(completion_ids(tokenizer, in_form(row["text"], config.sft.form)))
+            for row in read_jsonl(folder / "chains" / "kept.jsonl")]
 
 
 def load_policy(config: Config, folder: Path, start: str):

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..config import Config
 from ..plan.run_plan import planned_models
 from ..runs import cli, run_step
-from .step5_guided import SETTINGS, grpo_settings, held_out, load_policy
+from .step5_guided import SETTINGS, grpo_settings, held_out, load_policy, taught_lengths
 
 
 def main(config: Config) -> None:
@@ -22,7 +22,8 @@ def work(config: Config, folder: Path) -> None:
     config = grpo_settings(config, folder)
     model, tokenizer, questions, teaching = load_policy(config, folder, start="guided")
     stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task,
-                  lr=config.grpo.explore_lr, thinks=config.sft.form != "answer")
+                  lr=config.grpo.explore_lr,
+                  taught_lengths=taught_lengths(config, folder, tokenizer), thinks=config.sft.form != "answer")
     train(config, folder, stage, model, tokenizer, questions, teaching,
           held_out(config, folder, "explore", teaching))
 

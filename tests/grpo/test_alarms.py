@@ -47,6 +47,15 @@ def test_what_a_step_shows(name, lines):
     assert raised(lines) == {name}
 
 
+def test_chains_that_are_longer_than_a_completion_may_be():
+    def found(lengths):
+        stage = Stage("guided", 20, 1.0, taught_lengths=lengths)
+        return ALARMS["no_room"].find(Seen(GRPO(completion=112), stage, steps(), [], None))
+
+    assert "2% " not in found([90] * 60 + [128, 135]) and "135" in found([90] * 60 + [128, 135])
+    assert found([90] * 99 + [113]) is None and found([]) is None and found([112] * 9) is None
+
+
 def test_one_odd_step_is_no_trend():
     assert raised(steps(clipped=[0.35], zero_variance=[1.0], kl=[0.9], agreement=[-0.2],
                         spread=[{"task": 0.2, "tag": 0.0, "prmu": 0.1}])) == set()
