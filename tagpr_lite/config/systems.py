@@ -4,6 +4,8 @@
     explore                explore    the user's own       the likeliest token, again and again
     explore@none           explore    none                 the same
     explore@other          explore    another user's       the same
+    explore@k8             explore    eight items of it    the same
+    explore@recency        explore    its newest items     the same
     explore@vote8          explore    the user's own       the answer that most of 8 samples give
     explore@none@prmu8     explore    none                 PRMU's choice of 8 samples
 
@@ -21,11 +23,17 @@ from typing import NamedTuple
 ADAPTERS = {"sft": "sft/adapter", "guided": "guided/adapter", "explore": "explore/adapter",
             "guided_last": "guided/last", "explore_last": "explore/last"}
 NAMES = ("base", "base_profile", *ADAPTERS)
-PROFILES = ("own", "none", "other")
+PROFILES = {"own": "own profile", "none": "no profile", "other": "another user's profile",
+            "half": "half of the profile another user's", "shuffled": "items in random order",
+            "bm25": "items by BM25", "dense": "items by a sentence encoder", "recency": "the newest items",
+            "random": "random items"}
+ITEMS = re.compile(r"k([0-9]|[1-9][0-9])")
+"""A profile with so many items shown, such as k8; k0 shows what the prompt says of the whole profile."""
 # A decoding that chooses among samples: how, how many, and whose embedding PRMU is asked with.
 CHOICE = re.compile(r"(vote|best|random|prmu)([1-9][0-9]?)(-own|-other|-none)?")
 LEAST_SAMPLES, MOST_SAMPLES = 2, 64
-KNOWN = (f"known are {', '.join(NAMES)}, each with @none or @other (profile) and @vote8, @prmu8, "
+KNOWN = (f"known are {', '.join(NAMES)}, each with @none, @other, @half, @shuffled, @k8, @bm25, @dense, "
+         "@recency or @random (profile) and @vote8, @prmu8, "
          f"@prmu8-other, @prmu8-none, @best8 or @random8 ({LEAST_SAMPLES} to {MOST_SAMPLES} samples)")
 
 
@@ -34,7 +42,7 @@ class System(NamedTuple):
     adapter: str
     """`base`, or a key of ADAPTERS."""
     profile: str = "own"
-    """Whose profile the prompt shows: the user's own, none, or another user's (other)."""
+    """What the prompt shows of a profile: a key of PROFILES, or a number of items such as k8."""
     decoding: str = "greedy"
     """greedy; or how one of the samples is chosen: vote, prmu, best (the oracle), random."""
     samples: int = 1
@@ -46,7 +54,8 @@ class System(NamedTuple):
     def answerer(self) -> str:
         """The word without the decoding: systems of one answerer share their samples."""
         if self.adapter == "base":
-            return {"none": "base", "own": "base_profile", "other": "base_profile@other"}[self.profile]
+            named = {"none": "base", "own": "base_profile"}
+            return named.get(self.profile, f"base_profile@{self.profile}")
         return self.adapter if self.profile == "own" else f"{self.adapter}@{self.profile}"
 
     @property
@@ -69,7 +78,7 @@ def parse_system(word: str) -> System:
     profile = decoding = None
     for part in parts:
         choice = CHOICE.fullmatch(part)
-        if part in PROFILES and profile is None:
+        if (part in PROFILES or ITEMS.fullmatch(part)) and profile is None:
             profile = part
         elif part == "greedy" and decoding is None:
             decoding = ("greedy", 1, "own")
@@ -82,6 +91,13 @@ def parse_system(word: str) -> System:
     default = "none" if name == "base" else "own"
     adapter = "base" if name == "base_profile" else name
     return System(adapter, profile or default, *(decoding or ("greedy", 1, "own")))
+
+
+def profile_words(profile: str) -> str:
+    """What a profile's word means, such as "8 items" for k8."""
+    if profile in PROFILES:
+        return PROFILES[profile]
+    return "1 item" if profile == "k1" else f"{profile[1:]} items"
 
 
 def is_choice(found: re.Match) -> bool:

@@ -12,14 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..config.systems import parse_system
+from ..config.systems import parse_system, profile_words
 from ..lamp.tasks import LOWER_IS_BETTER
 from ..runs import read_json
 
 LABELS = {"base": "Base, no profile", "base_profile": "Base, with profile", "sft": "SFT on tagged chains",
           "guided": "GRPO 1, guided", "explore": "GRPO 2, exploratory"}
 # What the other parts of a system's word are called.
-PROFILES = {"none": "no profile", "other": "another user's profile"}
 DECODINGS = {"vote": "vote of", "prmu": "PRMU's choice of", "best": "oracle's choice of", "random": "one of"}
 ASKED_WITH = {"own": "", "other": " for another user", "none": " for no user"}
 METRICS = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1",
@@ -65,9 +64,10 @@ def label(word: str) -> str:
         return word
     stage, _, last = system.adapter.partition("_")  # "guided_last" is guided, last
     if stage == "base":
-        parts = [LABELS.get(system.answerer, f"Base, {PROFILES['other']}")]
+        parts = [LABELS.get(system.answerer, f"Base, {profile_words(system.profile)}")]
     else:
-        parts = [LABELS[stage], "last step" if last else "", PROFILES.get(system.profile, "")]
+        profile = "" if system.profile == "own" else profile_words(system.profile)
+        parts = [LABELS[stage], "last step" if last else "", profile]
     if system.decoding != "greedy":
         parts.append(f"{DECODINGS[system.decoding]} {system.samples}{ASKED_WITH[system.asked_with]}")
     return ", ".join(part for part in parts if part)

@@ -17,8 +17,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from ..plan.run_plan import planned_models
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
 from ..runs.kept import copies
 from ..runs.steps import step_key
+from .views import AS_PREPARED, view_of
 
 FOLDER = "samples"
 TESTED_ON = ("data/dev.jsonl", "data/tasks.json")
@@ -81,12 +82,23 @@ class Asked:
     """{question id: the question as another user would ask it}; empty where no system needs one."""
     tick: Callable[[int], None] = lambda completions: None
     """Called with the number of completions that were drawn, or scored."""
+    _shown: dict[str, dict[str, Question]] = field(default_factory=dict)
 
     @cached_property
     def loaded(self):
         """(bare base model, tokenizer), loaded when they are first needed."""
         from ..engine.model import load
         return load(self.config.model)
+
+    def shown(self, profile: str) -> dict[str, Question]:
+        """{question id: the question as a system with this profile sees it}."""
+        from ..engine.embed import encoder
+        if profile not in self._shown:
+            embed = cache(lambda: encoder(self.config.lamp.encoder, self.config.model))
+            self._shown[profile] = {
+                question.id: view_of(self.config, profile, question, self.others.get(question.id), embed)
+                for question in self.questions}
+        return self._shown[profile]
 
 
 # ---------------------------------------------------------------- files
@@ -118,7 +130,10 @@ def read_by(config: Config, draw: Draw) -> list[str]:
     names = ["seed", "prompt", "model", "sft.form"]
     names.append("grpo.completion" if reasons(config, draw.answerer) else "evaluate.answer_tokens")
     names += ["grpo.temperature"] if draw.sampled else []
-    return names + (["lamp.retriever", "lamp.k"] if draw.answerer.profile == "other" else [])
+    profile = draw.answerer.profile
+    if profile in AS_PREPARED:
+        return names
+    return [*names, "lamp.retriever", "lamp.k", "lamp.encoder"]
 
 
 def key_of(config: Config, draw: Draw) -> dict:
@@ -212,7 +227,7 @@ def prompt_of(asked: Asked, draw: Draw, question: Question, tokenizer) -> list[i
     """The prompt's token ids [P], with the profile that the system sees."""
     from ..lamp.prompts import build
     profile = draw.answerer.profile
-    shown = asked.others[question.id] if profile == "other" else question
+    shown = asked.shown(profile)[question.id]
     prompt_ids, _ = build(shown, tokenizer, asked.config.prompt, with_profile=profile != "none",
                           reason=reasons(asked.config, draw.answerer))
     return prompt_ids

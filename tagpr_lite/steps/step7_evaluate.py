@@ -31,6 +31,7 @@ from .answer import (
     reasons,
     scores_of,
 )
+from .views import OF_OTHERS
 
 KEPT = "chains/kept.jsonl"  # the teacher's chains, whose forms the systems' are held against
 
@@ -55,7 +56,7 @@ def needs_of(config: Config, systems: list[System]) -> tuple[list[str], list[str
 
 
 def needs_other_user(system: System) -> bool:
-    return system.profile == "other" or system.asked_with == "other"
+    return system.profile in OF_OTHERS or system.asked_with == "other"
 
 
 def work(config: Config, folder: Path) -> None:
@@ -151,8 +152,8 @@ def state_of_system(asked: Asked, system: System, questions: list[Question], tak
     are held against the profile that was shown."""
     if not reasons(asked.config, system):
         return None
-    shown = asked.others if system.profile == "other" else {}
-    completions = [(shown.get(question.id, question), taken[question.id]) for question in questions]
+    shown = asked.shown(system.profile)
+    completions = [(shown[question.id], taken[question.id]) for question in questions]
     return state_of([Written(question, completion.text, completion.tokens, completion.entropy)
                      for question, completion in completions], forms)
 

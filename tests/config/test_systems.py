@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagpr_lite.config import ADAPTERS, System, UserError, load, parse_systems
-from tagpr_lite.config.systems import parse_system
+from tagpr_lite.config.systems import PROFILES, parse_system, profile_words
 from tagpr_lite.engine.decode import LEAST_SEATS
 from tagpr_lite.plan.answers import RATED_TOGETHER, STEP_OF_SAMPLES, rows_of_samples
 from tagpr_lite.prmu import model as prmu
@@ -14,7 +14,7 @@ DECODINGS = st.one_of(
     st.tuples(st.sampled_from(["vote", "best", "random"]), st.integers(2, 64), st.just("own")),
     st.tuples(st.just("prmu"), st.integers(2, 64), st.sampled_from(["own", "other", "none"])))
 SYSTEMS = st.builds(lambda adapter, profile, decoding: System(adapter, profile, *decoding),
-                    st.sampled_from(["base", *ADAPTERS]), st.sampled_from(["own", "none", "other"]),
+                    st.sampled_from(["base", *ADAPTERS]), st.sampled_from([*PROFILES, "k0", "k8", "k12"]),
                     DECODINGS)
 
 
@@ -26,7 +26,10 @@ SYSTEMS = st.builds(lambda adapter, profile, decoding: System(adapter, profile, 
     ("explore@none@vote8", System("explore", "none", "vote", 8)),
     ("explore@vote8@none", System("explore", "none", "vote", 8)),
     ("guided@other@prmu16-none", System("guided", "other", "prmu", 16, "none")),
-    ("explore@own@greedy", System("explore"))])
+    ("explore@own@greedy", System("explore")), ("explore@k8", System("explore", "k8")),
+    ("explore@random", System("explore", "random")),  # random items, the likeliest answer
+    ("explore@random8", System("explore", "own", "random", 8)), ("base@k2", System("base", "k2")),
+    ("explore@half@vote4", System("explore", "half", "vote", 4))])
 def test_what_words_mean(word, system):
     assert parse_system(word) == system
 
@@ -53,7 +56,7 @@ def test_any_other_text_is_one_line_that_says_what_is_known(text):
 @pytest.mark.parametrize("word", [
     "", "explore@", "explore@vote1", "explore@vote65", "explore@vote08", "explore@vote",
     "explore@vote8-other", "explore@best8-none", "explore@prmu8-others", "explore@none@other",
-    "explore@vote8@best8", "@vote8",
+    "explore@vote8@best8", "@vote8", "explore@k", "explore@k08", "explore@k100", "explore@k2@recency",
     "explore@greedy@vote8", "Explore", "explore@vote８", "explore @none", "explore@none@none"])
 def test_what_is_no_system_is_refused_when_settings_are_read(word):
     with pytest.raises(UserError) as error:
@@ -73,3 +76,8 @@ def test_samples_are_drawn_in_fours_within_the_batch(batch, wanted):
 
 def test_the_plan_counts_as_the_engine_and_prmu_do():
     assert STEP_OF_SAMPLES == LEAST_SEATS and RATED_TOGETHER == prmu.RATED_TOGETHER
+
+
+def test_every_profile_has_words():
+    assert profile_words("k1") == "1 item" and profile_words("k8") == "8 items"
+    assert len({profile_words(word) for word in [*PROFILES, "k1", "k8"]}) == len(PROFILES) + 2

@@ -266,6 +266,45 @@ def test_the_other_users_profile_is_really_there_and_the_own_is_not(run):
     assert answer.asked_by_others(conf, asked.questions) != asked.others
 
 
+def test_views_of_a_profile_show_what_they_say(run):
+    conf = run("sft")
+    asked = asked_of(conf, others=True)
+    for question in asked.questions:
+        def seen(profile):
+            return asked.shown(profile)[question.id]
+
+        own, other = seen("own"), seen("other")
+        assert own == seen("none") == question and other == asked.others[question.id]
+        # So many items, best first; the larger number begins with the smaller one.
+        assert [len(seen(f"k{k}").retrieved) for k in (0, 1, 2)] == [0, 1, 2]
+        assert seen("k4").retrieved[:2] == seen("k2").retrieved and seen("k2").profile == question.profile
+        # Other retrievers, of the same profile.
+        last = len(question.profile) - 1
+        assert seen("recency").retrieved == tuple(range(last, last - conf.lamp.k, -1))
+        assert seen("bm25").retrieved == question.retrieved
+        assert len(set(seen("random").retrieved)) == conf.lamp.k
+        assert len(seen("dense").retrieved) == conf.lamp.k
+        # The same items in another order.
+        assert sorted(seen("shuffled").retrieved) == sorted(question.retrieved)
+        # Every second item is the other user's.
+        half = seen("half")
+        of_other = [item in other.profile for item in half.profile]
+        assert len(half.profile) == len(question.profile) and len(half.retrieved) == conf.lamp.k
+        assert sum(of_other) == min(len(question.profile) // 2, len(other.profile))
+        assert all(item in question.profile for item in half.profile[::2])
+    orders = [(asked.shown("shuffled")[q.id].retrieved, q.retrieved) for q in asked.questions]
+    assert any(one != two for one, two in orders)
+    assert asked_of(conf, others=True).shown("half") == asked.shown("half")
+
+
+def test_a_view_is_made_anew_when_its_retrieval_changes(run):
+    conf = run("sft@k2", "sft@shuffled")
+    names = {word: answer.read_by(conf, answer.draw_of(parse_system(word)))
+             for word in ("sft", "sft@none", "sft@shuffled", "sft@k2", "sft@other", "sft@half")}
+    assert [word for word, read in names.items() if "lamp.retriever" in read] == ["sft@k2", "sft@other",
+                                                                                 "sft@half"]
+
+
 def test_a_task_with_one_user_has_no_other_and_says_so(run, drawn):
     conf = run("base", "explore@other")
     path = conf.folder / "data" / "dev.jsonl"
