@@ -84,6 +84,12 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
             parse_system(word)
         except ValueError as error:
             return f"evaluate.systems={short(word)}: {error}"
+    answering_once = [word for word in values["evaluate.systems"] if parse_system(word).decoding == "greedy"
+                      and parse_system(word).adapter != "base"]
+    for word in values["evaluate.faithful"]:
+        if word not in answering_once:
+            return (f"evaluate.faithful={short(word)}: it must be in evaluate.systems, reason and answer once; "
+                    f"such are {', '.join(answering_once) or 'none'}")
     for key in NOT_EMPTY:
         if not values[key]:
             return f"{key} is empty"

@@ -351,6 +351,10 @@ class Evaluate:
     batch: int = 32
     """Completions decoded together in the evaluation: so many questions where a system answers once, and
     fewer where it draws samples."""
+    faithful: list[str] = field(default_factory=list)
+    """Systems whose chains are changed before they answer, such as [explore]: each tag's steps left out in
+    turn, all steps left out, and another user's chain (samples/faithful.json). They answer once and must be
+    in `evaluate.systems`."""
     answer_tokens: int = 40
     """Most new tokens of a system that answers without reasoning."""
 

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from ..config import Config, System, UserError, parse_systems
+from ..config.systems import parse_system
 from ..grpo.rewards import format_term
 from ..lamp import votes
 from ..lamp.answers import answer_of
@@ -31,8 +32,10 @@ from .answer import (
     reasons,
     scores_of,
 )
+from .faithful import faithful_rows
 from .views import OF_OTHERS
 
+FAITHFUL = "faithful.json"  # {system: rows of faithful.py}
 KEPT = "chains/kept.jsonl"  # the teacher's chains, whose forms the systems' are held against
 
 
@@ -98,6 +101,12 @@ def work(config: Config, folder: Path) -> None:
         for task in sorted(by_task):
             state = state_of_system(asked, system, by_task[task], taken, forms)
             save_scores(folder, system, by_task[task], taken, completions[draw], state)
+
+    # 4. Chains are changed, and the answers with them.
+    if config.evaluate.faithful:
+        changed = {word: faithful_rows(asked, parse_system(word), completions[draw_of(parse_system(word))])
+                   for word in config.evaluate.faithful}
+        write_json(folder / FOLDER / FAITHFUL, changed)
 
 
 def rated_of(systems: list[System]) -> dict[tuple[Draw, str], int]:

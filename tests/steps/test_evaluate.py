@@ -2,6 +2,7 @@
 where a run was cut; PRMU, votes and other users' profiles do what their words say."""
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ from tagpr_lite.lamp.votes import voted
 from tagpr_lite.prmu.model import ADAPTER, PRMU
 from tagpr_lite.prmu.users import TextEmbeddings, texts_file
 from tagpr_lite.runs import read_json, read_jsonl
-from tagpr_lite.steps import answer, step1_prepare, step2_tag
+from tagpr_lite.steps import answer, faithful, step1_prepare, step2_tag
 from tagpr_lite.steps import step7_evaluate as step
+from tagpr_lite.tags.schema import Chain, Step, render
 
 WORDS = ["lamp.tasks=[LaMP_3, LaMP_4]", "lamp.mini_users=8", "lamp.train_limit=2", "lamp.dev_limit=3",
          "model.lora_r=4", "grpo.completion=16", "evaluate.answer_tokens=6", "reward.history=3",
@@ -295,6 +297,59 @@ def test_views_of_a_profile_show_what_they_say(run):
     orders = [(asked.shown("shuffled")[q.id].retrieved, q.retrieved) for q in asked.questions]
     assert any(one != two for one, two in orders)
     assert asked_of(conf, others=True).shown("half") == asked.shown("half")
+
+
+def test_an_answer_is_made_again_behind_a_changed_chain(run, drawn, monkeypatch):
+    """Every change by hand, with a policy whose chains are written here: a model of two layers has none."""
+    conf = run("sft", more=["evaluate.faithful=[sft]"])
+    questions = read_questions(conf.folder, "dev")
+    chains = {question.id: Chain((Step("examine_examples", f"Look at {n}."), Step("conclude", f"So {n}.")), "5")
+              for n, question in enumerate(questions)}
+    chains[questions[0].id] = None
+
+    def completions_of(asked, draw, wanted):
+        return {name: [answer.Completion(render(chain) if chain else "5", 9, True, 0.1, 0.1)]
+                for name, chain in chains.items()}
+
+    monkeypatch.setattr(step, "completions_of", completions_of)
+    asked_for = []
+    real = faithful.answers_behind
+
+    def watched(asked, system, changes):
+        asked_for.append([(change.question.id, change.change, change.thought) for change in changes])
+        return real(asked, system, changes)
+
+    monkeypatch.setattr(faithful, "answers_behind", watched)
+    step.main(conf)
+    rows = read_json(conf.folder / "samples" / "faithful.json")["sft"]
+    of_one = {change: thought for name, change, thought in asked_for[0] if name == questions[1].id}
+    assert of_one == {"examine_examples": "<think>\n<conclude>So 1.</conclude>\n</think>\n",
+                      "conclude": "<think>\n<examine_examples>Look at 1.</examine_examples>\n</think>\n",
+                      "nothing": "<think>\n</think>\n", "other": of_one["other"]}
+    other = next(name for name, chain in chains.items() if chain and render(replace(chain, answer="")) ==
+                 of_one["other"])
+    by_id = {question.id: question for question in questions}
+    assert by_id[other].user != questions[1].user and by_id[other].task == questions[1].task
+    assert {row["id"] for row in rows} == {question.id for question in questions[1:]}
+    assert len(rows) == 4 * (len(questions) - 1)
+    for row in rows:
+        assert row["whole"] == item_reward(by_id[row["id"]].task, "5", by_id[row["id"]].gold)
+
+    # A second time nothing is asked; the answers are those behind the thoughts.
+    texts = {(row["id"], row["change"]): row["answer"]
+             for row in read_jsonl(conf.folder / "samples" / "sft@faithful.jsonl")[1:]}
+    for row in rows:
+        question = by_id[row["id"]]
+        assert row["score"] == item_reward(question.task, texts[row["id"], row["change"]], question.gold)
+    asked = asked_of(conf)
+    again = faithful.faithful_rows(asked, parse_system("sft"), completions_of(None, None, 1))
+    assert again == rows and asked_for[1] == []
+
+
+@pytest.mark.parametrize("word", ["sft@vote8", "base", "explore", "nobody"])
+def test_only_systems_that_reason_once_have_chains_to_change(word):
+    with pytest.raises(UserError, match="evaluate.faithful"):
+        config.load("smoke", ["evaluate.systems=[base, sft, 'sft@vote8']", f"evaluate.faithful=['{word}']"])
 
 
 def test_a_view_is_made_anew_when_its_retrieval_changes(run):

@@ -1,0 +1,103 @@
+"""Does an answer depend on its chain? The chain is changed, and the model answers again.
+
+    conclude    the steps of this tag are left out of the chain
+    nothing     all steps are left out: <think></think>
+    other       the chain is another user's, of the same task
+
+A changed chain is put behind the prompt as if the model had written it, and the answer is decoded greedily.
+Where leaving a step out costs score, the answer depends on it: intervention on the chain, as in Lanham et
+al., "Measuring Faithfulness in Chain-of-Thought Reasoning" (arXiv 2307.13702). Completions that are no chains
+are left out of the comparison.
+"""
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..config import System
+from ..lamp.answers import answer_of
+from ..lamp.scorer import item_reward
+from ..lamp.tasks import Question
+from ..runs import append_jsonl, seed_of
+from ..tags.schema import Chain, Step, parse, render
+from .answer import FOLDER, Asked, Completion, draw_of, key_of, prompt_of, rows_made_from
+
+NOTHING, OTHER = "nothing", "other"
+
+
+class Altered(NamedTuple):
+    """A question with a changed chain before its answer. change: a tag, NOTHING or OTHER."""
+    question: Question
+    change: str
+    steps: tuple[Step, ...]
+
+    @property
+    def thought(self) -> str:
+        """The text that the answer follows."""
+        return render(Chain(self.steps, ""))
+
+
+def chains_of(completions: dict[str, list[Completion]]) -> dict[str, Chain]:
+    """{question id: the chain that its first completion is}, of those that are chains."""
+    parsed = {name: parse(some[0].text, allowed=None) for name, some in completions.items()}
+    return {name: chain for name, chain in parsed.items() if isinstance(chain, Chain)}
+
+
+def altered(questions: list[Question], chains: dict[str, Chain], seed: int) -> Iterator[Altered]:
+    """Every change of every question's chain."""
+    for question in questions:
+        chain = chains.get(question.id)
+        if chain is None:
+            continue
+        for tag in dict.fromkeys(chain.tags):  # each once
+            yield Altered(question, tag, tuple(step for step in chain.steps if step.tag != tag))
+        yield Altered(question, NOTHING, ())
+        others = [other.id for other in questions if other.task == question.task
+                  and other.user != question.user and other.id in chains]
+        if others:
+            drawn = random.Random(seed_of(seed, "faithful", question.id)).choice(others)
+            yield Altered(question, OTHER, chains[drawn].steps)
+
+
+def faithful_rows(asked: Asked, system: System, completions: dict[str, list[Completion]]) -> list[dict]:
+    """A row for every change: {"id", "task", "user", "change", "score": after it, "whole": before it}, scores
+    being item_reward. Answers are kept in samples/<system>@faithful.jsonl and made once."""
+    draw = draw_of(system)
+    changes = list(altered(asked.questions, chains_of(completions), asked.config.seed))
+    name = f"{system.word}@faithful"
+    thoughts = hashlib.sha256("\0".join(change.thought for change in changes).encode()).hexdigest()
+    rows = rows_made_from(asked.folder, name, {"completions": key_of(asked.config, draw), "chains": thoughts})
+    answers = {(row["id"], row["change"]): row["answer"] for row in rows}
+    missing = [change for change in changes if (change.question.id, change.change) not in answers]
+    for row in answers_behind(asked, system, missing):
+        append_jsonl(asked.folder / FOLDER / f"{name}.jsonl", [row])
+        answers[row["id"], row["change"]] = row["answer"]
+    return [{"id": question.id, "task": question.task.name, "user": question.user, "change": change,
+             "score": item_reward(question.task, answers[question.id, change], question.gold),
+             "whole": item_reward(question.task, answer_of(completions[question.id][0].text), question.gold)}
+            for question, change, _ in changes]
+
+
+def answers_behind(asked: Asked, system: System, changes: list[Altered]) -> Iterator[dict]:
+    """{"id", "change", "answer"} of every changed chain: what the system answers behind it."""
+    from ..engine.adapters import adapted
+    from ..engine.rollout import prompt_limit, sample_parts
+    from ..engine.sample import end_tokens
+    from ..lamp.chat import completion_ids, completion_text
+    if not changes:
+        return
+    base, tokenizer = asked.loaded
+    draw = draw_of(system)
+    prompts = [prompt_of(asked, draw, change.question, tokenizer)
+               + completion_ids(tokenizer, change.thought)[:-1] for change in changes]  # without the end token
+    order = sorted(range(len(changes)), key=lambda place: len(prompts[place]))
+    limit = prompt_limit("evaluate.batch", asked.config.evaluate.batch, asked.folder)
+    with adapted(base, asked.folder / system.folder if system.folder else None) as model:
+        for part, groups, _ in sample_parts(model, [prompts[place] for place in order], 1,
+                                            asked.config.evaluate.answer_tokens, end_tokens(model, tokenizer),
+                                            together=limit, temperature=0.0):
+            for place, (sampled,) in zip(order[part], groups, strict=True):
+                text = completion_text(tokenizer, sampled.ids, sampled.ended).strip()
+                yield {"id": changes[place].question.id, "change": changes[place].change, "answer": text}
