@@ -38,8 +38,8 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "grpo.explore_steps": (0, HUGE), "grpo.lr": (0, 10), "grpo.explore_lr": (0, 10),
     "grpo.temperature": (0.01, 100), "grpo.completion": (16, HUGE), "grpo.clip_low": (0, 1),
     "grpo.clip_high": (0, 1000), "grpo.beta": (0, 1000), "grpo.std_floor": (1e-6, 1000),
-    "grpo.alpha_task": (0, 1000), "grpo.alpha_tag": (0, 1000), "grpo.alpha_prmu": (0, 1000), "grpo.gate": (0, 1),
-    "grpo.guard_accuracy": (0, 1), "grpo.guard_agreement": (-1, 1), "grpo.overlong": (0, HUGE),
+    "grpo.alpha_task": (0, 1000), "grpo.alpha_tag": (0, 1000), "grpo.alpha_prmu": (0, 1000),
+    "grpo.gate": (0, 1), "grpo.guard_accuracy": (0, 1), "grpo.guard_agreement": (-1, 1), "grpo.overlong": (0, HUGE),
     "grpo.resample": (0, 1000), "grpo.micro": (1, 4096),
     "grpo.decode_rows": (1, HUGE), "grpo.logp_chunk": (1, HUGE), "grpo.save_every": (1, HUGE),
     "grpo.check_every": (0, HUGE), "grpo.patience": (0, HUGE), "grpo.kept_rollouts": (0, HUGE),
@@ -88,8 +88,8 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
                       and parse_system(word).adapter != "base"]
     for word in values["evaluate.faithful"]:
         if word not in answering_once:
-            return (f"evaluate.faithful={short(word)}: it must be in evaluate.systems, reason and answer once; "
-                    f"such are {', '.join(answering_once) or 'none'}")
+            return (f"evaluate.faithful={short(word)}: it must be in evaluate.systems, reason and answer "
+                    f"once; such are {', '.join(answering_once) or 'none'}")
     for key in NOT_EMPTY:
         if not values[key]:
             return f"{key} is empty"

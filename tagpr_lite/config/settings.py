@@ -274,8 +274,8 @@ class GRPO:
     """Upper clip of the probability ratio: it may rise to 1 + clip_high. Larger than the lower clip, as in
     DAPO (clip-higher)."""
     beta: float = 0.0
-    """Weight of the KL term to the frozen adapter that the stage began with, `ref`; at 0 the reference pass is
-    skipped."""
+    """Weight of the KL term to the frozen adapter that the stage began with, `ref`; at 0 the reference pass
+    is skipped."""
     std_floor: float = 0.05
     """Advantages of a group are divided by max(standard deviation of its rewards, this): a tiny spread is
     noise, not signal."""

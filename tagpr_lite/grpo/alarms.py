@@ -66,8 +66,8 @@ def no_room(seen: Seen) -> Found:
     longer = sum(length > limit for length in lengths)
     if longer <= NO_ROOM * len(lengths):
         return None
-    return (f"{longer / len(lengths):.0%} of the chains of SFT have more than grpo.completion={limit} tokens, the "
-            f"longest {max(lengths)}: such chains are cut off here, and only shorter ones are rewarded")
+    return (f"{longer / len(lengths):.0%} of the chains of SFT have more than grpo.completion={limit} tokens, "
+            f"the longest {max(lengths)}: such chains are cut off here, and only shorter ones are rewarded")
 
 
 def equal_groups(seen: Seen) -> Found:
@@ -92,7 +92,9 @@ def entropy_collapse(seen: Seen) -> Found:
 
 def far_from_reference(seen: Seen) -> Found:
     kl = seen.recent("kl")
-    return f"the KL to the policy that the stage began with is {kl:.2f} nats a token" if kl > KL_BOUND else None
+    if kl <= KL_BOUND:
+        return None
+    return f"the KL to the policy that the stage began with is {kl:.2f} nats a token"
 
 
 def prmu_against_task(seen: Seen) -> Found:

@@ -1,8 +1,8 @@
 """The composite reward, every term computed and logged by itself.
 
-    R = (task_weight * task + prmu_weight * prmu) * format * trust + tag_weight * tag      stage 1, guided
+    R = (task_weight * task + prmu_weight * prmu) * format * trust + tag_weight * tag    stage 1, guided
     trust = 1 - gate * (1 - tag)
-    R = task_weight * task * format                                                        stage 2, exploratory
+    R = task_weight * task * format                                                      stage 2, exploratory
 
 That there are three weights, that the first term is itself composite and that stage 2 drops the other two is
 known of the paper (from its reviews); every definition and number below is our choice. With gate = 1 a right

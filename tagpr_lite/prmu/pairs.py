@@ -7,8 +7,8 @@
     worse_answer    an answer from the right profile with a lower task reward
     others_answer   the user's own chain, with another user's true answer at its end
     contradiction   the user's own chain and answer, with the steps about the history taken from another user
-    hollow          the user's own answer behind reasoning that does not lead to it: a step is left out, a step of
-                    another chain is put in, or all steps are another chain's
+    hollow          the user's own answer behind reasoning that does not lead to it: a step is left out, a
+                    step of another chain is put in, or all steps are another chain's
 
 The chains have three sources: the teacher, the template (for other users) and the policy (rollouts.py). The
 built-in benchmark knows every user's hidden rule, so there another user's true answer is known. Users are

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from . import differences, reasoning, references, tables
+from . import differences, faithful, reasoning, references, tables
 
 
 class Findings(NamedTuple):
     """rows: of the table of scores (tables.collect). compared: the table of differences. headline, reached:
     the sentences at the top. references: what can be reached. teacher: the state of the teacher's chains.
-    states: the table of the reasoning."""
+    states: the table of the reasoning. faithful: the table of changed chains."""
     rows: list[dict]
     compared: list[differences.Comparison]
     headline: str
@@ -19,6 +19,7 @@ class Findings(NamedTuple):
     references: references.References
     teacher: dict
     states: list[list[str]]
+    faithful: list[list[str]]
 
 
 def read_findings(folder: Path) -> Findings:
@@ -29,4 +30,4 @@ def read_findings(folder: Path) -> Findings:
     teacher = reasoning.teacher_states(folder)
     return Findings(tables.collect(folder), compared, differences.headline(systems, compared),
                     references.sentence(known, systems, differences.last_stage(systems)), known, teacher,
-                    reasoning.state_rows(folder, teacher))
+                    reasoning.state_rows(folder, teacher), faithful.faithful_rows(folder))

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from ..runs import printable
-from . import differences, references
+from . import differences, faithful, references
 from .findings import Findings, read_findings
 from .grid import grid
 from .notices import notices
@@ -46,6 +46,9 @@ def markdown(folder: Path, found: Findings | None = None) -> str:
         parts += ["## Differences", grid(*differences.markdown_rows(found.compared)), differences.NOTE]
     if found.states:
         parts += ["## The state of the reasoning", grid(list(HEADS), found.states), NOTE]
+    if found.faithful:
+        parts += ["## Does the answer depend on the chain?", grid(list(faithful.HEADS), found.faithful),
+                  faithful.NOTE]
     parts.append("## Reward model (PRMU)")
     parts.append(prmu_sentence(prmu) if prmu else "Not run.")
     if "calibration" in prmu:

@@ -19,7 +19,7 @@ from ..config import from_dict
 from ..lamp.rows import read_tasks
 from ..plan import run_plan
 from ..runs import duration, printable, read_jsonl, read_metrics
-from . import differences, explorer_page, plots, reasoning, references, tables, tag_figures
+from . import differences, explorer_page, faithful, plots, reasoning, references, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
 from .explorer import explorer
@@ -162,7 +162,7 @@ def render(folder: Path, descriptions: dict[str, str], found: Findings | None = 
         notices=notices(folder),
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
         charts=unescaped(curves(metrics, found.teacher.get("all"))),
-        reasoning=reasoning, states=found.states,
+        reasoning=reasoning, states=found.states, faithful=faithful, changed=found.faithful,
         primary=primary, kept_count=len(kept), chain_sets=chain_sets,
         **settings_part(folder), **data_part(folder), **score_part(found, title),
         **reward_part(folder), **tag_part(folder, tag_table, primary), **rollout_part(folder, looks))

@@ -201,6 +201,14 @@ content="default-src 'none'; style-src 'unsafe-inline'{{ permission }}">
 <details><summary>Task by task</summary>{{ state_table(false) }}</details></section>
 
 {% endif %}\
+{% if changed %}<section><h2>Does the answer depend on the chain?</h2><p class="soft">{{ faithful.NOTE }}</p>
+<div class="scroll" role="region" tabindex="0" aria-label="Answers behind changed chains">
+<table><thead><tr>{% for head in faithful.HEADS %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in changed %}<tr>{% for cell in row %}\
+{% if loop.first %}<th scope="row">{{ cell }}</th>{% else %}<td>{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}</tbody></table></div></section>
+
+{% endif %}\
 <section><h2>Does the reward model know the user?</h2>{% if prmu %}<p>{{ tables.prmu_sentence(prmu) }}</p>
 <div class="grid2"><figure><figcaption><b>Pairwise accuracy</b><span>dashed: chance</span></figcaption>
 {{ prmu_bars }}</figure>

@@ -90,8 +90,10 @@ def answers_behind(asked: Asked, system: System, changes: list[Altered]) -> Iter
         return
     base, tokenizer = asked.loaded
     draw = draw_of(system)
-    prompts = [prompt_of(asked, draw, change.question, tokenizer)
-               + completion_ids(tokenizer, change.thought)[:-1] for change in changes]  # without the end token
+    prompts = []  # [changes][P + the chain's tokens]
+    for change in changes:
+        thought_ids = completion_ids(tokenizer, change.thought)[:-1]  # without the end token
+        prompts.append(prompt_of(asked, draw, change.question, tokenizer) + thought_ids)
     order = sorted(range(len(changes)), key=lambda place: len(prompts[place]))
     limit = prompt_limit("evaluate.batch", asked.config.evaluate.batch, asked.folder)
     with adapted(base, asked.folder / system.folder if system.folder else None) as model:

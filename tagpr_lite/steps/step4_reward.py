@@ -15,8 +15,8 @@ from ..prmu.selection import cases, take_turns, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover
 from ..tags.teachers.cues import Cues
-from ..tags.teachers.template import learn_reading
 from ..tags.teachers.teacher import Template
+from ..tags.teachers.template import learn_reading
 from .step5_guided import asks_prmu
 
 # How the SFT policy's chains are sampled, and how the template's chains of held-out users are filtered.

@@ -35,7 +35,8 @@ def work(config: Config, folder: Path) -> None:
     model, tokenizer, questions, teaching = load_policy(config, folder, start="sft")
     stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
                   gate=g.gate if g.alpha_tag else 0.0,
-                  taught_lengths=taught_lengths(config, folder, tokenizer), thinks=config.sft.form != "answer")
+                  taught_lengths=taught_lengths(config, folder, tokenizer),
+                  thinks=config.sft.form != "answer")
     if asks_prmu(config):
         add_prmu(config, folder, stage, model, tokenizer, questions)
     train(config, folder, stage, model, tokenizer, questions, teaching,

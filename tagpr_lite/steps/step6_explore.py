@@ -23,7 +23,8 @@ def work(config: Config, folder: Path) -> None:
     model, tokenizer, questions, teaching = load_policy(config, folder, start="guided")
     stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task,
                   lr=config.grpo.explore_lr,
-                  taught_lengths=taught_lengths(config, folder, tokenizer), thinks=config.sft.form != "answer")
+                  taught_lengths=taught_lengths(config, folder, tokenizer),
+                  thinks=config.sft.form != "answer")
     train(config, folder, stage, model, tokenizer, questions, teaching,
           held_out(config, folder, "explore", teaching))
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from ..config import Config
 from ..lamp.retrieve import RETRIEVERS, Embed, retrieve
 from ..lamp.tasks import Question
-from ..prmu.rollouts import other_user_question
 from ..runs import seed_of
 
 OF_OTHERS = ("other", "half")

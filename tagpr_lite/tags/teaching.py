@@ -34,8 +34,8 @@ class Teaching:
 
     def nearness(self, chain: Chain, task: str) -> float:
         """How near the chain's sequence of tags is to one of the teacher's for the task: 1 for the same one,
-        2 * (tags in common, in order) / (tags of both) for the nearest. A task without chains is compared with
-        the forms of all tasks; 1 without any."""
+        2 * (tags in common, in order) / (tags of both) for the nearest. A task without chains is compared
+        with the forms of all tasks; 1 without any."""
         forms = self.forms.get(task) or set().union(*self.forms.values())
         ratios = [SequenceMatcher(None, form, chain.tags, autojunk=False).ratio() for form in forms]
         return max(ratios, default=1.0)
@@ -59,8 +59,8 @@ def teaching_of(tags: Iterable[str], kept: list[dict], questions: Iterable[Quest
 
 def read_teaching(folder: Path, questions: Iterable[Question]) -> Teaching:
     """The teaching of the run in `folder`, from chains/."""
-    chains = folder / "chains"
-    return teaching_of(read_json(chains / "tags.json")["primary"], read_jsonl(chains / "kept.jsonl"), questions)
+    tags = read_json(folder / "chains" / "tags.json")["primary"]
+    return teaching_of(tags, read_jsonl(folder / "chains" / "kept.jsonl"), questions)
 
 
 def words_of(chain: Chain, language: str) -> list[str]:

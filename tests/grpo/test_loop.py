@@ -541,7 +541,8 @@ def test_groups_without_signal_are_replaced_within_a_bound(conf, questions, tmp_
     stage = rollouts.Stage("guided", 3, 1.0, 0.2, 0.0)
     for conf.grpo.resample, dead, live in ((0, 2, 0), (1, 3, 1), (5, 3, 2)):
         asked.clear()
-        groups = loop.collect_groups(conf, stage, model, tokenizer, questions, TEACHING, 0, limit(2), limit(2))
+        groups = loop.collect_groups(conf, stage, model, tokenizer, questions, TEACHING, 0, limit(2),
+                                     limit(2))
         signal = [g.has_signal for g in groups]
         assert (signal.count(False), signal.count(True)) == (dead, live)
 

@@ -19,8 +19,8 @@ from tagpr_lite.lamp.rows import write_questions
 from tagpr_lite.lamp.tasks import Question
 from tagpr_lite.runs import write_json, write_jsonl
 from tagpr_lite.tags.schema import PRIMARY, Chain, Step, render
-from tagpr_lite.tags.teaching import Teaching
 from tagpr_lite.tags.teachers.template import write
+from tagpr_lite.tags.teaching import Teaching
 
 TASKS = ["LaMP_1", "LaMP_2", "LaMP_3", "LaMP_5", "LaMP_7"]
 WEIGHTS = {"guided": {"task": 1.0, "tag": 0.2, "prmu": 0.2},

@@ -303,8 +303,10 @@ def test_an_answer_is_made_again_behind_a_changed_chain(run, drawn, monkeypatch)
     """Every change by hand, with a policy whose chains are written here: a model of two layers has none."""
     conf = run("sft", more=["evaluate.faithful=[sft]"])
     questions = read_questions(conf.folder, "dev")
-    chains = {question.id: Chain((Step("examine_examples", f"Look at {n}."), Step("conclude", f"So {n}.")), "5")
-              for n, question in enumerate(questions)}
+    chains = {}
+    for n, question in enumerate(questions):
+        steps = (Step("examine_examples", f"Look at {n}."), Step("conclude", f"So {n}."))
+        chains[question.id] = Chain(steps, "5")
     chains[questions[0].id] = None
 
     def completions_of(asked, draw, wanted):

@@ -11,8 +11,8 @@ from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains
 from tagpr_lite.tags.follows import follows, next_scores, stated_rating
 from tagpr_lite.tags.schema import Chain, Step
-from tagpr_lite.tags.teachers.template import learn_reading
 from tagpr_lite.tags.teachers.teacher import Template
+from tagpr_lite.tags.teachers.template import learn_reading
 
 PROFILE = (Item("a", "The soap leaked", "2"), Item("b", "A fine box", "4"))
 

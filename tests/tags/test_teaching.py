@@ -35,7 +35,8 @@ def test_a_quarter_of_the_counts_lies_below():
 
 
 @pytest.mark.parametrize("tags, nearness", [
-    ("a b c", 1.0), ("d", 1.0), ("a b", 4 / 5), ("a c", 4 / 5), ("a b c c", 6 / 7), ("c b a", 2 / 6), ("e", 0.0)])
+    ("a b c", 1.0), ("d", 1.0), ("a b", 4 / 5), ("a c", 4 / 5), ("a b c c", 6 / 7), ("c b a", 2 / 6),
+    ("e", 0.0)])
 def test_nearness_to_the_nearest_form(tags, nearness):
     assert taught(("a", "b", "c"), ("d",)).nearness(chain(*tags.split()), "LaMP_3") == pytest.approx(nearness)
 

@@ -70,11 +70,11 @@ def rate(question: Question, cues: Cues) -> Chain:
         analyze_query        Usually 3; "The soap is terrible" bad 3 to 2, "the box is nice" good 2 to 3.
         apply_preferences    Comes to 3.
 
-    The other reading is `compare`; `learn_reading` chooses between them. A good clause adds one star, a bad one takes one away, within the scale. There is one chain. Where it is
-    wrong there is no chain, because a chain whose answer differs from its own sum teaches a small model not
-    to add. A small model copies well, but it does not pick, count or round. So quotations stand in the order
-    of the prompt, the usual score is the one that the prompt states, and every step of the sum says where it
-    begins and ends.
+    The other reading is `compare`; `learn_reading` chooses between them. A good clause adds one star, a bad
+    one takes one away, within the scale. There is one chain. Where it is wrong there is none, because a chain
+    whose answer differs from its own sum teaches a small model not to add. A small model copies well, but it
+    does not pick, count or round. So quotations stand in the order of the prompt, the usual score is the one
+    that the prompt states, and every step of the sum says where it begins and ends.
     """
     task = question.task
     scores, mean, usual = rating_stats(question.profile)
