@@ -66,8 +66,8 @@ def no_room(seen: Seen) -> Found:
     longer = sum(length > limit for length in lengths)
     if longer <= NO_ROOM * len(lengths):
         return None
-    return (f"{longer / len(lengths):.0%} of the chains of SFT have more than grpo.completion={limit} tokens, "
-            f"the longest {max(lengths)}: such chains are cut off here, and only shorter ones are rewarded")
+    return (f"{longer / len(lengths):.0%} of the chains of SFT have more than grpo.completion={limit} tokens,"
+            f" the longest {max(lengths)}: such chains are cut off, and only shorter ones are rewarded")
 
 
 def equal_groups(seen: Seen) -> Found:

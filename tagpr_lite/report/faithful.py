@@ -15,8 +15,8 @@ from .tables import label, maybe, number
 FILE = "samples/faithful.json"
 HEADS = ("System", "Left out of the chain", "Chains", "Reward before", "Reward after", "Difference")
 NOTE = ("The answer is decoded again behind a chain without the steps of one tag, without any step, or "
-        "behind the chain of another user. Reward: the task reward, mean over tasks. In brackets: 95% interval. "
-        "Where leaving steps out costs nothing, the answer does not depend on them.")
+        "behind the chain of another user. Reward: the task reward, mean over tasks. In brackets: 95% "
+        "interval. Where leaving steps out costs nothing, the answer does not depend on them.")
 WORDS = {"nothing": "all steps", "other": "all, for another user's chain"}
 
 
