@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tagpr_lite.config import Tag, UserError
 from tagpr_lite.lamp import mini
@@ -253,3 +255,32 @@ def test_no_chain_quotes_a_word_without_an_end():
         for gold in "12345":
             chain = template.write(replace(question, gold=gold), 0)
             assert len(render(chain)) < 1000
+
+
+# ---------------------------------------------------------------- what a title takes over
+
+@pytest.mark.parametrize("gold, text, spans", [
+    ("BREAKING city library closes on Monday", "On Monday the city library in Graz closes.",
+     ["city library", "closes", "On Monday"]),
+    ("Why is everyone in Graz talking about the farmers market?",
+     "In April the farmers market in Graz bans plastic cups.", ["in Graz", "the farmers market"]),
+    ("Cups, cups, cups", "Plastic cups are gone; cups break.", ["cups"]),  # each once
+    ("free day in the park", "A day in the park is free.", ["free", "in the park"]),  # "day" is none
+    ("It was late", "It was so.", []), ("", "Text.", []), ("Title", "", []),
+    ("slow trains again", "Trains were slow. Trains again.", ["slow", "Trains again"]),
+    ("rivers, towns and roads", "We map rivers, towns and roads.", ["rivers", "towns and roads"]),
+    ("state U.S.A. wins", "The state U.S.A. wins", ["state", "wins"])])  # a list could not hold it
+def test_the_spans_that_a_title_takes_over(gold, text, spans):
+    assert template.shared_spans(gold, text) == spans
+
+
+@given(st.text(alphabet="ab rivers,.\n", max_size=40), st.text(alphabet="ab rivers,.\n", max_size=60))
+def test_spans_are_in_both_texts_and_few(gold, text):
+    def plain(some):
+        return " ".join(word.strip(template.EDGE).lower() for word in some.split())
+
+    spans = template.shared_spans(gold, text)
+    assert len(spans) <= template.KEY_SPANS == 3
+    for span in spans:
+        assert len(span.split()) <= template.SPAN_WORDS
+        assert span.lower() in plain(gold) and span.lower() in plain(text)

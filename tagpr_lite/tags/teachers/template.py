@@ -9,6 +9,7 @@ the gold text, and such a chain is marked `rationalised`. Everything a chain sta
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
 from dataclasses import replace
 from operator import attrgetter
@@ -27,6 +28,13 @@ JUDGED_CLAUSES = 3  # clauses of a text that move the score, at most
 CLAUSE_WORDS = 6  # a longer clause is cut
 CUT_WORDS = 4  # words that are left of a longer clause
 VISIBLE_WORDS = 18  # first words of a past text, which every prompt shows
+PAST_WORDS = 10  # words of a past title that are quoted
+KEY_SPANS = 3  # spans of the question that a title is made of
+SPAN_WORDS = 3  # words of such a span: no more than a chain may hold of its gold (tags/chains.py)
+EDGE = string.punctuation + "“”‘’…"
+"""Marks around a word that do not belong to it."""
+UNLISTED = re.compile(r'[.,;:/<>"“”]')
+"""A word with such a mark inside could not be told apart in a list."""
 NEIGHBOURS = 5  # similar past items whose labels are tried
 
 
@@ -234,26 +242,78 @@ def cite(question: Question, attempt: int) -> Chain | None:
 # ---------------------------------------------------------------- free texts
 
 def title(question: Question, attempt: int) -> Chain | None:
-    """LaMP-4 to 7, where the gold is given: a text of the user, the user's style, and the words of the
-    question that the gold uses."""
+    """LaMP-4 to 7, where the gold is given: a text of the user, the user's style, and the spans of the
+    question that the gold takes over.
+
+        examine_examples     The user wrote "BREAKING local bakery buys electric vans".
+        infer_preferences    About 8 words, plain case, no end mark.
+        analyze_query        Key words: city library delays, its spring program, on Monday.
+    """
     if attempt or not question.gold:
         return None
     item = question.profile[question.retrieved[0]] if question.retrieved else question.profile[-1]
     shown = item.label or item.text
 
     # 1. A text of the user, and the user's style by the rule that the prompt's facts are made with.
-    steps = [Step("examine_examples", f'The user wrote "{_beginning(shown, 6)}".'),
+    steps = [Step("examine_examples", f'The user wrote "{_beginning(shown, PAST_WORDS)}".'),
              Step("infer_preferences", style_sentence(question))]
 
-    # 2. The first three words of the question that the gold uses too.
-    gold_words = content_words(question.gold)
-    question_words = content_tokens(question.task.payload(question.input))
-    key_words = [word for word in dict.fromkeys(question_words) if word.lower() in gold_words][:3]
+    # 2. What the gold takes over from the question.
+    key_words = shared_spans(question.gold, question.task.payload(question.input))
     if key_words:
         steps.append(Step("analyze_query", f"Key words: {', '.join(key_words)}."))
     else:
         steps.append(Step("verify_consistency", "The text's own words do not fit; name its point."))
     return Chain(tuple(steps), question.gold.strip())
+
+
+def shared_spans(gold: str, text: str) -> list[str]:
+    """The first KEY_SPANS spans of the gold that stand in the text, in the gold's order and the text's
+    letters; each has SPAN_WORDS words at most, and a content word. Without spaces between words: the first
+    pairs of characters that both have.
+
+    Example: of "BREAKING city library closes on Monday" and "On Monday the city library in Graz closes." they
+    are ["city library", "closes", "On Monday"].
+    """
+    if re.search(CHINESE_RUN, gold):
+        gold_pairs = content_words(gold)
+        pairs = dict.fromkeys(content_tokens(text))  # each once
+        return [pair for pair in pairs if pair.lower() in gold_pairs][:KEY_SPANS]
+
+    # 1. The words without the marks around them. No span goes on over a mark behind a word.
+    gold_words = [word.strip(EDGE).lower() for word in gold.split()]
+    text_words = [word.strip(EDGE) for word in text.split()]
+    ends_clause = [word.rstrip(EDGE) != word for word in text.split()]
+
+    # 2. From each word of the gold on, the longest span that the text has.
+    spans: list[str] = []
+    start = 0
+    while start < len(gold_words) and len(spans) < KEY_SPANS:
+        wanted = gold_words[start:start + SPAN_WORDS]
+        found = [_common_words(wanted, text_words[place:place + SPAN_WORDS], ends_clause[place:])
+                 for place in range(len(text_words))]
+        longest = max(found, key=len, default=[])
+        span = " ".join(longest)
+        is_new = span.lower() not in (other.lower() for other in spans)
+        if is_new and content_words(span):
+            spans.append(span)
+            start += len(longest)
+        else:
+            start += 1
+    return spans
+
+
+def _common_words(wanted: list[str], words: list[str], ends_clause: list[bool]) -> list[str]:
+    """The first words of `words` that are the first of `wanted`, up to the end of a clause: of ["in", "the",
+    "park"] and ["in", "the", "garden"] they are ["in", "the"]."""
+    common: list[str] = []
+    for small, word, is_last in zip(wanted, words, ends_clause):
+        if word.lower() != small or not word or UNLISTED.search(word):
+            break
+        common.append(word)
+        if is_last:
+            break
+    return common
 
 
 def _beginning(text: str, words: int) -> str:
