@@ -5,7 +5,8 @@
                     model that reads the chains alone is then right on half of these pairs.
     no_profile      the policy's answer without a profile
     worse_answer    an answer from the right profile with a lower task reward
-    others_answer   the user's own chain, with another user's true answer at its end
+    others_answer   the user's own chain, with another user's true answer at its end; mirrored too: the other
+                    user's chain, with this user's answer at its end
     contradiction   the user's own chain and answer, with the steps about the history taken from another user
     hollow          the user's own answer behind reasoning that does not lead to it: a step is left out, a
                     step of another chain is put in, or all steps are another chain's
@@ -90,7 +91,8 @@ def make_pairs(questions: list[Question], kept: dict[str, str], rollouts: list[P
         own_chain = chain_of_question.get(question.id)
         if own_chain is not None:
             same_task = by_task[question.task.name]
-            pairs += _other_user_pairs(question, own_chain, same_task, other_users, rules, cues, rng)
+            pairs += _other_user_pairs(question, own_chain, same_task, other_users, rules, cues, rng,
+                                       chain_of_question)
             pairs += _wrong_reading_pairs(question, own_chain, cues)
             pairs += _hollow_pairs(question, own_chain, chains, rng)
         pairs += _rollout_pairs(question, own_chain, rollouts_of.get(question.id, []))
@@ -124,11 +126,12 @@ def asked_by(question: Question, other_question: Question, rules: Rules) -> Ques
 
 
 def _other_user_pairs(question: Question, own_chain: Chain, same_task: list[Question], wanted: int,
-                      rules: Rules, cues: Cues, rng: random.Random) -> list[Pair]:
+                      rules: Rules, cues: Cues, rng: random.Random,
+                      chain_of_question: dict[str, Chain | None]) -> list[Pair]:
     """Pairs of the user's own chain with what another user would get, until `wanted` users answer otherwise.
 
     For each of at most USERS_TRIED other users, drawn at random, up to four pairs: other_user and its mirror,
-    others_answer, contradiction.
+    others_answer and its mirror, contradiction. chain_of_question: {question id: its good chain}.
     """
     # One question of every other user of the task, in random order.
     question_of_user: dict[str, Question] = {}
@@ -151,13 +154,13 @@ def _other_user_pairs(question: Question, own_chain: Chain, same_task: list[Ques
             chains_used.add(other_chain)
             pairs += _mirrored_pairs(question, own_chain, asked, other_chain)
 
-        # 2. The user's own chain with the other user's true answer: to this question where the rules know it,
+        # 2. Both users' chains, each with the other's true answer: to this question where the rules know it,
         # to the other user's own question elsewhere.
-        other_gold = asked.gold or other_question.gold
-        if _answers_differ(own_chain.answer, other_gold):
-            gap = _reward_gap(question, own_chain.answer, other_gold)
-            with_other_gold = render(replace(own_chain, answer=other_gold))
-            pairs.append(Pair(question, own_text, with_other_gold, "others_answer", gap, "template"))
+        if asked.gold:
+            pairs += _swapped_answers(question, own_chain, asked, other_chain)
+        else:
+            pairs += _swapped_answers(question, own_chain, other_question,
+                                      chain_of_question.get(other_question.id))
 
         # 3. The user's own chain with steps about the other user's history. Where the template cannot know
         # that user's answer, it writes a chain towards this user's.
@@ -178,6 +181,26 @@ def _mirrored_pairs(question: Question, own_chain: Chain, asked: Question, other
     mirrored_gap = _reward_gap(replace(asked, gold=other_chain.answer), other_chain.answer, own_chain.answer)
     return [Pair(question, own_text, other_text, "other_user", gap, "template"),
             Pair(asked, other_text, own_text, "other_user", mirrored_gap, "template", mirrored=True)]
+
+
+def _swapped_answers(question: Question, own_chain: Chain, other_question: Question,
+                     other_chain: Chain | None) -> list[Pair]:
+    """Each of two users' chains against itself with the other's answer at its end; [] where one of them has
+    no chain.
+
+    Every answer is chosen as often as it is rejected. Without the mirror, questions with a rare answer would
+    make most of these pairs, because most other users answer otherwise, and a reward model would learn that
+    what this user answers usually is wrong.
+    """
+    if other_chain is None or not _answers_differ(own_chain.answer, other_chain.answer):
+        return []
+    pairs = []
+    for asked, chain, answer, mirrored in ((question, own_chain, other_chain.answer, False),
+                                           (other_question, other_chain, own_chain.answer, True)):
+        rejected = render(replace(chain, answer=answer))
+        gap = _reward_gap(asked, chain.answer, answer)
+        pairs.append(Pair(asked, render(chain), rejected, "others_answer", gap, "template", mirrored))
+    return pairs
 
 
 def template_chain(asked: Question, cues: Cues) -> Chain | None:
