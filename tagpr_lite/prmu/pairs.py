@@ -142,6 +142,7 @@ def _other_user_pairs(question: Question, own_chain: Chain, same_task: list[Ques
     own_text = render(own_chain)
     pairs: list[Pair] = []
     chains_used: set[Chain] = set()
+    golds_used: set[str] = set()  # other users' answers that the user's own chain has been given
     for other_question in list(question_of_user.values())[:USERS_TRIED]:
         if len(chains_used) == wanted:
             break
@@ -156,11 +157,12 @@ def _other_user_pairs(question: Question, own_chain: Chain, same_task: list[Ques
 
         # 2. Both users' chains, each with the other's true answer: to this question where the rules know it,
         # to the other user's own question elsewhere.
-        if asked.gold:
-            pairs += _swapped_answers(question, own_chain, asked, other_chain)
-        else:
-            pairs += _swapped_answers(question, own_chain, other_question,
-                                      chain_of_question.get(other_question.id))
+        other_gold = asked.gold or other_question.gold
+        if other_gold not in golds_used:
+            golds_used.add(other_gold)
+            other = (asked, other_chain) if asked.gold else (other_question,
+                                                             chain_of_question.get(other_question.id))
+            pairs += _swapped_answers(question, own_chain, *other)
 
         # 3. The user's own chain with steps about the other user's history. Where the template cannot know
         # that user's answer, it writes a chain towards this user's.
@@ -188,7 +190,7 @@ def _swapped_answers(question: Question, own_chain: Chain, other_question: Quest
     """Each of two users' chains against itself with the other's answer at its end; [] where one of them has
     no chain.
 
-    Every answer is chosen as often as it is rejected. Without the mirror, questions with a rare answer would
+    So an answer is chosen about as often as it is rejected. Without the mirror, questions with a rare answer would
     make most of these pairs, because most other users answer otherwise, and a reward model would learn that
     what this user answers usually is wrong.
     """

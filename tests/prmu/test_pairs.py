@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagpr_lite.lamp import mini
+from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.tasks import TASKS, Question
 from tagpr_lite.prmu import pairs as pairs_module
 from tagpr_lite.prmu.pairs import KINDS, Pair, PolicyText, chain_of, make_pairs
 from tagpr_lite.prmu.selection import balanced, cases, enough_questions, take_turns, tune_users
 from tagpr_lite.tags.facts import groundedness
+from tagpr_lite.tags.teachers.cues import Cues
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +102,19 @@ def test_without_rules_another_users_answer_is_their_own_to_something_else(quest
                if pair.kind == "others_answer")
 
 
-def test_an_answer_at_the_end_is_right_as_often_as_wrong(questions, known):
-    """Else a rare answer would be chosen more often than rejected, and the usual one the reverse."""
-    kept, _, cues = known
-    ratings = [question for question in questions if question.task.name == "LaMP_3"]
-    # Most users have one answer: without the mirror the few others would make most of the pairs.
-    rare = [question for question in ratings if question.gold not in "45"][:3]
-    asked = [question for question in ratings if question.gold in "45"] + rare
-    pairs = [pair for pair in make_pairs(asked, kept, [], {}, cues, 0)
-             if pair.kind == "others_answer"]
+def test_an_answer_at_the_end_is_right_about_as_often_as_wrong():
+    """Where the rules are unknown and most users have one answer, the few others would make most of the
+    pairs without the mirror, and the usual answer would be wrong in them."""
+    ratings = [replace(q, retrieved=retrieve(q, "bm25", 3, 0), gold="5" if q.gold in "45" else q.gold)
+               for q in mini.build(0, 60, ["LaMP_3"])["LaMP_3"]["train"]]
+    kept = {q.id: f"<think>\n<examine_examples>Past scores 4 5.</examine_examples>\n</think>\n{q.gold}"
+            for q in ratings}
+    pairs = [pair for pair in make_pairs(ratings, kept, [], {}, Cues(), 0) if pair.kind == "others_answer"]
     chosen = Counter(chain_of(pair.chosen).answer for pair in pairs)
     rejected = Counter(chain_of(pair.rejected).answer for pair in pairs)
-    assert len(pairs) >= 6 and chosen == rejected and len(chosen) > 1
-    assert 0 < sum(pair.mirrored for pair in pairs) < len(pairs)
+    assert len(pairs) > 100 and chosen["5"] + rejected["5"] > 50
+    for answer in chosen | rejected:
+        assert abs(chosen[answer] - rejected[answer]) <= 0.2 * (chosen[answer] + rejected[answer])
 
 
 def answered(answer):
