@@ -190,9 +190,9 @@ def _swapped_answers(question: Question, own_chain: Chain, other_question: Quest
     """Each of two users' chains against itself with the other's answer at its end; [] where one of them has
     no chain.
 
-    So an answer is chosen about as often as it is rejected. Without the mirror, questions with a rare answer would
-    make most of these pairs, because most other users answer otherwise, and a reward model would learn that
-    what this user answers usually is wrong.
+    So an answer is chosen about as often as it is rejected. Without the mirror, questions with a rare answer
+    would make most of these pairs, because most other users answer otherwise, and a reward model would learn
+    that what this user answers usually is wrong.
     """
     if other_chain is None or not _answers_differ(own_chain.answer, other_chain.answer):
         return []
