@@ -166,7 +166,8 @@ ALARMS = {
     "score_falls": Alarm(
         score_falls, "lower grpo.lr, raise grpo.beta, or set grpo.patience=2; the best adapter is kept"),
     "reasoning_evaporates": Alarm(
-        reasoning_evaporates, "set grpo.gate=1, raise grpo.alpha_tag or grpo.beta, lower grpo.lr, or train less"),
+        reasoning_evaporates,
+        "set grpo.gate=1, raise grpo.alpha_tag or grpo.beta, lower grpo.lr, or train less"),
 }
 
 
