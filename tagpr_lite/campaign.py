@@ -143,8 +143,8 @@ def table(values: campaign_scores.Values) -> str:
     """Markdown: every variant's main metric of each task and system, the mean over its finished seeds and
     their range."""
     heads, lines = campaign_scores.score_table(values)
-    rows = [" | ".join(cells) for cells in [heads, *lines]]
-    return "\n".join([f"| {rows[0]} |", "|---" * len(heads) + "|", *(f"| {row} |" for row in rows[1:])]) + "\n"
+    head, *rows = ["| " + " | ".join(cells) + " |" for cells in [heads, *lines]]
+    return "\n".join([head, "|---" * len(heads) + "|", *rows]) + "\n"
 
 
 # ---------------------------------------------------------------- the command

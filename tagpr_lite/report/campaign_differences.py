@@ -1,89 +1,16 @@
-"""What a campaign's page compares, and the sentences that say what came out.
+"""What a campaign's page compares: stages, variants, views of the profile, ways to choose, changed chains.
 
-A row is one difference over the runs of a campaign (over_seeds.py) in task reward. Several runs: a row is
-judged by the interval of a new run. One run has none, and is judged by the interval of these runs.
+Every comparison is a Row (campaign_rows.py) in task reward.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
 from ..config.systems import ITEMS, System, parse_system, profile_words
 from ..lamp.differences import Scored
-from ..lamp.over_seeds import Pooled, over_seeds
-from .differences import MINUS, have_common, names, plus
+from ..lamp.over_seeds import over_seeds
+from .campaign_rows import Curve, Group, Row, compared, minus, sentence, titled, variants_of
 from .faithful import WORDS, read_changes
-from .over_seeds import Pair, Run, in_order, other_people, span, system_pairs, users_of_seed, variant_pairs
+from .over_seeds import Pair, Run, in_order, other_people, system_pairs, users_of_seed, variant_pairs
 from .tables import LABELS, counted
-from .tracks import is_known
-
-BETTER, WORSE, NOISE = "better", "worse", "within noise"
-MOST_NAMED = 3  # variants within noise that the sentence at the top names
-
-
-class Row(NamedTuple):
-    """One difference. note: what a reader should know of it, such as the settings of a variant."""
-    name: str
-    found: Pooled
-    note: str = ""
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The interval by which the row is judged."""
-        return (self.found.low, self.found.high) if len(self.found.by_run) > 1 else self.found.these
-
-    @property
-    def verdict(self) -> str:
-        low, high = self.interval
-        if low > 0:
-            return BETTER
-        return WORSE if high < 0 else NOISE
-
-    @property
-    def ends(self) -> list[tuple[str, str]]:
-        """(which interval, its ends) as text."""
-        several = [("a new run", (self.found.low, self.found.high))] if len(self.found.by_run) > 1 else []
-        return [(which, span(*ends) if is_known(ends) else "not known")
-                for which, ends in [*several, ("these runs", self.found.these)]]
-
-
-class Group(NamedTuple):
-    """Rows that belong together. said: a sentence of what they show. variant: whose they are."""
-    title: str
-    rows: list[Row]
-    said: str = ""
-    variant: str = ""
-
-
-class Curve(NamedTuple):
-    """The reward of a system over the number of items that it is shown. points: {items: reward}."""
-    title: str
-    points: dict[int, Pooled]
-
-    @property
-    def several(self) -> bool:
-        """Whether there are several runs, so that a new run has an interval."""
-        return all(len(found.by_run) > 1 for found in self.points.values())
-
-
-def compared(name: str, pairs: Iterable[Pair], note: str = "") -> list[Row]:
-    """The row of a difference, in a list; an empty list where no run can be compared."""
-    pairs = [pair for pair in pairs if have_common(*pair)]
-    return [Row(name, over_seeds(pairs), note)] if pairs else []
-
-
-def minus(first: str, second: str) -> str:
-    return f"{first} {MINUS} {second}"
-
-
-def variants_of(runs: list[Run]) -> list[str]:
-    return list(dict.fromkeys(run.variant for run in runs))
-
-
-def titled(variant: str, words: str, runs: list[Run]) -> str:
-    """The words, with the variant where there are several."""
-    return f"{variant}: {words}" if len(variants_of(runs)) > 1 else words
-
 
 # ---------------------------------------------------------------- the stages and the variants
 
@@ -154,14 +81,15 @@ def item_curves(runs: list[Run]) -> list[tuple[Curve, Group]]:
                       for items, word in by_items.items()}
             fewest, *others = by_items
             rows = [row for items in others for row in compared(
-                f"{profile_words(f'k{items}')} {MINUS} {fewest}",
+                minus(profile_words(f"k{items}"), profile_words(f"k{fewest}")),
                 system_pairs(whole, variant, by_items[fewest], by_items[items]))]
             if not rows:
                 continue
-            said = sentence(f"with {profile_words(f'k{others[-1]}')} instead of {fewest}, {plain} changes by",
+            said = sentence(f"With {profile_words(f'k{others[-1]}')} instead of {fewest}, {plain} changes by",
                             rows[-1])
             title = titled(variant, plain, runs)
-            curves.append((Curve(title, points), Group(f"{title}, more items against the fewest", rows, said)))
+            gains = Group(f"{title}, more items against the fewest", rows, said)
+            curves.append((Curve(title, points), gains))
     return curves
 
 
@@ -229,75 +157,34 @@ def choice_note(choice: str, against: str) -> str:
 def tag_groups(runs: list[Run]) -> list[Group]:
     """What leaving a part of the chain out costs, over the runs of a variant: the tag first whose loss costs
     most, then all steps and another user's chain."""
-    by_seed = other_people(runs)
     groups = []
     for variant in variants_of(runs):
-        pairs: dict[str, dict[str, list[Pair]]] = {}  # {system: {change: a pair a run}}
-        for run in runs:
-            if run.variant == variant and run.folder:
-                for system, changes in read_changes(run.folder).items():
-                    for change, (before, after) in changes.items():
-                        if by_seed:
-                            before, after = users_of_seed(before, run.seed), users_of_seed(after, run.seed)
-                        pairs.setdefault(system, {}).setdefault(change, []).append((before, after))
-        for system, of_system in pairs.items():
-            rows = {change: row for change, some in of_system.items()
-                    for row in compared(WORDS.get(change, change), some, chain_count(some))}
+        for system, by_change in change_pairs(runs, variant).items():
+            rows = {change: row for change, pairs in by_change.items()
+                    for row in compared(WORDS.get(change, change), pairs, chain_count(pairs))}
+            # A change named in WORDS is of the whole chain: those come last.
             order = sorted(rows, key=lambda change: (change in WORDS, rows[change].found.value))
-            said = " ".join(sentence(f"without its {change} steps, the reward of {system} changes by", rows[change])
-                            for change in order[:1] if change not in WORDS)
-            groups.append(Group(titled(variant, system, runs), [rows[change] for change in order], said, variant))
+            said = ""
+            if order and order[0] not in WORDS:
+                said = sentence(f"Without its {order[0]} steps, the reward of {system} changes by",
+                                rows[order[0]])
+            groups.append(Group(titled(variant, system, runs), [rows[change] for change in order], said,
+                                variant))
     return groups
+
+
+def change_pairs(runs: list[Run], variant: str) -> dict[str, dict[str, list[Pair]]]:
+    """{system: {change: (before, after) of every run of the variant that made it}}."""
+    by_seed = other_people(runs)
+    pairs: dict[str, dict[str, list[Pair]]] = {}
+    for run in runs:
+        changes = read_changes(run.folder) if run.variant == variant and run.folder else {}
+        for system, by_change in changes.items():
+            for change, pair in by_change.items():
+                first, second = [users_of_seed(rows, run.seed) if by_seed else rows for rows in pair]
+                pairs.setdefault(system, {}).setdefault(change, []).append((first, second))
+    return pairs
 
 
 def chain_count(pairs: list[Pair]) -> str:
     return counted(sum(len(after) for _, after in pairs), "chain")
-
-
-# ---------------------------------------------------------------- sentences
-
-def sentence(subject: str, row: Row) -> str:
-    """"Explore − sft: +0.051 (95% interval of a new run −0.007 to +0.108), within noise."."""
-    which, ends = row.ends[0]
-    subject = subject[:1].upper() + subject[1:]
-    colon = "" if subject.endswith(" by") else ":"
-    return f"{subject}{colon} {plus(row.found.value)} (95% interval of {which} {ends}), {certain(row.verdict)}."
-
-
-def certain(verdict: str) -> str:
-    return verdict if verdict == NOISE else f"{verdict} beyond noise"
-
-
-def headline(stage: list[Row], variant: list[Row], first: str) -> str:
-    """The result in words: the last stage against SFT, then the variants."""
-    rows = stage + variant
-    if not rows:
-        return "Nothing was compared in this campaign yet, so there is no result to summarise."
-    runs = max(len(row.found.by_run) for row in rows)
-    parts = [] if any(row.verdict != NOISE for row in rows) else ["Nothing here is beyond noise."]
-    if stage:
-        last = stage[-1].name.split(f" {MINUS} ")[0]
-        told = [row for row in stage if row.name == minus(last, "sft")] or stage[-1:]
-        one, against = told[0].name.split(f" {MINUS} ")
-        where = f"in {first}, " if variant else ""
-        parts.append(sentence(f"{where}{names(one)} minus {names(against)}", told[0]))
-    if variant:
-        parts.append(variants_sentence(variant, first))
-    if runs == 1:
-        parts.append("One seed says nothing of another one: these intervals are of the very models that were "
-                     "trained, on other users.")
-    else:
-        parts.append(f"({counted(runs, 'run')} at most a comparison; task reward, 0 to 1, mean over tasks.)")
-    return " ".join(parts)
-
-
-def variants_sentence(rows: list[Row], first: str) -> str:
-    """Which variants differ from the first one beyond noise; of the others only a few are named."""
-    said = {True: [], False: []}  # {whether beyond noise: "blind (−0.020)"}
-    for row in rows:
-        name = row.name.removesuffix(f" {MINUS} {first}")
-        said[row.verdict != NOISE].append(f"{name} ({plus(row.found.value)})")
-    within = said[False] if len(said[False]) <= MOST_NAMED else [counted(len(said[False]), "variant")]
-    parts = [f"{words}: {', '.join(some)}" for words, some in
-             (("beyond noise", said[True]), ("within noise", within)) if some]
-    return f"Against {first}, {'; '.join(parts)}."

@@ -14,31 +14,26 @@ from markupsafe import Markup
 from ..runs import printable
 from . import campaign_scores, tracks
 from .campaign_differences import (
-    NOISE,
-    Curve,
-    Group,
-    Row,
     choice_groups,
-    headline,
     item_curves,
     stage_rows,
     stages,
     tag_groups,
     variant_rows,
-    variants_of,
     view_groups,
 )
+from .campaign_rows import NOISE, Curve, Group, Row, headline, variants_of
 from .campaign_template import STYLE, TEMPLATE
 from .differences import plus
 from .notices import alarms, replaced
 from .over_seeds import Run, apart
 from .plots import line_chart
-from .tables import LABELS, counted, maybe
+from .tables import LABELS, maybe
 
-READING = ("Task reward, 0 to 1, mean over tasks, paired by question. The bar ends at the mean{dots}. Thick line: 95% "
-           "interval of these runs, the very models that were trained, on other users.")
-SEVERAL = (" Thin line: 95% interval of a new run, with another seed and other users; it decides what is beyond noise, "
-           "and an arrow marks an end that is not on the axis.")
+READING = ("Task reward, 0 to 1, mean over tasks, paired by question. The bar ends at the mean{dots}. Thick "
+           "line: 95% interval of these runs, the very models that were trained, on other users.")
+SEVERAL = (" Thin line: 95% interval of a new run, with another seed and other users; it decides what is "
+           "beyond noise, and an arrow marks an end that is not on the axis.")
 ONE = " There is one seed, so nothing is known of a new run; the thick line decides what is beyond noise."
 
 # Markup: plots.py and tracks.py have escaped their drawings.
@@ -74,7 +69,8 @@ def about(runs: list[Run]) -> dict:
     questions = {(run.seed, *key) for run in answered for key in run.answers.texts}
     plans = [maybe(run.folder / "plan.json", {}) for run in runs]
     models = {str(plan["model"]) for plan in plans if isinstance(plan, dict) and plan.get("model")}
-    facts = [("Variants", len(variants_of(runs))), ("Seeds", ", ".join(map(str, sorted({run.seed for run in runs})))),
+    seeds = sorted({run.seed for run in runs})
+    facts = [("Variants", len(variants_of(runs))), ("Seeds", ", ".join(map(str, seeds))),
              ("Runs with answers", f"{len(answered)} of {len(runs)}")]
     facts += [("Tasks", len(tasks)), ("Questions", len(questions))] if tasks else []
     facts += [("Model", ", ".join(sorted(models)))] if models else []
@@ -92,17 +88,18 @@ def result_part(runs: list[Run], settings: dict[str, str]) -> dict:
     results = [group for group in groups if group.rows]
     several = any(len(row.found.by_run) > 1 for row in stage + variant)
     words = {name: LABELS[name] for of_variant in variants_of(runs) for name in stages(runs, of_variant)}
+    reading = READING.format(dots="; the small dots are single runs" if several else "")
     return {"lede": headline(stage, variant, first), "results": results, "results_axis": axis_of(results),
-            "reading": READING.format(dots="; the small dots are single runs" if several else "")
-            + (SEVERAL if several else ONE), "words": [(name, words[name]) for name in LABELS if name in words]}
+            "reading": reading + (SEVERAL if several else ONE),
+            "words": [(name, words[name]) for name in LABELS if name in words]}
 
 
 def score_part(runs: list[Run], values: campaign_scores.Values) -> dict:
     """The scores by task, the table of all, and the state of the reasoning."""
     heads, lines = campaign_scores.score_table(values)
     plots = campaign_scores.task_plots(runs, values)
-    return {"task_plots": plots, "has_references": any(plot.reachable for plot in plots), "score_heads": heads,
-            "score_lines": lines, "states": campaign_scores.reasoning_rows(runs),
+    return {"task_plots": plots, "has_references": any(plot.reachable for plot in plots),
+            "score_heads": heads, "score_lines": lines, "states": campaign_scores.reasoning_rows(runs),
             "measures": list(campaign_scores.MEASURES.values())}
 
 
@@ -122,12 +119,12 @@ def item_part(runs: list[Run]) -> dict:
 
 
 def item_chart(curve: Curve) -> str:
-    """The reward over the number of items with its intervals, which end at 0 and 1."""
+    """The reward over the number of items with its intervals; no reward is below 0."""
     points = [(items, found.value) for items, found in curve.points.items()]
     spans = []
     for items, found in curve.points.items():
         low, high = (found.low, found.high) if curve.several else found.these
-        spans.append((items, max(0.0, low), min(1.0, high)))
+        spans.append((items, max(0.0, low), high))
     return line_chart(f"{curve.title}: task reward by profile items", [("reward", 6, points)], unit="{}",
                       smoothed=False, spans=tuple(spans), between=tuple(items for items, _ in points[1:-1]))
 

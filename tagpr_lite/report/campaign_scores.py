@@ -37,6 +37,11 @@ class TaskPlot(NamedTuple):
     reachable: bool
 
     @property
+    def noted(self) -> bool:
+        """Whether some line has a share of the head-room."""
+        return any(line.note for _, lines in self.groups for line in lines)
+
+    @property
     def many(self) -> bool:
         """Whether several variants must be told apart."""
         return len(self.groups) - self.reachable > 1
@@ -62,7 +67,8 @@ def score_table(values: Values) -> tuple[list[str], list[list[str]]]:
     lines = []
     for (variant, system), of_system in values.items():
         seeds = max(len(of_seeds) for of_seeds in of_system.values())
-        lines.append([variant, system, str(seeds), *(mean_and_range(of_system.get(key, [])) for key in columns)])
+        cells = [mean_and_range(of_system.get(key, [])) for key in columns]
+        lines.append([variant, system, str(seeds), *cells])
     return heads, lines
 
 
@@ -88,8 +94,8 @@ def task_plots(runs: list[Run], values: Values) -> list[TaskPlot]:
         title = f"{task} · {tasks[task].title}" if task in tasks else task
         better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
         rows = {names: of_system[key] for names, of_system in values.items() if key in of_system}
-        groups, axis = lines_of(rows, ceilings.get(key, {}),
-                                {names: by_task[task] for names, by_task in reached.items() if task in by_task})
+        shares = {names: by_task[task] for names, by_task in reached.items() if task in by_task}
+        groups, axis = lines_of(rows, ceilings.get(key, {}), shares)
         plots.append(TaskPlot(title, METRICS.get(metric, metric), better, groups, axis, key in ceilings))
     return plots
 
@@ -106,13 +112,14 @@ def lines_of(rows: dict[tuple[str, str], list[float]], ceilings: dict[str, float
         for system in in_order(name for of_variant, name in rows if of_variant == variant):
             of_runs = rows[variant, system]
             share = shares.get((variant, system))
-            lines.append(Line(system, tracks.score(mean(of_runs), of_runs, axis, guide), decimal(mean(of_runs)),
+            drawn = tracks.score(mean(of_runs), of_runs, axis, guide)
+            lines.append(Line(system, drawn, decimal(mean(of_runs)),
                               "" if share is None else references.percent(share)))
         groups.append((variant, lines))
     if ceilings:
         groups.append(("can be reached", [
-            Line(references.SHORT[name], tracks.reference(ceilings[name], axis, guide), decimal(ceilings[name]))
-            for name in CEILINGS if name in ceilings]))
+            Line(references.SHORT[name], tracks.reference(ceilings[name], axis, guide),
+                 decimal(ceilings[name])) for name in CEILINGS if name in ceilings]))
     return groups, axis
 
 
@@ -160,7 +167,8 @@ def reasoning_rows(runs: list[Run]) -> list[dict]:
     rows += [(variant, system, combined(found[variant, system])) for variant, system in order]
     most = max((number(state["claims"]) or 0 for _, _, state in rows), default=0)
     return [{"variant": variant, "name": name, "known": name == TEACHER and not variant,
-             "cells": [cell(number(state[key]), key, most) for key in MEASURES]} for variant, name, state in rows]
+             "cells": [cell(number(state[key]), key, most) for key in MEASURES]}
+            for variant, name, state in rows]
 
 
 def cell(value: float | None, key: str, most: float) -> tuple[str, str]:

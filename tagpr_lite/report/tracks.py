@@ -14,7 +14,7 @@ from ..lamp.over_seeds import Pooled
 from .plots import esc, ticks
 
 HEIGHT = 26
-MIDDLE, BELOW = 11, 21  # y of a row's interval, and of its single runs
+MIDDLE, BELOW = 13, 22  # y of a row's interval, and of its single runs
 FAR = 0.5  # how far an interval of a new run may stretch the axis, in widths of everything else
 
 
@@ -63,7 +63,8 @@ def axis_of_differences(found: Iterable[Pooled]) -> Axis:
 
 def difference(found: Pooled, scale: Axis, verdict: str) -> str:
     """A bar from 0 to the mean; over it the interval of these runs, thick, and of a new run, thin; below the
-    single runs. An interval of which nothing is known is thin from end to end. verdict: better, worse or noise, the class of the colours."""
+    single runs. An interval of which nothing is known is thin from end to end. verdict: better, worse or
+    noise, the class of the colours."""
     zero, mean = scale.at(0), scale.at(found.value)
     parts = [*grid(scale), stroke(zero, 0, zero, HEIGHT, "zero"), stroke(zero, MIDDLE, mean, MIDDLE, "bar")]
     several = len(found.by_run) > 1
@@ -87,14 +88,15 @@ def interval(low: float, high: float, scale: Axis) -> list[str]:
         if scale.has(value):
             parts.append(stroke(x, MIDDLE - 4, x, MIDDLE + 4, "new"))
         else:
-            parts += [stroke(x, MIDDLE, x + inwards, MIDDLE + side, "new") for side in (-4, 4)]
+            parts += [stroke(x, MIDDLE, x + 1.5 * inwards, MIDDLE + side, "new") for side in (-4, 4)]
     return parts
 
 
 def score(value: float, by_run: list[float], scale: Axis, guide: float | None = None) -> str:
     """The mean, and below it the single runs where there are several. guide: the value of a dashed line."""
     runs = [dot(scale.at(one), BELOW, "one") for one in by_run] if len(by_run) > 1 else []
-    return drawing([*grid(scale), *dashed(guide, scale), dot(scale.at(value), MIDDLE, "mean"), *runs], "score")
+    parts = [*grid(scale), *dashed(guide, scale), dot(scale.at(value), MIDDLE, "mean"), *runs]
+    return drawing(parts, "score")
 
 
 def reference(value: float, scale: Axis, guide: float | None = None) -> str:
@@ -113,8 +115,9 @@ def share(value: float, most: float = 1.0) -> str:
 # ---------------------------------------------------------------- parts of a drawing
 
 def drawing(parts: list[str], css_class: str, height: int = HEIGHT) -> str:
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="track {esc(css_class)}" viewBox="0 0 100 {height}" '
-            f'height="{height}" preserveAspectRatio="none" aria-hidden="true">' + "".join(parts) + "</svg>")
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="track {esc(css_class)}" '
+            f'viewBox="0 0 100 {height}" preserveAspectRatio="none" aria-hidden="true">'
+            + "".join(parts) + "</svg>")
 
 
 def stroke(x1: float, y1: float, x2: float, y2: float, css_class: str) -> str:
@@ -137,7 +140,8 @@ STYLE = """
 svg.track { width:100%; max-width:none; height:26px; overflow:visible; } svg.share { height:6px; }
 .track path { fill:none; vector-effect:non-scaling-stroke; }
 .track .zero { stroke:var(--soft); stroke-width:1; } .track .cut { stroke-width:1.2; }
-.track .bar { stroke:var(--hue); stroke-width:12; opacity:.26; } .track .new { stroke:var(--hue); stroke-width:1.3; }
+.track .bar { stroke:var(--hue); stroke-width:12; opacity:.26; }
+.track .new { stroke:var(--hue); stroke-width:1.3; }
 .track .these { stroke:var(--hue); stroke-width:4; opacity:.75; }
 .track .mean { stroke:var(--hue); stroke-width:9; stroke-linecap:round; }
 .track .one { stroke:var(--soft); stroke-width:4; stroke-linecap:round; opacity:.75; }
