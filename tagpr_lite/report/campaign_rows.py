@@ -100,7 +100,7 @@ def headline(stage: list[Row], variant: list[Row], first: str) -> str:
     rows = stage + variant
     if not rows:
         return "Nothing was compared in this campaign yet, so there is no result to summarise."
-    runs = max(len(row.found.by_run) for row in rows)
+    counts = {len(row.found.by_run) for row in rows}
     parts = [] if any(row.verdict != NOISE for row in rows) else ["Nothing here is beyond noise."]
     if stage:
         last = stage[-1].name.split(f" {MINUS} ")[0]
@@ -111,11 +111,12 @@ def headline(stage: list[Row], variant: list[Row], first: str) -> str:
         parts.append(sentence(subject, told[0]))
     if variant:
         parts.append(variants_sentence(variant, first))
-    if runs == 1:
+    if counts == {1}:
         parts.append("One seed says nothing of another one: these intervals are of the very models that were "
                      "trained, on other users.")
     else:
-        parts.append(f"({counted(runs, 'run')} at most a comparison; task reward, 0 to 1, mean over tasks.)")
+        over = counted(max(counts), "run") if len(counts) == 1 else f"at most {counted(max(counts), 'run')}"
+        parts.append(f"(Over {over}; task reward, 0 to 1, mean over tasks.)")
     return " ".join(parts)
 
 

@@ -15,17 +15,16 @@ figure { container-type:inline-size; } figure.wide { max-width:none; margin:1em 
 .grid2 figure.wide { margin:0; } figcaption.close { flex:none; }
 h1,.lede,figcaption,.rows { overflow-wrap:anywhere; } .lede { max-width:66ch; }
 .reading { font-size:.86rem; color:var(--soft); max-width:none; overflow-wrap:anywhere; }
-.rows { list-style:none; margin:0; padding:0; font-size:.92rem; line-height:1.35;
+.rows { list-style:none; margin:0; padding:0; font-size:.9rem; line-height:1.35;
   font-variant-numeric:tabular-nums; }
-.rows li { display:grid; column-gap:14px; align-items:center; break-inside:avoid; }
+.rows li { display:grid; column-gap:12px; align-items:center; break-inside:avoid; }
 .rows small { display:block; color:var(--soft); font-size:.78rem; }
 .rows .name { font-weight:600; min-width:0; } .rows .name small { font-weight:400; }
 .rows .value { text-align:right; white-space:nowrap; } .rows .value b { font-weight:650; }
 .rows .plot { min-width:0; }
 .axis div { position:relative; height:1.5em; color:var(--soft); font-size:.76rem; }
 .axis span { position:absolute; white-space:nowrap; transform:translateX(-50%); }
-.axis span.first { transform:none; } .axis span.last { transform:translateX(-100%); }
-.verdict { color:var(--soft); } .verdict.better { color:rgb(var(--t6)); font-weight:600; }
+.verdict { color:var(--soft); font-size:.9em; } .verdict.better { color:rgb(var(--t6)); font-weight:600; }
 .verdict.worse { color:var(--bad); font-weight:600; }
 .differences li { padding:.35em 0;
   grid-template:"name value" auto "plot plot" auto "ends ends" auto / 1fr auto; }
@@ -34,7 +33,7 @@ h1,.lede,figcaption,.rows { overflow-wrap:anywhere; } .lede { max-width:66ch; }
 .differences .ends { grid-area:ends; display:flex; flex-wrap:wrap; gap:0 1.2em; color:var(--soft);
   font-size:.78rem; }
 .differences .axis { padding:0; }
-@container (min-width:640px) {
+@container (min-width:780px) {
   .differences li { grid-template:"name plot value ends" auto / 14.5rem 1fr 10rem 13rem; padding:0; }
   .differences .plot { margin:0; align-self:stretch; min-height:42px; position:relative; }
   .differences .axis .plot { min-height:0; }
@@ -54,6 +53,7 @@ h1,.lede,figcaption,.rows { overflow-wrap:anywhere; } .lede { max-width:66ch; }
   .rows.noted li { grid-template-columns:7.6em 1fr 3.4em 2.8em; }
 }
 @container (max-width:420px) { .scores .axis span:not(.first):not(.last) { display:none; } }
+@media print { h2,.reading,figcaption { break-after:avoid; } }
 td .track { margin-top:4px; min-width:4.5em; } td.left,th.left { text-align:left; }
 """)
 

@@ -139,7 +139,9 @@ def test_the_headline_says_when_nothing_is_beyond_noise():
              row("explore − guided", -0.4, (-0.6, 0.1), (-0.6, 0.1))]
     said = headline(stage, [], "full")
     assert said.startswith("Explore minus SFT: +0.100 (95% interval of a new run −0.100 to +0.300), within")
-    assert "Nothing" not in said
+    assert "Nothing" not in said and said.endswith("(Over 2 runs; task reward, 0 to 1, mean over tasks.)")
+    more = headline([*stage, row("x − y", 0.1, (0, 1), (0, 1), runs=3)], [], "full")
+    assert "(Over at most 3 runs;" in more
     assert headline(stage[1:], [], "full").startswith("Nothing here is beyond noise. Explore minus SFT")
     one_run = [row("sft − base", 1, (-1, 1), (0, 1), runs=1)]
     assert "One seed says nothing of another one" in headline(one_run, [], "a")
