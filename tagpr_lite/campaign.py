@@ -7,7 +7,7 @@ side.
 A run is the steps of run_all.sh with a folder of its own, results/<campaign>-<variant>-<seed>. So the command
 may be stopped at any moment and goes on where it was; what it prints at the end, and writes to
 results/<campaign>.md, can be had at any time with --table: the scores, and the differences between systems
-and between variants, tested over the seeds.
+and between variants, tested over the seeds. results/<campaign>.html shows the same and more as a page.
 """
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean
 
 import yaml
 
 from . import config as cfg
 from .config import UserError
-from .report import figures, over_seeds, tables
+from .report import campaign_page, campaign_scores, figures, over_seeds
 from .report.differences import read_answers
 from .runs import guard, keep_memory, one_line, whole_folder, write_text
 from .steps import STEPS
@@ -133,43 +132,19 @@ def begin_with(first: Path, folder: Path) -> None:
 
 # ---------------------------------------------------------------- the table
 
-def table(campaign: dict, overrides: list[str]) -> str:
+def finished(campaign: dict, overrides: list[str]) -> list[over_seeds.Run]:
+    """Every run with the answers that it has so far, in the order of `runs`."""
+    planned = zip(runs(campaign, overrides), folders(campaign, overrides))
+    return [over_seeds.Run(str(variant), seed, read_answers(folder), folder)
+            for (variant, seed, _), folder in planned]
+
+
+def table(values: campaign_scores.Values) -> str:
     """Markdown: every variant's main metric of each task and system, the mean over its finished seeds and
     their range."""
-    # {(variant, system): {(task, metric): [a value for each finished seed]}}
-    values: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
-    for (variant, _, _), folder in zip(runs(campaign, overrides), folders(campaign, overrides)):
-        for row in tables.collect(folder):
-            for key in tables.main_columns([row]):
-                value = row["cells"][key]["value"]
-                if value is not None:
-                    of_system = values.setdefault((variant, row["system"]), {})
-                    of_system.setdefault(key, []).append(value)
-
-    columns = sorted({key for of_system in values.values() for key in of_system})
-    heads = [f"{task} {tables.METRICS[metric]} {tables.arrow(metric)}" for task, metric in columns]
-    lines = ["| variant | system | seeds | " + " | ".join(heads) + " |",
-             "|---" * (3 + len(columns)) + "|"]
-    for (variant, system), of_system in values.items():
-        seeds = max(len(of_seeds) for of_seeds in of_system.values())
-        cells = [mean_and_range(of_system.get(key, [])) for key in columns]
-        lines.append(f"| {variant} | {system} | {seeds} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def mean_and_range(values: list[float]) -> str:
-    """"0.600 (0.500 to 0.700)"."""
-    if not values:
-        return "-"
-    return f"{mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-
-
-def differences(campaign: dict, overrides: list[str]) -> str:
-    """Markdown: the differences between systems and between variants, tested over the finished seeds; ""
-    where nothing can be compared."""
-    planned = zip(runs(campaign, overrides), folders(campaign, overrides))
-    return over_seeds.differences_text(over_seeds.Run(variant, seed, read_answers(folder))
-                                       for (variant, seed, _), folder in planned)
+    heads, lines = campaign_scores.score_table(values)
+    head, *rows = ["| " + " | ".join(cells) + " |" for cells in [heads, *lines]]
+    return "\n".join([head, "|---" * len(heads) + "|", *rows]) + "\n"
 
 
 # ---------------------------------------------------------------- the command
@@ -187,8 +162,8 @@ def main(words: list[str] | None = None) -> None:
 
 
 def run_and_report(args: argparse.Namespace) -> None:
-    """Runs the campaign, prints its table, and writes it to results/<campaign>.md; the learning curves to
-    <campaign>.svg once every run has its second GRPO stage."""
+    """Runs the campaign, prints its table, and writes it to results/<campaign>.md, and the page with drawings
+    to <campaign>.html; the learning curves to <campaign>.svg once every run has its second GRPO stage."""
     campaign = read(args.campaign)
     if args.name:
         campaign["name"] = args.name
@@ -196,10 +171,15 @@ def run_and_report(args: argparse.Namespace) -> None:
         run(campaign, args.overrides)
     run_folders = folders(campaign, args.overrides)
     report = run_folders[0].parent / campaign["name"]
-    parts = [table(campaign, args.overrides), differences(campaign, args.overrides)]
+    found = finished(campaign, args.overrides)
+    values = campaign_scores.scores(found)
+    parts = [table(values), over_seeds.differences_text(found)]
     text = "\n".join(part for part in parts if part)
     print(text)
     write_text(report.with_suffix(".md"), text)
+    changes = {str(variant): " ".join(as_words(settings or {}))
+               for variant, settings in campaign["variants"].items()}
+    write_text(report.with_suffix(".html"), campaign_page.render(campaign["name"], found, values, changes))
     explored = "explore" in campaign["steps"] and all((folder / "explore").is_dir() for folder in run_folders)
     if explored:
         write_text(report.with_suffix(".svg"), figures.alone(figures.learning(run_folders)))

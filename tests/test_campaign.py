@@ -70,6 +70,8 @@ def test_the_differences_over_seeds_stand_below_the_table(small, tmp_path, capsy
     # Five of six gain a quarter, then five of seven: 0.208 and 0.179.
     assert "| sft: long − short " in text and "**+0.193**" in text and "+0.208, +0.179" in text
     assert (tmp_path / "results" / "small.md").read_text().strip() == text.strip()
+    page = (tmp_path / "results" / "small.html").read_text()
+    assert "<b>+0.193</b>" in page and "sft; lamp.train_limit=6 tag.words=40" in page
 
 
 @pytest.mark.parametrize("text, says", [("seeds: [0]", "`variants` is missing"), ("variants: [", "not YAML"),

@@ -23,14 +23,10 @@ WORDS = {"nothing": "all steps", "other": "all, for another user's chain"}
 def faithful_rows(folder: Path) -> list[list[str]]:
     """The table's rows as text under HEADS, of every system the tag first whose loss costs most; [] where
     nothing was changed."""
-    changed = maybe(folder / FILE, {})
     table = []
-    for system, rows in (changed.items() if isinstance(changed, dict) else ()):
-        whole_rows = [row for row in rows if is_row(row)] if isinstance(rows, list) else []
+    for system, by_change in read_changes(folder).items():
         lines = []
-        for change, of_change in group_by(whole_rows, lambda row: row["change"]).items():
-            before = [scored(row, "whole") for row in of_change]
-            after = [scored(row, "score") for row in of_change]
+        for change, (before, after) in by_change.items():
             found = difference(before, after)
             lines.append((change in WORDS, found.value, [
                 label(system), WORDS.get(change, change), str(found.questions), f"{by_task_mean(before):.3f}",
@@ -38,6 +34,18 @@ def faithful_rows(folder: Path) -> list[list[str]]:
         lines.sort(key=lambda line: line[:2])
         table += [cells for _, _, cells in lines]
     return table
+
+
+def read_changes(folder: Path) -> dict[str, dict[str, tuple[list[Scored], list[Scored]]]]:
+    """{system: {change: (scores before it, scores after it)}}."""
+    changed = maybe(folder / FILE, {})
+    found: dict[str, dict[str, tuple[list[Scored], list[Scored]]]] = {}
+    for system, rows in (changed.items() if isinstance(changed, dict) else ()):
+        whole_rows = [row for row in rows if is_row(row)] if isinstance(rows, list) else []
+        for change, of_change in group_by(whole_rows, lambda row: row["change"]).items():
+            found.setdefault(system, {})[change] = ([scored(row, "whole") for row in of_change],
+                                                    [scored(row, "score") for row in of_change])
+    return found
 
 
 def is_row(row: object) -> bool:

@@ -9,6 +9,7 @@ called: so it is on the built-in benchmark, whose users are drawn from the seed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from ..lamp.differences import Scored
@@ -27,10 +28,11 @@ NOTE = ('Task reward, 0 to 1, mean over tasks, paired by question. "A new run": 
 
 
 class Run(NamedTuple):
-    """One run of a campaign that has answers."""
+    """One run of a campaign that has answers. folder: where its files are; None: nothing but the answers."""
     variant: str
     seed: int
     answers: Answers
+    folder: Path | None = None
 
 
 def differences_text(runs: Iterable[Run]) -> str:
@@ -44,52 +46,67 @@ def differences_text(runs: Iterable[Run]) -> str:
 
 def apart(runs: list[Run]) -> list[Run]:
     """The runs with users named apart by seed where runs of two seeds have other people."""
+    return [named_by_seed(run) for run in runs] if other_people(runs) else runs
+
+
+def other_people(runs: list[Run]) -> bool:
+    """Whether one question id stands for different texts in runs of two seeds."""
     texts_of_seed: dict[int, dict] = {}
     for run in runs:
         texts_of_seed.setdefault(run.seed, {}).update(run.answers.texts)
     seen: dict[tuple[str, str], tuple[str, str]] = {}
-    for texts in texts_of_seed.values():
-        if any(seen.setdefault(key, text) != text for key, text in texts.items()):
-            return [named_by_seed(run) for run in runs]
-    return runs
+    return any(seen.setdefault(key, text) != text
+               for texts in texts_of_seed.values() for key, text in texts.items())
 
 
 def named_by_seed(run: Run) -> Run:
-    scored = {system: [row._replace(user=f"{run.seed}/{row.user}") for row in rows]
-              for system, rows in run.answers.scored.items()}
+    scored = {system: users_of_seed(rows, run.seed) for system, rows in run.answers.scored.items()}
     return run._replace(answers=run.answers._replace(scored=scored))
+
+
+def users_of_seed(rows: list[Scored], seed: int) -> list[Scored]:
+    return [row._replace(user=f"{seed}/{row.user}") for row in rows]
 
 
 def between_systems(runs: list[Run]) -> list[list[str]]:
     """A line a variant, system and anchor."""
     rows = []
     for variant in dict.fromkeys(run.variant for run in runs):
-        systems = [run.answers.scored for run in runs if run.variant == variant]
-        names = {name: None for of_run in systems for name in of_run}
+        names = {name: None for run in runs if run.variant == variant for name in run.answers.scored}
         for place, against in enumerate(anchors(names)):
             for system in in_order(names):
                 if system not in anchors(names)[:place + 1]:
-                    pairs = [(of_run[against], of_run[system]) for of_run in systems
-                             if against in of_run and system in of_run]
-                    rows += line(f"{variant}: {system} − {against}", pairs)
+                    rows += line(f"{variant}: {system} − {against}",
+                                 system_pairs(runs, variant, against, system))
     return rows
+
+
+def system_pairs(runs: list[Run], variant: str, against: str, system: str) -> list[Pair]:
+    """(against, system) of every run of the variant that has both."""
+    return [(run.answers.scored[against], run.answers.scored[system]) for run in runs
+            if run.variant == variant and {against, system} <= run.answers.scored.keys()]
 
 
 def between_variants(runs: list[Run]) -> list[list[str]]:
     """A line a system and variant, against the first variant."""
     first, *others = dict.fromkeys(run.variant for run in runs) or [""]
-    by_seed = {(run.variant, run.seed): run.answers for run in runs}
     rows = []
     for system in in_order({name for run in runs for name in run.answers.scored}):
         for variant in others:
-            pairs = []
-            for (of_variant, seed), answers in by_seed.items():
-                against = by_seed.get((first, seed))
-                if of_variant == variant and against and same_texts(answers, against):
-                    if system in answers.scored and system in against.scored:
-                        pairs.append((against.scored[system], answers.scored[system]))
-            rows += line(f"{system}: {variant} − {first}", pairs)
+            rows += line(f"{system}: {variant} − {first}", variant_pairs(runs, first, variant, system))
     return rows
+
+
+def variant_pairs(runs: list[Run], first: str, variant: str, system: str) -> list[Pair]:
+    """(first variant's, variant's) answers of a system, seed by seed, where both were asked the same."""
+    by_seed = {(run.variant, run.seed): run.answers for run in runs}
+    pairs = []
+    for (of_variant, seed), answers in by_seed.items():
+        against = by_seed.get((first, seed))
+        if of_variant == variant and against and same_texts(answers, against):
+            if system in answers.scored and system in against.scored:
+                pairs.append((against.scored[system], answers.scored[system]))
+    return pairs
 
 
 def same_texts(first: Answers, second: Answers) -> bool:

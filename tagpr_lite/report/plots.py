@@ -95,12 +95,13 @@ def smooth(points: list[Point], boundary: float | None) -> list[Point]:
 
 def line_chart(label: str, series: list[Series], boundary: float | None = None, unit: str = "step {}",
                zero: bool = False, smoothed: bool = True, levels: tuple[tuple[float, int], ...] = (),
-               spans: tuple[tuple[float, float, float], ...] = (), best: Point | None = None) -> str:
+               spans: tuple[tuple[float, float, float], ...] = (), best: Point | None = None,
+               between: tuple[float, ...] = ()) -> str:
     """Raw points are faint, the line is solid. "" without any point.
 
     boundary: the x where the second stage begins. unit: how an x is written. zero: whether the axis of y
     begins at 0. smoothed: whether the line is a moving mean. levels: (y, colour number) of dashed lines.
-    spans: (x, low, high) of error bars. best: a point with a ring.
+    spans: (x, low, high) of error bars. best: a point with a ring. between: more x to write below the axis.
     """
     points = [point for _, _, its_points in series for point in its_points]
     if not points:
@@ -127,6 +128,8 @@ def line_chart(label: str, series: list[Series], boundary: float | None = None, 
     for x in sorted({first_x, last_x}):
         parts.append(text(scale_x(x), bottom + 16, unit.format(f"{x:g}"), "tick",
                           "start" if x == first_x else "end"))
+    for x in between:
+        parts.append(text(scale_x(x), bottom + 16, f"{x:g}", "tick", "middle"))
     if boundary is not None:
         parts += _boundary(scale_x(boundary - 0.5), left, right, top, bottom)
 

@@ -40,12 +40,7 @@ def teacher_states(folder: Path) -> dict:
 def state_rows(folder: Path, teacher: dict) -> list[list[str]]:
     """The table's rows as text under HEADS: the teacher, then every system that reasons, in the order of the
     method; of each first all tasks, then task by task."""
-    of_system: dict[str, dict[str, dict]] = {}
-    for system in sorted((folder / "eval").glob("[!.]*"), key=lambda path: known_first(path.name, LABELS)):
-        for file in sorted(system.glob("*.json")):
-            state = maybe(file, {}).get("reasoning")
-            if isinstance(state, dict) and number(state.get("completions")):
-                of_system.setdefault(LABELS.get(system.name, system.name), {})[file.stem] = state
+    of_system = {LABELS.get(system, system): by_task for system, by_task in read_states(folder).items()}
     if not of_system:
         return []
     named = {TEACHER: teacher["by_task"]} if teacher else {}
@@ -54,6 +49,17 @@ def state_rows(folder: Path, teacher: dict) -> list[list[str]]:
         table.append(cells(name, ALL, combined(list(by_task.values()))))
         table += [cells(name, task, state) for task, state in sorted(by_task.items())]
     return table
+
+
+def read_states(folder: Path) -> dict[str, dict[str, dict]]:
+    """{system: {task: its state}} of every system that reasons, in the order of the method."""
+    of_system: dict[str, dict[str, dict]] = {}
+    for system in sorted((folder / "eval").glob("[!.]*"), key=lambda path: known_first(path.name, LABELS)):
+        for file in sorted(system.glob("*.json")):
+            state = maybe(file, {}).get("reasoning")
+            if isinstance(state, dict) and number(state.get("completions")):
+                of_system.setdefault(system.name, {})[file.stem] = state
+    return of_system
 
 
 def combined(of_tasks: list[dict]) -> dict:
