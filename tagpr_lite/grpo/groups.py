@@ -72,12 +72,12 @@ class Stage:
     """The weights of the reward's terms (rewards.py)."""
     tag_weight: float = 0.0
     prmu_weight: float = 0.0
-    gate: float = 0.0
-    """How much of the task and PRMU terms depends on the tag term."""
     score_prmu: ScorePRMU | None = None
     """Who gives the PRMU term; None where its weight is 0."""
     guard: Guard | None = None
     """Of the PRMU term."""
+    gate: float = 0.0
+    """How much of the task and PRMU terms depends on the tag term."""
     lr: float = 0.0
     """The stage's own learning rate; 0: grpo.lr."""
     taught_lengths: list[int] = field(default_factory=list)

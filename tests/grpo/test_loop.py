@@ -553,7 +553,7 @@ def test_a_reference_that_is_not_the_start_stops_the_run(conf, questions, tmp_pa
                         lambda rewards: torch.ones(rewards.shape[:-1], dtype=torch.bool))
     for p in engine.adapter_parameters(model, rollouts.REFERENCE).values():
         p.data += 0.1
-    with pytest.raises(RuntimeError, match="is not the SFT adapter"):
+    with pytest.raises(RuntimeError, match="is not the adapter that the stage begins with"):
         stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0)
         loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, TEACHING,
                    held_out(conf, tmp_path / "run", stage))
@@ -587,7 +587,7 @@ def test_a_first_kl_that_is_no_number_stops_the_run(conf, questions, tmp_path, m
     model, tokenizer = policy(conf, tmp_path)
     monkeypatch.setattr(loop, "optimizer_step", lambda *_: {"kl": float("nan")})
     monkeypatch.setattr(loop, "check_layout", lambda *_: None)
-    with pytest.raises(RuntimeError, match="is not the SFT adapter"):
+    with pytest.raises(RuntimeError, match="is not the adapter that the stage begins with"):
         stage = rollouts.Stage("guided", 1, 1.0, 1.0, 0.0)
         loop.train(conf, tmp_path / "run", stage, model, tokenizer, questions, TEACHING,
                    held_out(conf, tmp_path / "run", stage))
