@@ -88,7 +88,7 @@ def test_a_wrong_setting_is_said_before_anything_runs(small, tmp_path, capsys):
         campaign.main([small, "lamp.user=3"])
     assert stop.value.code == 2 and "unknown key 'lamp.user'" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
-    with pytest.raises(UserError, match="known: learning, prmu, proof, robustness, sensitivity, tags, variants"):
+    with pytest.raises(UserError, match="known: learning, prmu, proof, robustness, sensitivity"):
         campaign.read("nothing")
 
 
