@@ -27,7 +27,7 @@ from .cues import Cue, Cues, learn
 JUDGED_CLAUSES = 3  # clauses of a text that move the score, at most
 CLAUSE_WORDS = 6  # a longer clause is cut
 CUT_WORDS = 4  # words that are left of a longer clause
-VISIBLE_WORDS = 18  # first words of a past text, which every prompt shows
+VISIBLE_WORDS = 14  # first words of a past text, which every prompt shows
 PAST_WORDS = 10  # words of a past title that are quoted
 KEY_SPANS = 3  # spans of the question that a title is made of
 SPAN_WORDS = 3  # words of such a span: no more than a chain may hold of its gold (tags/chains.py)
@@ -35,6 +35,7 @@ EDGE = string.punctuation + "“”‘’…"
 """Marks around a word that do not belong to it."""
 UNLISTED = re.compile(r'[.,;:/<>"“”]')
 """A word with such a mark inside could not be told apart in a list."""
+COMPARED_WORDS = 18  # first words of a past text that is compared: prompt.item_tokens shows them from 28 on
 NEIGHBOURS = 5  # similar past items whose labels are tried
 
 
@@ -128,7 +129,7 @@ def compare(question: Question, cues: Cues) -> Chain | None:
     own = clauses(text, cues.read(task.name, question.user, text))[:JUDGED_CLAUSES]
     for index in question.retrieved:
         item = question.profile[index]
-        visible = " ".join(item.text.split()[:VISIBLE_WORDS])
+        visible = " ".join(item.text.split()[:COMPARED_WORDS])
         judged = clauses(item.text, cues.read(task.name, question.user, item.text))[:JUDGED_CLAUSES]
         shown = [(clause, weight) for clause, weight in judged if clause in visible]
         if own and shown:
