@@ -22,7 +22,7 @@ from tagpr_lite.steps import step1_prepare
 
 
 def prepare(tmp_path, *words):
-    config = load("smoke", [f"results={tmp_path / 'results'}", "name=x", *words])
+    config = load("smoke", [f"results={tmp_path / 'results'}", "name=x", "lamp.mini_users=16", *words])
     step1_prepare.main(config)
     return config.folder
 
