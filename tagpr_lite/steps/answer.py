@@ -18,12 +18,12 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from ..config import ADAPTERS, Config, System
-from ..lamp.retrieve import retrieve
+from ..lamp.retrieve import Embed, retrieve
 from ..lamp.tasks import Question
 from ..plan.answers import rows_of_samples
 from ..plan.run_plan import planned_models
@@ -90,13 +90,18 @@ class Asked:
         from ..engine.model import load
         return load(self.config.model)
 
+    @cached_property
+    def embed(self) -> Embed:
+        """The encoder of the retriever `dense`, loaded once for all views that need it."""
+        from ..engine.embed import encoder
+        return encoder(self.config.lamp.encoder, self.config.model)
+
     def shown(self, profile: str) -> dict[str, Question]:
         """{question id: the question as a system with this profile sees it}."""
-        from ..engine.embed import encoder
         if profile not in self._shown:
-            embed = cache(lambda: encoder(self.config.lamp.encoder, self.config.model))
             self._shown[profile] = {
-                question.id: view_of(self.config, profile, question, self.others.get(question.id), embed)
+                question.id: view_of(self.config, profile, question, self.others.get(question.id),
+                                     lambda: self.embed)
                 for question in self.questions}
         return self._shown[profile]
 

@@ -12,7 +12,6 @@ are left out of the comparison.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,7 +19,8 @@ from ..config import System
 from ..lamp.answers import answer_of
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
-from ..runs import append_jsonl, seed_of
+from ..prmu.rollouts import other_user_question
+from ..runs import append_jsonl
 from ..tags.schema import Chain, Step, parse, render
 from .answer import FOLDER, Asked, Completion, draw_of, key_of, prompt_of, rows_made_from
 
@@ -47,18 +47,15 @@ def chains_of(completions: dict[str, list[Completion]]) -> dict[str, Chain]:
 
 def altered(questions: list[Question], chains: dict[str, Chain], seed: int) -> Iterator[Altered]:
     """Every change of every question's chain."""
-    for question in questions:
-        chain = chains.get(question.id)
-        if chain is None:
-            continue
+    with_chain = [question for question in questions if question.id in chains]
+    for question in with_chain:
+        chain = chains[question.id]
         for tag in dict.fromkeys(chain.tags):  # each once
             yield Altered(question, tag, tuple(step for step in chain.steps if step.tag != tag))
         yield Altered(question, NOTHING, ())
-        others = [other.id for other in questions if other.task == question.task
-                  and other.user != question.user and other.id in chains]
-        if others:
-            drawn = random.Random(seed_of(seed, "faithful", question.id)).choice(others)
-            yield Altered(question, OTHER, chains[drawn].steps)
+        other = other_user_question(question, with_chain, seed)
+        if other is not None:
+            yield Altered(question, OTHER, chains[other.id].steps)
 
 
 def faithful_rows(asked: Asked, system: System, completions: dict[str, list[Completion]]) -> list[dict]:
