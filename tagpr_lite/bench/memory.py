@@ -33,7 +33,7 @@ from ..plan.phase import Load, Phase
 from ..plan.shapes import SHAPES, Shape, shape_of
 from ..plan.whole import CASE, RETRIEVED, TEXTS, phases_of, plan_run, with_settings
 from ..prmu.model import ADAPTER, PRMU, PRMUParts
-from ..prmu.pairs import Pair
+from ..prmu.pair import Pair
 from ..prmu.train import case_gradient
 
 POLICY, REFERENCE = "policy", "ref"

@@ -31,7 +31,7 @@ from .shapes import Shape
 from .times import Work
 from .work import overhead, passes_work, sampling_work
 
-CASE = 5  # chains of one of PRMU's cases: a chosen one and at most four rejected (prmu/pairs.py, `cases`)
+CASE = 5  # chains of one of PRMU's cases: a chosen one and at most four rejected (prmu/selection.py, `cases`)
 VIEWS = 3 * 2  # texts that the policy writes for one of PRMU's questions (prmu/rollouts.py)
 # Tokens of a text that is embedded for PRMU, and texts together (prmu/users.py, engine/embed.py).
 TEXTS = (48, 16)

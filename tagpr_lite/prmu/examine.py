@@ -27,7 +27,8 @@ from ..runs import seed_of
 from ..tags.schema import in_form, render
 from ..tags.teachers.cues import Cues
 from .model import PRMU
-from .pairs import Pair, Rules, asked_by, chain_of, template_chain
+from .other_users import asked_by, template_chain
+from .pair import Pair, Rules, chain_of
 from .selection import cases
 from .train import encode_case
 

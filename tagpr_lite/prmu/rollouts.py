@@ -19,7 +19,8 @@ from ..lamp.chat import completion_text
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
-from .pairs import PolicyText, asked_by
+from .other_users import asked_by
+from .pair import PolicyText
 
 SAMPLES = 2  # of each view
 QUESTIONS_TOGETHER = 4  # written to the file together

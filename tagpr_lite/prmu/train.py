@@ -40,7 +40,7 @@ from ..runs import (
     write_json,
 )
 from .model import PRMU
-from .pairs import Pair
+from .pair import Pair
 from .selection import cases, shuffled
 
 CENTRING = 0.01  # Bradley-Terry fixes differences only: this keeps r near 0, where sigmoid(r) is not flat

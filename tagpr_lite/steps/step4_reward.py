@@ -10,7 +10,8 @@ from ..lamp import mini
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
-from ..prmu.pairs import Pair, PolicyText, Rules, make_pairs
+from ..prmu.pair import Pair, PolicyText, Rules
+from ..prmu.pairs import make_pairs
 from ..prmu.selection import cases, take_turns, tune_users
 from ..runs import cli, progress, read_jsonl, run_step, write_jsonl
 from ..tags import chains, discover

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tagpr_lite.config import Reward
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.prmu import examine as ex
-from tagpr_lite.prmu.pairs import chain_of, make_pairs
+from tagpr_lite.prmu.pair import chain_of
+from tagpr_lite.prmu.pairs import make_pairs
 from tagpr_lite.prmu.selection import tune_users
 
 

@@ -12,9 +12,10 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.tasks import TASKS, Question
-from tagpr_lite.prmu import pairs as pairs_module
-from tagpr_lite.prmu.pairs import KINDS, Pair, PolicyText, chain_of, make_pairs
+from tagpr_lite.prmu.pair import KINDS, Pair, PolicyText, chain_of
+from tagpr_lite.prmu.pairs import make_pairs
 from tagpr_lite.prmu.selection import balanced, cases, enough_questions, take_turns, tune_users
+from tagpr_lite.prmu.worse_chains import rollout_pairs
 from tagpr_lite.tags.facts import groundedness
 from tagpr_lite.tags.teachers.cues import Cues
 
@@ -130,7 +131,7 @@ def test_rollouts_become_pairs_by_view_and_score(questions):
     rollouts = [PolicyText(question, text, view)
                 for view, text in (("own", right), ("own", wrong[0]), ("none", wrong[1]), ("none", right),
                                    ("other", wrong[2]), ("other", malformed))]
-    pairs = pairs_module._rollout_pairs(question, None, rollouts)
+    pairs = rollout_pairs(question, None, rollouts)
     assert {(pair.kind, pair.rejected) for pair in pairs} == {
         ("worse_answer", wrong[0]), ("no_profile", wrong[1]), ("other_user", wrong[2]),
         ("other_user", malformed)}  # the right answer is not rejected
@@ -138,7 +139,7 @@ def test_rollouts_become_pairs_by_view_and_score(questions):
     assert {pair.gap for pair in pairs if pair.rejected == malformed} == {1.0}
 
     without_a_right_one = [PolicyText(question, malformed, "own"), PolicyText(question, wrong[0], "none")]
-    assert pairs_module._rollout_pairs(question, None, without_a_right_one) == []
+    assert rollout_pairs(question, None, without_a_right_one) == []
 
 
 QUESTION = Question("q", TASKS["LaMP_3"], "u", "", "5", ())

@@ -13,7 +13,8 @@ from tagpr_lite.engine.memory import BatchLimit
 from tagpr_lite.engine.model import adapter_parameters
 from tagpr_lite.prmu import train as training
 from tagpr_lite.prmu.model import ADAPTER
-from tagpr_lite.prmu.pairs import Pair, make_pairs
+from tagpr_lite.prmu.pair import Pair
+from tagpr_lite.prmu.pairs import make_pairs
 from tagpr_lite.prmu.selection import cases, tune_users
 from tagpr_lite.prmu.train import batched, case_gradient, is_stalled, pair_loss, train, tune_loss
 from tagpr_lite.runs import read_metrics

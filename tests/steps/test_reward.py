@@ -8,7 +8,7 @@ import pytest
 from tagpr_lite.config import Config, Reward, UserError
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
-from tagpr_lite.prmu.pairs import Pair, chain_of
+from tagpr_lite.prmu.pair import Pair, chain_of
 from tagpr_lite.steps import step4_reward as step
 from tagpr_lite.tags.facts import groundedness
 from tagpr_lite.tags.teachers.template import learn_reading
