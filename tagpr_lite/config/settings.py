@@ -194,6 +194,11 @@ class SFT:
     """Sequences in one forward of SFT; the gradient does not depend on it. 0: as many as `sft.batch`. Halved
     when memory runs out. Where there is a memory budget, the plan decides it."""
 
+    @property
+    def thinks(self) -> bool:
+        """Whether a policy of this form thinks before it answers."""
+        return self.form != "answer"
+
 
 @dataclass
 class Reward:

@@ -101,7 +101,7 @@ def roll_out(config: Config, name: str, model, tokenizer, questions: list[Questi
     """G samples a question, decoded `together` questions at a time; a row's seed is its own, whatever it is
     decoded with."""
     g = config.grpo
-    reason = config.sft.form != "answer"
+    reason = config.sft.thinks
     prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=reason)[0]
                for question in questions]
     seeds = [[seed_of(config.seed, name, index, question.id, n) for n in range(g.group)]

@@ -116,7 +116,7 @@ class HeldOut:
     def answer(self, model: nn.Module, tokenizer) -> list[Answer]:
         """The policy's greedy answers, scored."""
         config = self.config
-        thinks = config.sft.form != "answer"
+        thinks = config.sft.thinks
         prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=thinks)[0]
                    for question in self.questions]
         completions = sample_all(model, prompts, 1, config.grpo.completion, end_tokens(model, tokenizer),

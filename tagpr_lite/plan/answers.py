@@ -82,7 +82,7 @@ def answerers(config: Config, sampled: bool) -> dict[str, int]:
 
 def answering(config: Config, load: Load, job: Job, answerer: str) -> Job:
     """The job at its average: a prompt of mean length, and as many tokens as the system may write."""
-    reasons = not answerer.startswith("base") and config.sft.form != "answer"
+    reasons = not answerer.startswith("base") and config.sft.thinks
     tokens = config.grpo.completion if reasons else config.evaluate.answer_tokens
     return replace(job, prompt=load.mean_prompt, completion=tokens)
 

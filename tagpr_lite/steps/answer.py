@@ -127,7 +127,7 @@ def rows_made_from(folder: Path, name: str, key: dict) -> list[dict]:
 
 def reasons(config: Config, system: System) -> bool:
     """Whether a system thinks before it answers."""
-    return system.adapter != "base" and config.sft.form != "answer"
+    return system.adapter != "base" and config.sft.thinks
 
 
 def read_by(config: Config, draw: Draw) -> list[str]:

@@ -104,7 +104,7 @@ def examples(config: Config, folder: Path, tokenizer) -> list[dict]:
     rows = []
     for chain in read_jsonl(folder / "chains" / "kept.jsonl"):
         prompt_ids, _ = build(questions[chain["id"]], tokenizer, config.prompt,
-                              with_profile=config.sft.profile, reason=config.sft.form != "answer")
+                              with_profile=config.sft.profile, reason=config.sft.thinks)
         text = in_form(chain["text"], config.sft.form)
         completion = completion_ids(tokenizer, text)
         mask = [0] * len(prompt_ids) + [1] * len(completion)

@@ -36,7 +36,7 @@ def work(config: Config, folder: Path) -> None:
     stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
                   gate=g.gate if g.alpha_tag else 0.0,
                   taught_lengths=taught_lengths(config, folder, tokenizer),
-                  thinks=config.sft.form != "answer")
+                  thinks=config.sft.thinks)
     if asks_prmu(config):
         add_prmu(config, folder, stage, model, tokenizer, questions)
     train(config, folder, stage, model, tokenizer, questions, teaching,

@@ -24,7 +24,7 @@ def work(config: Config, folder: Path) -> None:
     stage = Stage("explore", config.grpo.explore_steps, task_weight=config.grpo.alpha_task,
                   lr=config.grpo.explore_lr,
                   taught_lengths=taught_lengths(config, folder, tokenizer),
-                  thinks=config.sft.form != "answer")
+                  thinks=config.sft.thinks)
     train(config, folder, stage, model, tokenizer, questions, teaching,
           held_out(config, folder, "explore", teaching))
 
