@@ -10,7 +10,7 @@ it is the cheapest proof of flawed reasoning. These claims are recognised:
     12 past reviews          how many items there are
     "It broke"               words that must stand in the profile or in the question
     "It broke" got 2         the score or label of a past text that has these words, also as
-                             '"It broke" bad, "soft" good: 1 good, got 2'
+                             '"It broke" bad 0, "soft" good 1; got 2'
     About 4 words, plain case, no end mark
                              the style of the user's titles (lamp/style.py), in a task of free text
 
@@ -41,7 +41,7 @@ RANGE = re.compile(r"\b(?:scores?|ratings?)[^.0-9]{0,20} (\d{1,2}) to (\d{1,2})\
 TIMES = re.compile(r"\bused ([^.,]+?) (\d+) times?\b", re.I)
 ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|papers|titles|articles"
                    r"|headlines|posts|tweets|movies|e-?mails|scores)\b", re.I)
-GOT = re.compile(r'((?:"[^"]+"(?: good\b| bad\b)?(?:, | and )?)+)(?:: \d good,)? got (\w+)')
+GOT = re.compile(r'((?:"[^"]+"(?: (?:good|bad)\b(?: \d{1,2}\b)?)?(?:, | and )?)+)[;,]? got (\w+)')
 QUOTE = re.compile(r'"([^"]*)"')
 UNQUOTABLE = re.compile(r'["<>]')
 """Marks that cannot stand in a quotation of a step; where a text has one, its quotation has a space."""

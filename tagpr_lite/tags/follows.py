@@ -33,9 +33,10 @@ USUAL = re.compile(r"\busual(?:ly)?\b[^.;,\d]{0,20}?(\d{1,9})", re.I)
 SPAN = re.compile(r"\b(?:scale|scores?|ratings?|range[sd]?|between)\b[^.;,\d]{0,20}\d+ (?:to|and) \d+", re.I)
 """Two numbers with "to" between them that are no move: "scores from 1 to 5"."""
 MOVE = re.compile(r"(?:\b(good|bad) )?(?<![\w.])(\d{1,9}) ?(?:to|->|→|到|至) ?(\d{1,9})(?![\w.]*\d)", re.I)
-COUNTED = re.compile(r"(?<!\d)(\d) good(?:, got (\d{1,9}))?\.")
+COUNTED = re.compile(r'"" (good|bad) (\d{1,2})\b')
+GOT = re.compile(r"\bgot (\d{1,9})\b")
 COMPARED = re.compile(r"(\d) to (\d) good: (\d{1,9}) to (\d{1,9})")
-"""What the template's comparison of two texts says: "1 good, got 3.", "2 good.", "1 to 2 good: 3 to 4"."""
+"""What the template's comparison of two texts says: '"soap" good 1', "got 3", "1 to 2 good: 3 to 4"."""
 SAYS_LITTLE = re.compile(r"\bsays (?:little|nothing)\b", re.I)
 REFERENCE = re.compile(r"\[([12])\]|\b(?:option|reference|candidate|paper|title|number) ([12])\b"
                        r"|\b(?:the )(first|second)\b", re.I)
@@ -137,10 +138,10 @@ def comparison_leads_to(answer: int, texts: list[str], scale: tuple[int, int]) -
     """Whether a comparison of two texts is right and ends at the answer; True without one. texts: of the
     steps, without quotations.
 
-        "" good, "" bad: 1 good, got 3.  |  "" good, "" good: 2 good.  |  1 to 2 good: 3 to 4.
+        "" good 1, "" bad 1; got 3.  |  "" good 1, "" good 2.  |  1 to 2 good: 3 to 4.
 
-    Each count is that of its step, the last step names both counts and the past score, and the score moves by
-    as much as the counts differ, within the scale.
+    A number behind a remark says how many were good so far. The last step names both counts and the past
+    score, and the score moves by as much as the counts differ, within the scale.
     """
     compared = COMPARED.search(texts[-1])
     if compared is None:
@@ -148,11 +149,15 @@ def comparison_leads_to(answer: int, texts: list[str], scale: tuple[int, int]) -
     there, here, past_score, score = map(int, compared.groups())
     counted = []  # (count, the score of the past text or None) of every step that counts
     for text in texts[:-1]:
-        count = COUNTED.search(text)
-        if count:
-            if int(count[1]) != text.count('"" good'):
-                return False
-            counted.append((int(count[1]), count[2]))
+        remarks = COUNTED.findall(text)
+        if remarks:
+            count = 0
+            for side, stated in remarks:
+                count += side == "good"
+                if int(stated) != count:
+                    return False
+            got = GOT.search(text)
+            counted.append((count, got[1] if got else None))
     if counted != [(there, str(past_score)), (here, None)]:
         return False
     lowest, highest = scale

@@ -74,7 +74,7 @@ def test_a_rating_that_its_steps_do_not_lead_to(answer, steps):
     assert not follows(chain(answer, *steps), RATING)
 
 
-THERE, HERE = '"soap" good, "box" bad: 1 good, got 3.', '"a" good, "b" good: 2 good.'
+THERE, HERE = '"soap" good 1, "box" bad 1; got 3.', '"a" good 1, "b" good 2.'
 
 
 @pytest.mark.parametrize("answer, steps, leads", [
@@ -82,7 +82,8 @@ THERE, HERE = '"soap" good, "box" bad: 1 good, got 3.', '"a" good, "b" good: 2 g
     ("3", (THERE, HERE, "1 to 2 good: 3 to 4."), False),  # another answer
     ("3", (THERE, HERE, "1 to 2 good: 3 to 3."), False),  # one good more is one star more
     ("5", (THERE, HERE, "1 to 3 good: 3 to 5."), False),  # it was counted as 2
-    ("5", (THERE, HERE.replace("2 good", "3 good"), "1 to 3 good: 3 to 5."), False),  # two are good
+    ("5", (THERE, HERE.replace("good 2", "good 3"), "1 to 3 good: 3 to 5."), False),  # two are good
+    ("4", (THERE.replace("bad 1", "bad 2"), HERE, "1 to 2 good: 3 to 4."), False),  # a bad one adds nothing
     ("3", (THERE, HERE, "1 to 2 good: 2 to 3."), False),  # the past score was 3
     ("4", (HERE, "1 to 2 good: 3 to 4."), False),  # compared with nothing
     ("5", (THERE.replace("got 3", "got 5"), HERE, "1 to 2 good: 5 to 5."), True),  # the scale ends

@@ -116,10 +116,11 @@ def rate(question: Question, cues: Cues) -> Chain:
 def compare(question: Question, cues: Cues) -> Chain | None:
     """LaMP-3: the score of a past text, moved by how much better or worse this text is.
 
-        examine_examples     "a real bargain" good, "poorly made" bad: 1 good, got 3.
-        analyze_query        "worth every cent" good, "it arrived early" good: 2 good.
+        examine_examples     "a real bargain" good 1, "poorly made" bad 1; got 3.
+        analyze_query        "worth every cent" good 1, "it arrived early" good 2.
         apply_preferences    1 to 2 good: 3 to 4.
 
+    The number behind a clause says how many were good so far: a small model adds one, but it does not count.
     The past text is the first one of the prompt whose clauses the prompt shows. Its score says more about its
     writer than their mean: what they count most is in it. None where no clause of either text has a side.
     """
@@ -136,15 +137,16 @@ def compare(question: Question, cues: Cues) -> Chain | None:
             there, here, past_score = _good(shown), _good(own), int(item.label)
             score = min(high, max(low, past_score + here - there))
             return Chain((
-                Step("examine_examples", f"{_sided(shown)}: {there} good, got {past_score}."),
-                Step("analyze_query", f"{_sided(own)}: {here} good."),
+                Step("examine_examples", f"{_counted(shown)}; got {past_score}."),
+                Step("analyze_query", f"{_counted(own)}."),
                 Step("apply_preferences", f"{there} to {here} good: {past_score} to {score}.")), str(score))
     return None
 
 
-def _sided(judged: list[tuple[str, float]]) -> str:
-    """'"poorly made" bad, "it arrived early" good'."""
-    return ", ".join(f'"{clause}" {"good" if weight > 0 else "bad"}' for clause, weight in judged)
+def _counted(judged: list[tuple[str, float]]) -> str:
+    """'"poorly made" bad 0, "it arrived early" good 1'."""
+    return ", ".join(f'"{clause}" {"good" if weight > 0 else "bad"} {_good(judged[:place])}'
+                     for place, (clause, weight) in enumerate(judged, 1))
 
 
 def _good(judged: list[tuple[str, float]]) -> int:
