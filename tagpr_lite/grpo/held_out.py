@@ -142,7 +142,7 @@ class HeldOut:
                 "by_task": {task: round(score, 5) for task, score in by_task.items()},
                 "format": round(sum(answer.format for answer in check.answers) / count, 5),
                 "tag": round(sum(answer.tag for answer in check.answers) / count, 5),
-                "reasoning": states(written, self.teaching.forms)}
+                "reasoning": states(written, self.teaching)}
 
     def sentence(self, check: Check, is_best: bool) -> str:
         """Such as "0.523 +- 0.031, the best so far"."""

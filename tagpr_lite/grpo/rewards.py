@@ -75,7 +75,8 @@ def tag_term(text: str, question: Question, teaching: Teaching) -> float:
     Each factor is at most 1, so that neither more steps nor more claims than the teacher's earn anything.
 
     form         nearness of the sequence of tags to the teacher's for the task, squared (tags/teaching.py)
-    leads        1 where the answer follows from the chain, 1/4 elsewhere (tags/follows.py)
+    leads        1 where the answer follows from the chain, 1/4 elsewhere, and where the chain does not state
+                 what the teacher's chains state for it (tags/follows.py)
     size         words of the steps / half of those of the teacher's chains, squared
     freshness    the share of distinct steps, or of distinct triples of words, whichever is less, squared
     substance    the share of steps with a word of what they are about, squared (tags/facts.py)
@@ -85,7 +86,8 @@ def tag_term(text: str, question: Question, teaching: Teaching) -> float:
     if isinstance(chain, Fault):
         return 0.0
     form = teaching.nearness(chain, question.task.name)
-    leads = 1.0 if follows(chain, question) else LEADS_ELSEWHERE
+    needed = teaching.supports.get(question.task.name, ())
+    leads = 1.0 if follows(chain, question, needed) else LEADS_ELSEWHERE
     words = words_of(chain, question.task.language)
     size = min(1.0, len(words) / (SIZE * teaching.words.get(question.task.name, 1.0)))
     fresh = freshness(chain, words)

@@ -10,7 +10,8 @@ from pathlib import Path
 from ..config import UserError
 from ..lamp.rows import read_questions
 from ..runs import read_jsonl
-from ..tags.reasoning import Written, forms_of, states
+from ..tags.reasoning import Written, states
+from ..tags.teaching import teaching_of
 from .tables import LABELS, decimal, known_first, maybe, number, percent
 
 ALL = "all tasks"
@@ -18,8 +19,8 @@ TEACHER = "the teacher's chains"
 HEADS = ("System", "Task", "Completions", "Chains", "In form", "Follows", "True claims", "Steps", "Claims",
          "Tokens", "Entropy", "Tags used")
 NOTE = ("Shares and means over all completions. In form: the sequence of tags is one of the teacher's for "
-        "the task. Follows: the answer is what the steps lead to. Claims: what can be checked of a chain "
-        "against its profile. Entropy: nats a token.")
+        "the task. Follows: the answer is what the steps lead to, and they state what the teacher's do for "
+        "it. Claims: what can be checked of a chain against its profile. Entropy: nats a token.")
 
 
 def teacher_states(folder: Path) -> dict:
@@ -34,7 +35,7 @@ def teacher_states(folder: Path) -> dict:
         return {}
     rows = [row for row in kept if row.get("id") in questions and row.get("tags") and row.get("text")]
     written = [Written(questions[row["id"]], row["text"]) for row in rows]
-    return states(written, forms_of(rows)) if written else {}
+    return states(written, teaching_of(rows)) if written else {}
 
 
 def state_rows(folder: Path, teacher: dict) -> list[list[str]]:

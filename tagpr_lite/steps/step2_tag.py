@@ -12,7 +12,8 @@ from ..lamp.tasks import Question
 from ..runs import cli, progress, run_step, write_json, write_jsonl
 from ..tags import chains, discover, labels, stats
 from ..tags.discover import PrimaryChains
-from ..tags.schema import PRIMARY
+from ..tags.follows import supports
+from ..tags.schema import PRIMARY, parse
 from ..tags.teachers.chat import Answers
 from ..tags.teachers.ledger import Ledger, gist
 from ..tags.teachers.teacher import answers, teacher
@@ -49,6 +50,8 @@ def work(config: Config, folder: Path) -> None:
     dropped = dropped + refused
     check_some(found.kept, dropped, folder)
     kept = chains.balanced(found.kept, t.most) if t.most else found.kept
+    for row in kept:
+        row["supports"] = sorted(supports(parse(row["text"], allowed=None), questions[row["id"]]))
     table = stats.tag_table(kept, source, found)
     write_jsonl(folder / "chains" / "kept.jsonl", kept)
     write_jsonl(folder / "chains" / "dropped.jsonl", map(chains.plain_row, dropped))

@@ -16,7 +16,8 @@ from ..lamp.scorer import score
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
 from ..runs import cli, progress, read_jsonl, run_step, seed_of, write_json
-from ..tags.reasoning import Forms, Written, forms_of, state_of
+from ..tags.reasoning import Written, state_of
+from ..tags.teaching import Teaching, teaching_of
 from .answer import (
     FOLDER,
     TESTED_ON,
@@ -90,7 +91,8 @@ def work(config: Config, folder: Path) -> None:
 
     # 3. Every system takes one completion of each question, and these are scored.
     by_task = group_by(asked.questions, lambda question: question.task.name)
-    forms = forms_of(read_jsonl(folder / KEPT)) if any(reasons(config, s) for s in systems) else {}
+    reasoned = any(reasons(config, system) for system in systems)
+    teaching = teaching_of(read_jsonl(folder / KEPT)) if reasoned else Teaching()
     for system in systems:
         draw = draw_of(system)
         taken = {}
@@ -99,7 +101,7 @@ def work(config: Config, folder: Path) -> None:
             of_prmu = scores.get((draw, system.asked_with), {}).get(question.id, [])
             taken[question.id] = some[chosen(config, system, question, some, of_prmu)]
         for task in sorted(by_task):
-            state = state_of_system(asked, system, by_task[task], taken, forms)
+            state = state_of_system(asked, system, by_task[task], taken, teaching)
             save_scores(folder, system, by_task[task], taken, completions[draw], state)
 
     # 4. Chains are changed, and the answers with them.
@@ -156,7 +158,7 @@ def is_whole(completion: Completion, question: Question, thinks: bool) -> bool:
 # ---------------------------------------------------------------- scores
 
 def state_of_system(asked: Asked, system: System, questions: list[Question], taken: dict[str, Completion],
-                    forms: Forms) -> dict | None:
+                    teaching: Teaching) -> dict | None:
     """The state of the reasoning in the completions that a system took; None where it does not reason. Claims
     are held against the profile that was shown."""
     if not reasons(asked.config, system):
@@ -164,7 +166,7 @@ def state_of_system(asked: Asked, system: System, questions: list[Question], tak
     shown = asked.shown(system.profile)
     completions = [(shown[question.id], taken[question.id]) for question in questions]
     return state_of([Written(question, completion.text, completion.tokens, completion.entropy)
-                     for question, completion in completions], forms)
+                     for question, completion in completions], teaching)
 
 
 def save_scores(folder: Path, system: System, questions: list[Question], taken: dict[str, Completion],

@@ -8,11 +8,13 @@
 
 This says nothing about truth: whether the steps are true of the profile is checked in tags/facts.py. A chain
 of a real teacher is free prose, so a conclusion is looked for in several wordings, and a sum, key words or a
-style are asked about only where the chain states them.
+style are asked about only where the chain states them. So a chain that states less would follow more easily:
+what the teacher's chains of the task state (`supports`), a policy's chain has to state as well.
 """
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from ..lamp import answers
 from ..lamp.style import CASE, END_MARK, LENGTH, style_stats
@@ -50,15 +52,33 @@ LENGTH_SLACK = 2  # words or characters by which an answer may differ from the s
 LENGTH_SHARE = 1 / 3  # the same as a share of the stated length; the larger of both counts
 
 
-def follows(chain: Chain, question: Question) -> bool:
-    """Whether the chain's answer is what its steps lead to; False where the answer cannot be read.
+def supports(chain: Chain, question: Question) -> set[str]:
+    """What the chain states that its answer is held against: of a rating {"conclusion", "sum",
+    "comparison"}, of a choice {"conclusion"}, of a text {"key words", "length", "case", "end mark"}."""
+    texts = [without_quotations(step.text) for step in chain.steps]
+    if question.task.kind == "text":
+        text = " ".join(step.text for step in chain.steps)
+        stated = {"key words": stated_key_words(text), "length": LENGTH.search(text),
+                  "case": CASE.search(text), "end mark": END_MARK.search(text)}
+    elif question.task.kind == "rating":
+        stated = {"conclusion": concluded_rating(texts[-1], question.task),
+                  "sum": moves_of(" ".join(texts))[1],
+                  "comparison": COMPARED.search(texts[-1]) and any(map(COUNTED.search, texts[:-1]))}
+    else:
+        stated = {"conclusion": concluded_choice(chain.steps[-1].text, question)}
+    return {kind for kind, found in stated.items() if found}
+
+
+def follows(chain: Chain, question: Question, needed: Collection[str] = ()) -> bool:
+    """Whether the chain's answer is what its steps lead to; False where the answer cannot be read, and where
+    the chain does not state what is `needed` (see `supports`).
 
     A rating: the last step states a number (the one after "so" or "comes to", else the last one), and this
     is the answer. Where the chain has a sum, the sum ends at the answer. A choice: the last step names the
     answer in the same way. A text: the answer holds the stated key words and has the stated style.
     """
     answer = question.task.parse_answer(chain.answer)
-    if answer is None:
+    if answer is None or not supports(chain, question).issuperset(needed):
         return False
     if question.task.kind == "text":
         return text_follows(chain, answer, question)
@@ -89,14 +109,20 @@ def without_quotations(text: str) -> str:
 def stated_rating(text: str, task: Task) -> str | None:
     """The rating that a step states: "Comes to 4." gives "4"; "About 4 words" gives None, since the number
     counts words."""
-    text = COUNT.sub(" ", without_quotations(text))
-    for conclusion in conclusions(text):
-        rating = answers.rating(conclusion, *task.scale)
-        if rating is not None:
-            return rating
+    text = without_quotations(text)
+    concluded = concluded_rating(text, task)
+    if concluded is not None:
+        return concluded
     # Without a conclusion the last number counts.
+    text = COUNT.sub(" ", text)
     in_range = answers.ratings(text, *task.scale)
     return in_range[-1] if in_range else answers.rating(text, *task.scale)
+
+
+def concluded_rating(text: str, task: Task) -> str | None:
+    """The rating behind the last conclusion that has one. text: without quotations."""
+    ratings = [answers.rating(rest, *task.scale) for rest in conclusions(COUNT.sub(" ", text))]
+    return next((rating for rating in ratings if rating is not None), None)
 
 
 def sum_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
@@ -105,21 +131,29 @@ def sum_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
     A sum has moves such as "bad 3 to 2". Each begins where the one before it ended, the first at the stated
     usual score. Each is one star, up for "good" and down for "bad", and stays where the scale ends.
     """
-    # 1. The moves: all that have a side, and of the others those after the usual score.
+    usual, moves = moves_of(text)
+    if not moves:
+        says_little = usual is not None and SAYS_LITTLE.search(text) is not None
+        return not says_little or usual == answer
+
+    # The moves are followed from the usual score on.
+    score = moves[0][1] if usual is None else usual
+    for side, before, after in moves:
+        if before != score or after not in next_scores(score, side, scale):
+            return False
+        score = after
+    return score == answer
+
+
+def moves_of(text: str) -> tuple[int | None, list[tuple[str | None, int, int]]]:
+    """(the stated usual score, the moves) of a text without quotations, each move (its side, from, to): all
+    that have a side, and of the others those after the usual score. "Usually 3; bad 3 to 2" gives
+    (3, [("bad", 3, 2)])."""
     text = COUNT.sub(" ", SPAN.sub(" ", text))
     usual = USUAL.search(text)
-    moves = [move for move in MOVE.finditer(text) if move[1] or (usual and move.start() >= usual.end())]
-    if not moves:
-        says_little = usual is not None and SAYS_LITTLE.search(text, usual.end()) is not None
-        return not says_little or int(usual[1]) == answer
-
-    # 2. They are followed from the usual score on.
-    score = int(usual[1]) if usual else int(moves[0][2])
-    for side, before, after in (move.groups() for move in moves):
-        if int(before) != score or int(after) not in next_scores(score, side, scale):
-            return False
-        score = int(after)
-    return score == answer
+    moves = [(move[1], int(move[2]), int(move[3])) for move in MOVE.finditer(text)
+             if move[1] or (usual and move.start() >= usual.end())]
+    return (int(usual[1]) if usual else None), moves
 
 
 def next_scores(score: int, side: str | None, scale: tuple[int, int]) -> set[int]:
@@ -169,13 +203,23 @@ def comparison_leads_to(answer: int, texts: list[str], scale: tuple[int, int]) -
 def named_choice(text: str, question: Question) -> str | None:
     """The label that a step decides for: the first one after a conclusion's beginning ("So comedy."), else
     the last one. A label that is turned down ("rather than action") is not counted."""
-    names = reference_names if question.task.form == "citation" else label_names
-    for conclusion in conclusions(text):
-        named = names(conclusion, question)
-        if named:
-            return named[0]
-    named = names(text, question)
+    concluded = concluded_choice(text, question)
+    if concluded is not None:
+        return concluded
+    named = names_in(text, question)
     return named[-1] if named else None
+
+
+def concluded_choice(text: str, question: Question) -> str | None:
+    """The first label behind the last conclusion that has one."""
+    named = [names_in(rest, question) for rest in conclusions(text)]
+    return next((names[0] for names in named if names), None)
+
+
+def names_in(text: str, question: Question) -> list[str]:
+    """The candidates or labels that a text names, in order."""
+    names = reference_names if question.task.form == "citation" else label_names
+    return names(text, question)
 
 
 def label_names(text: str, question: Question) -> list[str]:

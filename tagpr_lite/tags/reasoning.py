@@ -21,9 +21,7 @@ from ..lamp.tasks import Question
 from .facts import claims
 from .follows import follows
 from .schema import Chain, parse
-
-Forms = dict[str, set[tuple[str, ...]]]
-"""{task: sequences of tags}, such as {"LaMP_1": {("examine_examples", "compare_options", "conclude")}}."""
+from .teaching import Teaching
 
 
 class Written(NamedTuple):
@@ -35,23 +33,15 @@ class Written(NamedTuple):
     """Mean nats a token of the policy's distribution; None where it was not measured."""
 
 
-def forms_of(kept: Iterable[dict]) -> Forms:
-    """The sequences of tags that the teacher's chains have, by task. kept: rows of chains/kept.jsonl."""
-    forms: Forms = {}
-    for row in kept:
-        forms.setdefault(row["task"], set()).add(tuple(row["tags"]))
-    return forms
-
-
-def states(completions: Iterable[Written], forms: Forms) -> dict:
+def states(completions: Iterable[Written], teaching: Teaching) -> dict:
     """{"all": the state of all completions, "by_task": {task: its state}}."""
     completions = list(completions)
     by_task = group_by(completions, lambda written: written.question.task.name)
-    return {"all": state_of(completions, forms),
-            "by_task": {task: state_of(of_task, forms) for task, of_task in sorted(by_task.items())}}
+    return {"all": state_of(completions, teaching),
+            "by_task": {task: state_of(of_task, teaching) for task, of_task in sorted(by_task.items())}}
 
 
-def state_of(completions: Iterable[Written], forms: Forms) -> dict:
+def state_of(completions: Iterable[Written], teaching: Teaching) -> dict:
     """The state of the reasoning of some completions, as the head of this file shows it.
 
     completions     their number
@@ -59,7 +49,8 @@ def state_of(completions: Iterable[Written], forms: Forms) -> dict:
     steps, tokens   means
     form            share whose sequence of tags is one of the teacher's for the task
     claims, true    mean checkable claims (tags/facts.py); the share of all claims that hold, None without any
-    follows         share whose answer follows from the chain (tags/follows.py)
+    follows         share whose answer follows from the chain (tags/follows.py), and the chain states what the
+                    teacher's chains state for it
     tags            {tag: its steps}, the most frequent first
     entropy         mean over the completions that have one, nats a token; None without any
     """
@@ -75,11 +66,12 @@ def state_of(completions: Iterable[Written], forms: Forms) -> dict:
             continue
         chain_count += 1
         tags.update(chain.tags)
-        in_form += tuple(chain.tags) in forms.get(question.task.name, ())
+        task = question.task.name
+        in_form += tuple(chain.tags) in teaching.forms.get(task, ())
         holding = [holds for _, holds in claims(chain, question)]
         claim_count += len(holding)
         true_claims += sum(holding)
-        following += follows(chain, question)
+        following += follows(chain, question, teaching.supports.get(task, ()))
 
     # 2. Means over all completions.
     def per_completion(total: float) -> float:

@@ -5,18 +5,24 @@ could be checked, and still end with the right answer. The teacher's own chains 
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from operator import itemgetter
 from pathlib import Path
 from statistics import quantiles
 
+from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..lamp.words import length_units
 from ..runs import read_json, read_jsonl
 from .facts import claims
-from .reasoning import Forms, forms_of
 from .schema import PRIMARY, Chain, parse
+
+Forms = dict[str, set[tuple[str, ...]]]
+"""{task: sequences of tags}, such as {"LaMP_1": {("examine_examples", "compare_options", "conclude")}}."""
+SUPPORT_SHARE = 0.75  # of the teacher's chains that state something: then a policy's chain has to as well
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class Teaching:
     as {"LaMP_3": 8.0}. The lower quartile counts, because chains in free prose differ."""
     words: dict[str, float] = field(default_factory=dict)
     """{task: words of the steps}, characters where a language has no spaces; the lower quartile again."""
+    supports: dict[str, frozenset[str]] = field(default_factory=dict)
+    """{task: what three of four of its chains state that an answer is held against}, such as {"LaMP_3":
+    {"comparison"}} (tags/follows.py, `supports`)."""
 
     def nearness(self, chain: Chain, task: str) -> float:
         """How near the chain's sequence of tags is to one of the teacher's for the task: 1 for the same one,
@@ -41,26 +50,46 @@ class Teaching:
         return max(ratios, default=1.0)
 
 
-def teaching_of(tags: Iterable[str], kept: list[dict], questions: Iterable[Question]) -> Teaching:
+def teaching_of(kept: list[dict], tags: Iterable[str] = PRIMARY, questions: Iterable[Question] = ()
+                ) -> Teaching:
     """The teaching of a run. kept: rows of chains/kept.jsonl; questions: the training questions, which the
-    claims are checked against."""
+    claims are checked against. Without them nothing is known of claims and words."""
     question_of = {question.id: question for question in questions}
     claim_counts: dict[str, list[int]] = {}
     word_counts: dict[str, list[int]] = {}
     for row in kept:
         question = question_of.get(row["id"])
-        chain = parse(row["text"], allowed=None)
-        if question is not None and isinstance(chain, Chain):
+        chain = parse(row["text"], allowed=None) if question is not None else None
+        if isinstance(chain, Chain):
             holding = sum(holds for _, holds in claims(chain, question))
             claim_counts.setdefault(row["task"], []).append(holding)
             word_counts.setdefault(row["task"], []).append(len(words_of(chain, question.task.language)))
-    return Teaching(tuple(tags), forms_of(kept), lower_quartiles(claim_counts), lower_quartiles(word_counts))
+    return Teaching(tuple(tags), forms_of(kept), lower_quartiles(claim_counts), lower_quartiles(word_counts),
+                    supports_of(kept))
 
 
 def read_teaching(folder: Path, questions: Iterable[Question]) -> Teaching:
     """The teaching of the run in `folder`, from chains/."""
     tags = read_json(folder / "chains" / "tags.json")["primary"]
-    return teaching_of(tags, read_jsonl(folder / "chains" / "kept.jsonl"), questions)
+    return teaching_of(read_jsonl(folder / "chains" / "kept.jsonl"), tags, questions)
+
+
+def forms_of(kept: Iterable[dict]) -> Forms:
+    """The sequences of tags that the teacher's chains have, by task."""
+    forms: Forms = {}
+    for row in kept:
+        forms.setdefault(row["task"], set()).add(tuple(row["tags"]))
+    return forms
+
+
+def supports_of(kept: Iterable[dict]) -> dict[str, frozenset[str]]:
+    """{task: what SUPPORT_SHARE of its chains state, or more}."""
+    common = {}
+    for task, rows in group_by(kept, itemgetter("task")).items():
+        counts = Counter(support for row in rows for support in row.get("supports", ()))
+        common[task] = frozenset(support for support, count in counts.items()
+                                 if count >= SUPPORT_SHARE * len(rows))
+    return common
 
 
 def words_of(chain: Chain, language: str) -> list[str]:

@@ -7,6 +7,7 @@ from tagpr_lite.grpo.rewards import Terms, terms
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
+from tagpr_lite.tags.follows import supports
 from tagpr_lite.tags.schema import PRIMARY, parse, render
 from tagpr_lite.tags.teachers import template
 from tagpr_lite.tags.teaching import Teaching, teaching_of
@@ -138,7 +139,7 @@ def kept(texts):
 
 
 def test_thirty_degenerate_completions_earn_less_than_every_honest_one():
-    teaching = teaching_of(PRIMARY, kept(HONEST), [Q])
+    teaching = teaching_of(kept(HONEST), PRIMARY, [Q])
     honest = {said: of(said, teaching=teaching) for said in HONEST}
     earned = {name: of(said, teaching=teaching) for name, said in DEGENERATE.items()}
     assert len(earned) >= 30 and min(one.tag for one in honest.values()) >= 0.5, honest
@@ -157,6 +158,21 @@ def test_with_the_gate_a_hollow_chain_with_the_right_answer_earns_less_than_a_wh
     assert hollow.total(1.0, 0.2, 0.0, gate=1.0) < 0.5 * whole.total(1.0, 0.2, 0.0, gate=1.0)
 
 
+def test_a_chain_that_leaves_out_what_its_answer_is_held_against_earns_less_than_one_that_fails_it():
+    """Both evasions came up within eight steps of GRPO: the key words left out, and counts in other words."""
+    profile = (Item("a", "Snow fell.", "Snow falls in Cork"), Item("b", "Hail fell.", "Hail falls in Cork"))
+    title = replace(Q, task=TASKS["LaMP_4"], gold="Rain falls in Ghent", profile=profile,
+                    input=TASKS["LaMP_4"].instruction + " Rain fell.")
+    wrote, style = (E, 'The user wrote "Snow falls in Cork".'), (P, "About 4 words, plain case, no end mark.")
+    taught = Teaching(PRIMARY, {"LaMP_4": {(E, P, A)}}, {"LaMP_4": 4.0}, {"LaMP_4": 15.0},
+                      {"LaMP_4": frozenset({"key words", "length"})})
+    whole = written(wrote, style, (A, "Key words: rain, Ghent."), answer="Rain falls in Ghent")
+    failing = written(wrote, style, (A, "Key words: rain, Monday, Porto."), answer="Snow falls in Ghent")
+    evading = written(wrote, style, answer="Snow falls in Ghent")
+    earned = [terms(said, True, title, taught).tag for said in (whole, failing, evading)]
+    assert earned[0] == 1.0 and earned[0] > earned[1] == 0.25 > earned[2]
+
+
 def test_the_gate_takes_from_the_task_and_prmu_terms_alone():
     one = Terms(task=0.8, format=1.0, tag=0.5, prmu=0.4)
     assert one.total(1.0, 0.2, 0.5, gate=1.0) == pytest.approx((0.8 + 0.2) * 0.5 + 0.1)
@@ -168,9 +184,10 @@ def test_every_chain_of_the_template_earns_the_whole_tag_term():
     for questions in (s["train"] for lang in ("en", "zh") for s in mini.build(0, 6, language=lang).values()):
         questions = [replace(q, retrieved=retrieve(q, "bm25", 3, 0)) for q in questions]
         chains = {q.id: template.write(q, 0) for q in questions}
-        rows = [{"id": q.id, "task": q.task.name, "tags": chains[q.id].tags, "text": render(chains[q.id])}
+        rows = [{"id": q.id, "task": q.task.name, "tags": chains[q.id].tags, "text": render(chains[q.id]),
+                 "supports": sorted(supports(chains[q.id], q))}
                 for q in questions if chains[q.id] is not None]
-        teaching = teaching_of(PRIMARY, rows, questions)
+        teaching = teaching_of(rows, PRIMARY, questions)
         by_id = {q.id: q for q in questions}
         for row in rows:
             earned = terms(row["text"], True, by_id[row["id"]], teaching)

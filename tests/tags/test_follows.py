@@ -9,7 +9,7 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains
-from tagpr_lite.tags.follows import follows, next_scores, stated_rating
+from tagpr_lite.tags.follows import follows, next_scores, stated_rating, supports
 from tagpr_lite.tags.schema import Chain, Step
 from tagpr_lite.tags.teachers.teacher import Template
 from tagpr_lite.tags.teachers.template import learn_reading
@@ -90,6 +90,28 @@ THERE, HERE = '"soap" good 1, "box" bad 1; got 3.', '"a" good 1, "b" good 2.'
 ])
 def test_a_comparison_of_two_texts(answer, steps, leads):
     assert follows(chain(answer, *steps), RATING) is leads
+
+
+@pytest.mark.parametrize("asked, steps, stated", [
+    (RATING, (SUM, "Comes to 2."), {"sum", "conclusion"}),
+    (RATING, ("Past scores 5 4.", "About 2."), set()),
+    (RATING, (THERE, HERE, "1 to 2 good: 3 to 4."), {"comparison"}),
+    (RATING, ('"soap" good, "box" bad: 1 to 1.', "1 to 1: 1 to 1."), set()),  # an evasion in GRPO
+    (MOVIE, ("This user used comedy 3 times.", "So comedy."), {"conclusion"}),
+    (MOVIE, ("This user used comedy 3 times.",), set()),
+    (CITATION, ("[2] shares fast.", "So [2]."), {"conclusion"}),
+    (TITLE, ("About 8 words, plain case, no end mark.", "Key words: rain."),
+     {"length", "case", "end mark", "key words"}),
+    (TITLE, ("About 8 words, case with a few.",), {"length"}),
+])
+def test_what_a_chain_states_for_its_answer(asked, steps, stated):
+    assert supports(chain("2", *steps), asked) == stated
+
+
+def test_what_is_needed_must_be_stated():
+    made = chain("Rain", "The user wrote rain.", "Key words: rain.")
+    assert follows(made, TITLE) and follows(made, TITLE, {"key words"})
+    assert not follows(made, TITLE, {"key words", "length"})
 
 
 def test_a_hollow_chain_follows_and_is_seen_by_its_form_and_its_claims():

@@ -24,10 +24,21 @@ def test_the_figures_of_the_kept_chains():
     rows = [{"id": "q", "task": "LaMP_3", "tags": made.tags, "text": render(made)}
             for made in (chain("conclude"), chain("conclude", said="So 4."),
                          chain("examine_examples", "conclude"))]
-    got = teaching_of(PRIMARY, [*rows, {**rows[0], "id": "unknown"}], [Q])
+    got = teaching_of([*rows, {**rows[0], "id": "unknown"}], PRIMARY, [Q])
     assert got.forms == {"LaMP_3": {("conclude",), ("examine_examples", "conclude")}}
     assert got.claims == {"LaMP_3": 0.5}  # of 0, 1, 2 claims
     assert got.words == {"LaMP_3": 3.0}  # of 2, 4, 8 words
+
+
+def test_what_three_of_four_chains_state_is_needed():
+    def rows(task, *stated):
+        return [{"id": "", "task": task, "tags": ["a"], "supports": list(words)} for words in stated]
+
+    kept = rows("LaMP_3", ("sum",), ("sum", "conclusion"), ("sum",), ("conclusion",)) + rows("LaMP_2", (), ())
+    got = teaching_of(kept)
+    assert got.supports == {"LaMP_3": {"sum"}, "LaMP_2": set()}
+    of_an_older_run = [{"id": "", "task": "LaMP_3", "tags": ["a"]}]
+    assert teaching_of(of_an_older_run).supports == {"LaMP_3": set()}
 
 
 def test_a_quarter_of_the_counts_lies_below():
