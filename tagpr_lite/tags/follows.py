@@ -5,6 +5,7 @@
     a choice    This user used comedy 3 times. | So comedy.        comedy      yes
     a text      About 3 words, no end mark. | Key words: rain.     Rain again  yes
                 About 3 words, no end mark. | Key words: rain.     Late trains no, no key word is used
+                The user wrote "Rain in Cork". | "Cork" becomes "Graz".  Rain in Graz  yes
 
 This says nothing about truth: whether the steps are true of the profile is checked in tags/facts.py. A chain
 of a real teacher is free prose, so a conclusion is looked for in several wordings, and a sum, key words or a
@@ -14,7 +15,7 @@ what the teacher's chains of the task state (`supports`), a policy's chain has t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ..lamp import answers
 from ..lamp.style import CASE, END_MARK, LENGTH, style_stats
@@ -35,10 +36,12 @@ USUAL = re.compile(r"\busual(?:ly)?\b[^.;,\d]{0,20}?(\d{1,9})", re.I)
 SPAN = re.compile(r"\b(?:scale|scores?|ratings?|range[sd]?|between)\b[^.;,\d]{0,20}\d+ (?:to|and) \d+", re.I)
 """Two numbers with "to" between them that are no move: "scores from 1 to 5"."""
 MOVE = re.compile(r"(?:\b(good|bad) )?(?<![\w.])(\d{1,9}) ?(?:to|->|→|到|至) ?(\d{1,9})(?![\w.]*\d)", re.I)
-COUNTED = re.compile(r'"" (good|bad) (\d{1,2})\b')
-GOT = re.compile(r"\bgot (\d{1,9})\b")
-COMPARED = re.compile(r"(\d) to (\d) good: (\d{1,9}) to (\d{1,9})")
-"""What the template's comparison of two texts says: '"soap" good 1', "got 3", "1 to 2 good: 3 to 4"."""
+REMARKS = r'((?:"" (?:good|bad) \d{1,9}(?:, )?)+)'
+WITHOUT = re.compile(rf"\bgot (\d{{1,9}}); without {REMARKS}", re.I)
+WITH = re.compile(rf"\bfrom (\d{{1,9}}); with {REMARKS}", re.I)
+REMARK = re.compile(r'"" (good|bad) (\d{1,9})')
+"""What the template's comparison of two texts says: 'Got 3; without "soap" good 2' and
+'From 2; with "box" bad 2'."""
 SAYS_LITTLE = re.compile(r"\bsays (?:little|nothing)\b", re.I)
 REFERENCE = re.compile(r"\[([12])\]|\b(?:option|reference|candidate|paper|title|number) ([12])\b"
                        r"|\b(?:the )(first|second)\b", re.I)
@@ -47,6 +50,8 @@ REJECTED = re.compile(r"\b(?:not|than|instead of|over|unlike)(?: (?:a|an|the))? 
 REJECTION_LENGTH = 24  # characters before a label that are looked at
 KEY_WORDS = re.compile(r"(?:\bkey ?words?\b|关键词)[^.:：。]{0,20}[:：] *([^.。;；\n]+)", re.I)
 MOST_CONCLUSIONS = 8  # of a step that are looked at: a policy may write "so so so ..."
+WROTE = re.compile(r'\bwrote "([^"]+)"')
+BECOMES = re.compile(r'"([^"]+)" becomes "([^"]+)"')
 KEY_SHARE = 0.5  # of the stated key words that the answer must hold
 LENGTH_SLACK = 2  # words or characters by which an answer may differ from the stated length
 LENGTH_SHARE = 1 / 3  # the same as a share of the stated length; the larger of both counts
@@ -54,16 +59,17 @@ LENGTH_SHARE = 1 / 3  # the same as a share of the stated length; the larger of 
 
 def supports(chain: Chain, question: Question) -> set[str]:
     """What the chain states that its answer is held against: of a rating {"conclusion", "sum",
-    "comparison"}, of a choice {"conclusion"}, of a text {"key words", "length", "case", "end mark"}."""
+    "comparison"}, of a choice {"conclusion"}, of a text {"plan", "length", "case", "end mark"}. A plan is key
+    words, or what becomes what in a past text."""
     texts = [without_quotations(step.text) for step in chain.steps]
     if question.task.kind == "text":
         text = " ".join(step.text for step in chain.steps)
-        stated = {"key words": stated_key_words(text), "length": LENGTH.search(text),
+        stated = {"plan": stated_key_words(text) or BECOMES.search(text), "length": LENGTH.search(text),
                   "case": CASE.search(text), "end mark": END_MARK.search(text)}
     elif question.task.kind == "rating":
         stated = {"conclusion": concluded_rating(texts[-1], question.task),
                   "sum": moves_of(" ".join(texts))[1],
-                  "comparison": COMPARED.search(texts[-1]) and any(map(COUNTED.search, texts[:-1]))}
+                  "comparison": WITHOUT.search(" ".join(texts)) and WITH.search(" ".join(texts))}
     else:
         stated = {"conclusion": concluded_choice(chain.steps[-1].text, question)}
     return {kind for kind, found in stated.items() if found}
@@ -87,7 +93,7 @@ def follows(chain: Chain, question: Question, needed: Collection[str] = ()) -> b
         texts = [without_quotations(step.text) for step in chain.steps]
         return (stated_rating(last_step, question.task) == answer
                 and sum_leads_to(int(answer), " ".join(texts), question.task.scale)
-                and comparison_leads_to(int(answer), texts, question.task.scale))
+                and comparison_leads_to(int(answer), " ".join(texts), question.task.scale))
     return named_choice(last_step, question) == answer
 
 
@@ -168,34 +174,34 @@ def next_scores(score: int, side: str | None, scale: tuple[int, int]) -> set[int
     return {up} if side.lower() == "good" else {down}
 
 
-def comparison_leads_to(answer: int, texts: list[str], scale: tuple[int, int]) -> bool:
-    """Whether a comparison of two texts is right and ends at the answer; True without one. texts: of the
-    steps, without quotations.
+def comparison_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
+    """Whether the comparison of two texts in a text without quotations is right and ends at the answer; True
+    where there is none.
 
-        "" good 1, "" bad 1; got 3.  |  "" good 1, "" good 2.  |  1 to 2 good: 3 to 4.
+        Got 3; without "" good 2, "" bad 2.  |  From 2; with "" good 3, "" good 4.
 
-    A number behind a remark says how many were good so far. The last step names both counts and the past
-    score, and the score moves by as much as the counts differ, within the scale.
+    From the past text's score each good remark takes a star away; from there each good remark of the new text
+    adds one, within the scale. A bad remark changes nothing.
     """
-    compared = COMPARED.search(texts[-1])
-    if compared is None:
+    past, new = WITHOUT.search(text), WITH.search(text)
+    if past is None and new is None:
         return True
-    there, here, past_score, score = map(int, compared.groups())
-    counted = []  # (count, the score of the past text or None) of every step that counts
-    for text in texts[:-1]:
-        remarks = COUNTED.findall(text)
-        if remarks:
-            count = 0
-            for side, stated in remarks:
-                count += side == "good"
-                if int(stated) != count:
-                    return False
-            got = GOT.search(text)
-            counted.append((count, got[1] if got else None))
-    if counted != [(there, str(past_score)), (here, None)]:
+    if past is None or new is None:
         return False
+    base = after_remarks(int(past[1]), past[2], -1, scale)
+    return base == int(new[1]) and after_remarks(base, new[2], +1, scale) == answer
+
+
+def after_remarks(score: int, remarks: str, change: int, scale: tuple[int, int]) -> int | None:
+    """The score behind the last remark; None where a score on the way is wrong. change: what a good remark
+    adds. '"" good 4, "" bad 4' leads from 3 to 4."""
     lowest, highest = scale
-    return score == answer == min(highest, max(lowest, past_score + here - there))
+    for side, stated in REMARK.findall(remarks):
+        if side.lower() == "good":
+            score = min(highest, max(lowest, score + change))
+        if int(stated) != score:
+            return None
+    return score
 
 
 # ---------------------------------------------------------------- choices
@@ -256,17 +262,35 @@ def is_rejected(text: str, start: int) -> bool:
 # ---------------------------------------------------------------- free texts
 
 def text_follows(chain: Chain, answer: str, question: Question) -> bool:
-    """Whether the answer holds the stated key words and has the stated style.
+    """Whether the answer holds the stated key words and has the stated style. Where the chain says what
+    becomes what in a past text, the answer is that text with these spans replaced.
 
     Without key words or a style there is nothing that it could follow from but the words of the steps: then
     one content word of the answer must be among them, and not in a quotation of a past text.
     """
     text = " ".join(step.text for step in chain.steps)
     key_words = stated_key_words(text)
+    pairs = BECOMES.findall(text)
+    if pairs:
+        past = WROTE.search(text)
+        wanted = with_replaced(past[1], pairs) if past else None
+        return wanted is not None and normalised(wanted) == normalised(answer)
     is_styled = any(habit.search(text) for habit in (LENGTH, CASE, END_MARK))
     if not key_words and not is_styled:
         return shares_words(text, answer, question)
     return holds_key_words(key_words, answer) and agrees_with_style(text, answer, question.task.language)
+
+
+def with_replaced(text: str, pairs: Iterable[tuple[str, str]]) -> str | None:
+    """The text with every old span replaced by its new one, each behind the one before it; None where an old
+    span is not there. "Rain in Cork" with [("Cork", "Graz")] is "Rain in Graz"."""
+    done, rest = "", text
+    for old, new in pairs:
+        before, found, rest = rest.partition(old)
+        if not found:
+            return None
+        done += before + new
+    return done + rest
 
 
 def stated_key_words(text: str) -> list[str]:

@@ -165,7 +165,7 @@ def test_a_chain_that_leaves_out_what_its_answer_is_held_against_earns_less_than
                     input=TASKS["LaMP_4"].instruction + " Rain fell.")
     wrote, style = (E, 'The user wrote "Snow falls in Cork".'), (P, "About 4 words, plain case, no end mark.")
     taught = Teaching(PRIMARY, {"LaMP_4": {(E, P, A)}}, {"LaMP_4": 4.0}, {"LaMP_4": 15.0},
-                      {"LaMP_4": frozenset({"key words", "length"})})
+                      {"LaMP_4": frozenset({"plan", "length"})})
     whole = written(wrote, style, (A, "Key words: rain, Ghent."), answer="Rain falls in Ghent")
     failing = written(wrote, style, (A, "Key words: rain, Monday, Porto."), answer="Snow falls in Ghent")
     evading = written(wrote, style, answer="Snow falls in Ghent")

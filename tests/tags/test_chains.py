@@ -102,8 +102,8 @@ def test_a_rating_may_be_compared_with_the_first_past_text_that_can_be_read():
                 profile=profile, retrieved=(1, 0))
     got = template.write(q, 0, COMPARED)
     assert [s.text for s in got.steps] == [
-        '"A lovely gift" good 1, "the box is terrible" bad 1; got 5.',
-        '"Great soap" good 1, "nice box" good 2.', "1 to 2 good: 5 to 5."] and got.answer == "5"
+        'Got 5; without "A lovely gift" good 4, "the box is terrible" bad 4.',
+        'From 4; with "Great soap" good 5, "nice box" good 5.', "Comes to 5."] and got.answer == "5"
     assert template.write(q, 1, COMPARED) is None
     # A text that cannot be compared is summed up.
     without = replace(q, retrieved=(1,))
@@ -179,8 +179,10 @@ def test_chains_do_not_depend_on_the_hash_seed():
     ('"Item number 1" got 4.', [True, True]),
     ('"number 1" and "fine" got 5.', [False, True, True]),
     ('"fine" got 3.', [False, True]),
-    ('"number 1" bad 0, "fine" good 1; got 4.', [True, True, True]),
-    ('"number 1" bad 0, "fine" good 1; got 5.', [False, True, True]),
+    ('Got 4; without "number 1" bad 4, "fine" good 3.', [True, True, True]),
+    ('Got 5; without "number 1" bad 5, "fine" good 4.', [False, True, True]),
+    ('"number 1" becomes "nice soap bar"', [True, False]),  # no such word in the question
+    ('"number 9" becomes "cheap and broke"', [False, True]),
     ('"zz" "" and "it"', [False, True]),
 ])
 def test_claims_are_checked_against_the_profile(text, holds):

@@ -74,19 +74,21 @@ def test_a_rating_that_its_steps_do_not_lead_to(answer, steps):
     assert not follows(chain(answer, *steps), RATING)
 
 
-THERE, HERE = '"soap" good 1, "box" bad 1; got 3.', '"a" good 1, "b" good 2.'
+THERE, HERE = 'Got 3; without "soap" good 2, "box" bad 2.', 'From 2; with "a" good 3, "b" good 4.'
 
 
 @pytest.mark.parametrize("answer, steps, leads", [
-    ("4", (THERE, HERE, "1 to 2 good: 3 to 4."), True),
-    ("3", (THERE, HERE, "1 to 2 good: 3 to 4."), False),  # another answer
-    ("3", (THERE, HERE, "1 to 2 good: 3 to 3."), False),  # one good more is one star more
-    ("5", (THERE, HERE, "1 to 3 good: 3 to 5."), False),  # it was counted as 2
-    ("5", (THERE, HERE.replace("good 2", "good 3"), "1 to 3 good: 3 to 5."), False),  # two are good
-    ("4", (THERE.replace("bad 1", "bad 2"), HERE, "1 to 2 good: 3 to 4."), False),  # a bad one adds nothing
-    ("3", (THERE, HERE, "1 to 2 good: 2 to 3."), False),  # the past score was 3
-    ("4", (HERE, "1 to 2 good: 3 to 4."), False),  # compared with nothing
-    ("5", (THERE.replace("got 3", "got 5"), HERE, "1 to 2 good: 5 to 5."), True),  # the scale ends
+    ("4", (THERE, HERE, "Comes to 4."), True),
+    ("3", (THERE, HERE, "Comes to 4."), False),  # another answer
+    ("3", (THERE, HERE, "Comes to 3."), False),  # the last remark leads to 4
+    ("5", (THERE, HERE.replace("good 4", "good 5"), "Comes to 5."), False),  # a good one adds one star
+    ("4", (THERE.replace("bad 2", "bad 1"), HERE, "Comes to 4."), False),  # a bad one changes nothing
+    ("4", ('Got 3; without "a" good 4.', 'From 4; with "b" bad 4.', "Comes to 4."), False),  # it takes away
+    ("4", (THERE, HERE.replace("From 2", "From 3"), "Comes to 4."), False),  # begins elsewhere
+    ("4", (HERE, "Comes to 4."), False),  # compared with nothing
+    ("2", (THERE, "Comes to 2."), False),  # nothing is compared with it
+    ("5", ('Got 5; without "a" good 4.', 'From 4; with "a" good 5, "b" good 5.', "Comes to 5."), True),
+    ("1", ('Got 1; without "a" good 1.', 'From 1; with "b" bad 1.', "Comes to 1."), True),
 ])
 def test_a_comparison_of_two_texts(answer, steps, leads):
     assert follows(chain(answer, *steps), RATING) is leads
@@ -95,13 +97,14 @@ def test_a_comparison_of_two_texts(answer, steps, leads):
 @pytest.mark.parametrize("asked, steps, stated", [
     (RATING, (SUM, "Comes to 2."), {"sum", "conclusion"}),
     (RATING, ("Past scores 5 4.", "About 2."), set()),
-    (RATING, (THERE, HERE, "1 to 2 good: 3 to 4."), {"comparison"}),
-    (RATING, ('"soap" good, "box" bad: 1 to 1.', "1 to 1: 1 to 1."), set()),  # an evasion in GRPO
+    (RATING, (THERE, HERE, "Comes to 4."), {"comparison", "conclusion"}),
+    (RATING, ('Got 3; "soap" good.', "From 2; the box.", "1 to 1: 1 to 1."), set()),
     (MOVIE, ("This user used comedy 3 times.", "So comedy."), {"conclusion"}),
     (MOVIE, ("This user used comedy 3 times.",), set()),
     (CITATION, ("[2] shares fast.", "So [2]."), {"conclusion"}),
     (TITLE, ("About 8 words, plain case, no end mark.", "Key words: rain."),
-     {"length", "case", "end mark", "key words"}),
+     {"length", "case", "end mark", "plan"}),
+    (TITLE, ('The user wrote "Rain in Cork".', '"Cork" becomes "Graz".'), {"plan"}),
     (TITLE, ("About 8 words, case with a few.",), {"length"}),
 ])
 def test_what_a_chain_states_for_its_answer(asked, steps, stated):
@@ -110,8 +113,24 @@ def test_what_a_chain_states_for_its_answer(asked, steps, stated):
 
 def test_what_is_needed_must_be_stated():
     made = chain("Rain", "The user wrote rain.", "Key words: rain.")
-    assert follows(made, TITLE) and follows(made, TITLE, {"key words"})
-    assert not follows(made, TITLE, {"key words", "length"})
+    assert follows(made, TITLE) and follows(made, TITLE, {"plan"})
+    assert not follows(made, TITLE, {"plan", "length"})
+
+
+RAIN, BOTH = 'The user wrote "Rain in Cork".', '"Rain" becomes "Snow", "Cork" becomes "Graz".'
+
+
+@pytest.mark.parametrize("answer, steps, leads", [
+    ("Snow in Graz", (RAIN, BOTH), True),
+    ("snow  in graz", (RAIN, BOTH), True),
+    ("Rain in Cork", (RAIN, BOTH), False),
+    ("Snow in Graz today", (RAIN, BOTH), False),
+    ("Rain in Graz", (RAIN, '"Porto" becomes "Graz".'), False),  # "Porto" does not stand in the past text
+    ("Snow in Graz", (RAIN, '"Cork" becomes "Graz", "Rain" becomes "Snow".'), False),  # in another order
+    ("Snow in Graz", (BOTH,), False),  # nothing is quoted that they could be replaced in
+])
+def test_a_past_text_with_spans_replaced(answer, steps, leads):
+    assert follows(chain(answer, *steps), TITLE) is leads
 
 
 def test_a_hollow_chain_follows_and_is_seen_by_its_form_and_its_claims():

@@ -12,6 +12,7 @@ import re
 import string
 from collections import Counter
 from dataclasses import replace
+from difflib import SequenceMatcher
 from operator import attrgetter
 
 from ...lamp.prompts import rating_stats
@@ -21,6 +22,7 @@ from ...lamp.style import style_sentence
 from ...lamp.tasks import Item, Question
 from ...lamp.words import CHINESE_RUN, LONGEST_WORD, content_tokens
 from ..facts import UNQUOTABLE, content_words
+from ..follows import with_replaced
 from ..schema import Chain, Step
 from .cues import Cue, Cues, learn
 
@@ -31,6 +33,9 @@ VISIBLE_WORDS = 14  # first words of a past text, which every prompt shows
 PAST_WORDS = 10  # words of a past title that are quoted
 KEY_SPANS = 3  # spans of the question that a title is made of
 SPAN_WORDS = 3  # words of such a span: no more than a chain may hold of its gold (tags/chains.py)
+MOST_REPLACED = 3  # spans of a past title that are replaced
+WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+"""A word, or a mark by itself."""
 EDGE = string.punctuation + "“”‘’…"
 """Marks around a word that do not belong to it."""
 UNLISTED = re.compile(r'[.,;:/<>"“”]')
@@ -116,16 +121,17 @@ def rate(question: Question, cues: Cues) -> Chain:
 def compare(question: Question, cues: Cues) -> Chain | None:
     """LaMP-3: the score of a past text, moved by how much better or worse this text is.
 
-        examine_examples     "a real bargain" good 1, "poorly made" bad 1; got 3.
-        analyze_query        "worth every cent" good 1, "it arrived early" good 2.
-        apply_preferences    1 to 2 good: 3 to 4.
+        examine_examples     Got 3; without "a real bargain" good 2, "poorly made" bad 2.
+        analyze_query        From 2; with "worth every cent" good 3, "it arrived early" good 4.
+        apply_preferences    Comes to 4.
 
-    The number behind a clause says how many were good so far: a small model adds one, but it does not count.
-    The past text is the first one of the prompt whose clauses the prompt shows. Its score says more about its
-    writer than their mean: what they count most is in it. None where no clause of either text has a side.
+    Each good remark of the past text takes one star away from its score, each good remark of this text adds
+    one, within the scale. One number is carried on from remark to remark, because a small model adds one, but
+    does not count. The past text is the first one of the prompt whose clauses the prompt shows. Its score
+    says more about its writer than their mean: what they count most is in it. None where no clause of either
+    text has a side.
     """
     task = question.task
-    low, high = task.scale
     text = task.payload(question.input)
     own = clauses(text, cues.read(task.name, question.user, text))[:JUDGED_CLAUSES]
     for index in question.retrieved:
@@ -134,23 +140,25 @@ def compare(question: Question, cues: Cues) -> Chain | None:
         judged = clauses(item.text, cues.read(task.name, question.user, item.text))[:JUDGED_CLAUSES]
         shown = [(clause, weight) for clause, weight in judged if clause in visible]
         if own and shown:
-            there, here, past_score = _good(shown), _good(own), int(item.label)
-            score = min(high, max(low, past_score + here - there))
-            return Chain((
-                Step("examine_examples", f"{_counted(shown)}; got {past_score}."),
-                Step("analyze_query", f"{_counted(own)}."),
-                Step("apply_preferences", f"{there} to {here} good: {past_score} to {score}.")), str(score))
+            without, base = _moved(int(item.label), shown, -1, task.scale)
+            with_them, score = _moved(base, own, +1, task.scale)
+            return Chain((Step("examine_examples", f"Got {item.label}; without {without}."),
+                          Step("analyze_query", f"From {base}; with {with_them}."),
+                          Step("apply_preferences", f"Comes to {score}.")), str(score))
     return None
 
 
-def _counted(judged: list[tuple[str, float]]) -> str:
-    """'"poorly made" bad 0, "it arrived early" good 1'."""
-    return ", ".join(f'"{clause}" {"good" if weight > 0 else "bad"} {_good(judged[:place])}'
-                     for place, (clause, weight) in enumerate(judged, 1))
-
-
-def _good(judged: list[tuple[str, float]]) -> int:
-    return sum(weight > 0 for _, weight in judged)
+def _moved(score: int, judged: list[tuple[str, float]], change: int, scale: tuple[int, int]
+           ) -> tuple[str, int]:
+    """(clauses with their side and the score behind each, the last score): '"poorly made" bad 3, "it arrived
+    early" good 4' and 4, where a good clause adds `change` = 1 to 3."""
+    low, high = scale
+    said = []
+    for clause, weight in judged:
+        if weight > 0:
+            score = min(high, max(low, score + change))
+        said.append(f'"{clause}" {"good" if weight > 0 else "bad"} {score}')
+    return ", ".join(said), score
 
 
 def clauses(text: str, cues: list[Cue]) -> list[tuple[str, float]]:
@@ -245,29 +253,68 @@ def cite(question: Question, attempt: int) -> Chain | None:
 # ---------------------------------------------------------------- free texts
 
 def title(question: Question, attempt: int) -> Chain | None:
-    """LaMP-4 to 7, where the gold is given: a text of the user, the user's style, and the spans of the
-    question that the gold takes over.
+    """LaMP-4 to 7, where the gold is given: a text of the user, the user's style, and what takes the place of
+    what in that text.
 
-        examine_examples     The user wrote "BREAKING local bakery buys electric vans".
-        infer_preferences    About 8 words, plain case, no end mark.
+        examine_examples     The user wrote "Why is everyone in Cork talking about the night train?".
+        infer_preferences    About 10 words, plain case, an end mark.
+        analyze_query        "Cork" becomes "Porto", "night train" becomes "city library".
+
+    The text of the user is the first one of the prompt that becomes the gold in this way. Where there is
+    none, the last step lists the spans that the gold takes over from the question:
+
         analyze_query        Key words: city library delays, its spring program, on Monday.
     """
     if attempt or not question.gold:
         return None
-    item = question.profile[question.retrieved[0]] if question.retrieved else question.profile[-1]
-    shown = item.label or item.text
+    gold = question.gold.strip()
+    text = question.task.payload(question.input)
+    items = [question.profile[index] for index in question.retrieved] or [question.profile[-1]]
+    titles = [item.label or item.text for item in items]
 
-    # 1. A text of the user, and the user's style by the rule that the prompt's facts are made with.
-    steps = [Step("examine_examples", f'The user wrote "{_beginning(shown, PAST_WORDS)}".'),
+    # 1. A text of the user, and what must be replaced in it.
+    replaced = {past: replacements(past, gold, text) for past in titles}
+    past = next((past for past in titles if replaced[past]), titles[0])
+
+    # 2. The reasons: that text, the user's style by the rule that the prompt's facts are made with, the plan.
+    steps = [Step("examine_examples", f'The user wrote "{_beginning(past, PAST_WORDS)}".'),
              Step("infer_preferences", style_sentence(question))]
-
-    # 2. What the gold takes over from the question.
-    key_words = shared_spans(question.gold, question.task.payload(question.input))
-    if key_words:
+    key_words = shared_spans(gold, text)
+    if replaced[past]:
+        plan = ", ".join(f'"{old}" becomes "{new}"' for old, new in replaced[past])
+        steps.append(Step("analyze_query", f"{plan}."))
+    elif key_words:
         steps.append(Step("analyze_query", f"Key words: {', '.join(key_words)}."))
     else:
         steps.append(Step("verify_consistency", "The text's own words do not fit; name its point."))
-    return Chain(tuple(steps), question.gold.strip())
+    return Chain(tuple(steps), gold)
+
+
+def replacements(past: str, gold: str, text: str) -> list[tuple[str, str]]:
+    """(old span, new span) in order, MOST_REPLACED at most, that turn a past title into the gold. [] where
+    spans would be added or left out, where no word stays, where a new span has words that the question's text
+    does not have, and where the past title is too long to be quoted.
+
+    Example: "Ghent: Ticket prices" becomes "Porto: Longer hours" by [("Ghent", "Porto"), ("Ticket prices",
+    "Longer hours")].
+    """
+    past_words, gold_words = list(WORD.finditer(past)), list(WORD.finditer(gold))
+    if _beginning(past, PAST_WORDS) != past or re.search(CHINESE_RUN, gold):
+        return []
+    known = {word.lower() for word in WORD.findall(text)}
+    matcher = SequenceMatcher(None, [word[0] for word in past_words], [word[0] for word in gold_words], False)
+    pairs = []
+    for kind, first, end, gold_first, gold_end in matcher.get_opcodes():
+        if kind in ("insert", "delete"):
+            return []
+        new_words = [word[0].lower() for word in gold_words[gold_first:gold_end]]
+        if kind == "replace":
+            if not known.issuperset(new_words):
+                return []
+            pairs.append((past[past_words[first].start():past_words[end - 1].end()],
+                          gold[gold_words[gold_first].start():gold_words[gold_end - 1].end()]))
+    fits = matcher.ratio() > 0 and len(pairs) <= MOST_REPLACED and with_replaced(past, pairs) == gold
+    return pairs if fits and not UNQUOTABLE.search(gold) else []
 
 
 def shared_spans(gold: str, text: str) -> list[str]:
