@@ -9,9 +9,8 @@ it is the cheapest proof of flawed reasoning. These claims are recognised:
     used comedy 3 times      how often a label was used
     12 past reviews          how many items there are
     "It broke"               words that must stand in the profile or in the question
-    "rain" becomes "snow"    the same of the first words; each of the second ones must stand in the question
     "It broke" got 2         the score or label of a past text that has these words, also as
-                             'Got 2; without "It broke" bad 2, "soft" good 1'
+                             'Got 2; without "It broke" bad 2 to 2, "soft" good 2 to 1'
     About 4 words, plain case, no end mark
                              the style of the user's titles (lamp/style.py), in a task of free text
 
@@ -44,10 +43,8 @@ ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|
                    r"|headlines|posts|tweets|movies|e-?mails|scores)\b", re.I)
 GOT = re.compile(r'(?P<words>(?:"[^"]+"(?:, | and )?)+) got (?P<label>\w+)'
                  r'|\b[Gg]ot (?P<score>\d{1,9}); without '
-                 r'(?P<remarks>(?:"[^"]+" (?:good|bad) \d{1,9}(?:, )?)+)')
+                 r'(?P<remarks>(?:"[^"]+" (?:good|bad) \d{1,9} to \d{1,9}(?:, )?)+)')
 QUOTE = re.compile(r'"([^"]*)"')
-BECOMES = ' becomes '
-WORD = re.compile(r"\w+")
 UNQUOTABLE = re.compile(r'["<>]')
 """Marks that cannot stand in a quotation of a step; where a text has one, its quotation has a space."""
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -91,7 +88,6 @@ def claims_of_steps(chain: Chain, question: Question) -> list[list[Claim]]:
     label_counts = Counter(item.label.lower() for item in profile)
     item_texts = [f"{item.text} {item.label}" for item in profile]
     all_text = quotable(" ".join([question.input, *item_texts]))
-    asked_words = set(WORD.findall(normalised(question.input)))
 
     style = style_of(question) if question.task.kind == "text" else None
 
@@ -112,12 +108,9 @@ def claims_of_steps(chain: Chain, question: Question) -> list[list[Claim]]:
             quotations, label = got["words"] or got["remarks"], got["label"] or got["score"]
             holds = any(_got(item, quotations, label) for item in profile)
             checked.append((f"{quotations} got {label}", holds))
-        for quotation in QUOTE.finditer(step.text):
-            wanted = normalised(quotation[1])
-            if wanted and step.text[:quotation.start()].endswith(BECOMES):
-                checked.append((f'"{quotation[1]}"', set(WORD.findall(wanted)) <= asked_words))
-            elif wanted:
-                checked.append((f'"{quotation[1]}"', wanted in all_text))
+        for quotation in QUOTE.findall(step.text):
+            if normalised(quotation):
+                checked.append((f'"{quotation}"', normalised(quotation) in all_text))
         by_step.append(checked)
     return by_step
 

@@ -5,7 +5,7 @@
     a choice    This user used comedy 3 times. | So comedy.        comedy      yes
     a text      About 3 words, no end mark. | Key words: rain.     Rain again  yes
                 About 3 words, no end mark. | Key words: rain.     Late trains no, no key word is used
-                The user wrote "Rain in Cork". | "Cork" becomes "Graz".  Rain in Graz  yes
+                The text says "Snow fell in Graz".                 Snow in Graz yes
 
 This says nothing about truth: whether the steps are true of the profile is checked in tags/facts.py. A chain
 of a real teacher is free prose, so a conclusion is looked for in several wordings, and a sum, key words or a
@@ -15,7 +15,7 @@ what the teacher's chains of the task state (`supports`), a policy's chain has t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from ..lamp import answers
 from ..lamp.style import CASE, END_MARK, LENGTH, style_stats
@@ -36,12 +36,12 @@ USUAL = re.compile(r"\busual(?:ly)?\b[^.;,\d]{0,20}?(\d{1,9})", re.I)
 SPAN = re.compile(r"\b(?:scale|scores?|ratings?|range[sd]?|between)\b[^.;,\d]{0,20}\d+ (?:to|and) \d+", re.I)
 """Two numbers with "to" between them that are no move: "scores from 1 to 5"."""
 MOVE = re.compile(r"(?:\b(good|bad) )?(?<![\w.])(\d{1,9}) ?(?:to|->|→|到|至) ?(\d{1,9})(?![\w.]*\d)", re.I)
-REMARKS = r'((?:"" (?:good|bad) \d{1,9}(?:, )?)+)'
+REMARKS = r'((?:"" (?:good|bad) \d{1,9} to \d{1,9}(?:, )?)+)'
 WITHOUT = re.compile(rf"\bgot (\d{{1,9}}); without {REMARKS}", re.I)
 WITH = re.compile(rf"\bfrom (\d{{1,9}}); with {REMARKS}", re.I)
-REMARK = re.compile(r'"" (good|bad) (\d{1,9})')
-"""What the template's comparison of two texts says: 'Got 3; without "soap" good 2' and
-'From 2; with "box" bad 2'."""
+REMARK = re.compile(r'"" (good|bad) (\d{1,9}) to (\d{1,9})')
+"""What the template's comparison of two texts says: 'Got 3; without "soap" good 3 to 2' and
+'From 2; with "box" bad 2 to 2'."""
 SAYS_LITTLE = re.compile(r"\bsays (?:little|nothing)\b", re.I)
 REFERENCE = re.compile(r"\[([12])\]|\b(?:option|reference|candidate|paper|title|number) ([12])\b"
                        r"|\b(?:the )(first|second)\b", re.I)
@@ -50,8 +50,7 @@ REJECTED = re.compile(r"\b(?:not|than|instead of|over|unlike)(?: (?:a|an|the))? 
 REJECTION_LENGTH = 24  # characters before a label that are looked at
 KEY_WORDS = re.compile(r"(?:\bkey ?words?\b|关键词)[^.:：。]{0,20}[:：] *([^.。;；\n]+)", re.I)
 MOST_CONCLUSIONS = 8  # of a step that are looked at: a policy may write "so so so ..."
-WROTE = re.compile(r'\bwrote "([^"]+)"')
-BECOMES = re.compile(r'"([^"]+)" becomes "([^"]+)"')
+SAYS = re.compile(r'\bsays?:? "([^"]+)"')
 KEY_SHARE = 0.5  # of the stated key words that the answer must hold
 LENGTH_SLACK = 2  # words or characters by which an answer may differ from the stated length
 LENGTH_SHARE = 1 / 3  # the same as a share of the stated length; the larger of both counts
@@ -60,11 +59,11 @@ LENGTH_SHARE = 1 / 3  # the same as a share of the stated length; the larger of 
 def supports(chain: Chain, question: Question) -> set[str]:
     """What the chain states that its answer is held against: of a rating {"conclusion", "sum",
     "comparison"}, of a choice {"conclusion"}, of a text {"plan", "length", "case", "end mark"}. A plan is key
-    words, or what becomes what in a past text."""
+    words, or a sentence that the question says."""
     texts = [without_quotations(step.text) for step in chain.steps]
     if question.task.kind == "text":
         text = " ".join(step.text for step in chain.steps)
-        stated = {"plan": stated_key_words(text) or BECOMES.search(text), "length": LENGTH.search(text),
+        stated = {"plan": stated_key_words(text) or SAYS.search(text), "length": LENGTH.search(text),
                   "case": CASE.search(text), "end mark": END_MARK.search(text)}
     elif question.task.kind == "rating":
         stated = {"conclusion": concluded_rating(texts[-1], question.task),
@@ -155,7 +154,7 @@ def moves_of(text: str) -> tuple[int | None, list[tuple[str | None, int, int]]]:
     """(the stated usual score, the moves) of a text without quotations, each move (its side, from, to): all
     that have a side, and of the others those after the usual score. "Usually 3; bad 3 to 2" gives
     (3, [("bad", 3, 2)])."""
-    text = COUNT.sub(" ", SPAN.sub(" ", text))
+    text = COUNT.sub(" ", SPAN.sub(" ", WITHOUT.sub(" ", WITH.sub(" ", text))))
     usual = USUAL.search(text)
     moves = [(move[1], int(move[2]), int(move[3])) for move in MOVE.finditer(text)
              if move[1] or (usual and move.start() >= usual.end())]
@@ -178,7 +177,7 @@ def comparison_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
     """Whether the comparison of two texts in a text without quotations is right and ends at the answer; True
     where there is none.
 
-        Got 3; without "" good 2, "" bad 2.  |  From 2; with "" good 3, "" good 4.
+        Got 3; without "" good 3 to 2, "" bad 2 to 2.  |  From 2; with "" good 2 to 3, "" good 3 to 4.
 
     From the past text's score each good remark takes a star away; from there each good remark of the new text
     adds one, within the scale. A bad remark changes nothing.
@@ -194,13 +193,13 @@ def comparison_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
 
 def after_remarks(score: int, remarks: str, change: int, scale: tuple[int, int]) -> int | None:
     """The score behind the last remark; None where a score on the way is wrong. change: what a good remark
-    adds. '"" good 4, "" bad 4' leads from 3 to 4."""
+    adds. '"" good 3 to 4, "" bad 4 to 4' leads from 3 to 4."""
     lowest, highest = scale
-    for side, stated in REMARK.findall(remarks):
-        if side.lower() == "good":
-            score = min(highest, max(lowest, score + change))
-        if int(stated) != score:
+    for side, before, after in REMARK.findall(remarks):
+        moved = min(highest, max(lowest, score + change)) if side.lower() == "good" else score
+        if (int(before), int(after)) != (score, moved):
             return None
+        score = moved
     return score
 
 
@@ -262,35 +261,30 @@ def is_rejected(text: str, start: int) -> bool:
 # ---------------------------------------------------------------- free texts
 
 def text_follows(chain: Chain, answer: str, question: Question) -> bool:
-    """Whether the answer holds the stated key words and has the stated style. Where the chain says what
-    becomes what in a past text, the answer is that text with these spans replaced.
+    """Whether the answer holds the stated key words and has the stated style. Where the chain quotes a
+    sentence of the question, the answer is made of its quotations.
 
     Without key words or a style there is nothing that it could follow from but the words of the steps: then
     one content word of the answer must be among them, and not in a quotation of a past text.
     """
     text = " ".join(step.text for step in chain.steps)
     key_words = stated_key_words(text)
-    pairs = BECOMES.findall(text)
-    if pairs:
-        past = WROTE.search(text)
-        wanted = with_replaced(past[1], pairs) if past else None
-        return wanted is not None and normalised(wanted) == normalised(answer)
+    is_quoted = SAYS.search(text) is not None
     is_styled = any(habit.search(text) for habit in (LENGTH, CASE, END_MARK))
-    if not key_words and not is_styled:
+    if not key_words and not is_styled and not is_quoted:
         return shares_words(text, answer, question)
+    if is_quoted and not is_made_of(answer, text):
+        return False
     return holds_key_words(key_words, answer) and agrees_with_style(text, answer, question.task.language)
 
 
-def with_replaced(text: str, pairs: Iterable[tuple[str, str]]) -> str | None:
-    """The text with every old span replaced by its new one, each behind the one before it; None where an old
-    span is not there. "Rain in Cork" with [("Cork", "Graz")] is "Rain in Graz"."""
-    done, rest = "", text
-    for old, new in pairs:
-        before, found, rest = rest.partition(old)
-        if not found:
-            return None
-        done += before + new
-    return done + rest
+def is_made_of(answer: str, text: str) -> bool:
+    """Whether an answer is made of what a text quotes: a content word of it stands in a sentence that the
+    question is said to have, and KEY_SHARE of its content words in that or another quotation."""
+    words = content_words(answer)
+    said = content_words(" ".join(SAYS.findall(text)))
+    quoted = content_words(" ".join(QUOTE.findall(text)))
+    return not words or (bool(words & said) and len(words & quoted) >= KEY_SHARE * len(words))
 
 
 def stated_key_words(text: str) -> list[str]:

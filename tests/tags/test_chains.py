@@ -102,8 +102,8 @@ def test_a_rating_may_be_compared_with_the_first_past_text_that_can_be_read():
                 profile=profile, retrieved=(1, 0))
     got = template.write(q, 0, COMPARED)
     assert [s.text for s in got.steps] == [
-        'Got 5; without "A lovely gift" good 4, "the box is terrible" bad 4.',
-        'From 4; with "Great soap" good 5, "nice box" good 5.', "Comes to 5."] and got.answer == "5"
+        'Got 5; without "A lovely gift" good 5 to 4, "the box is terrible" bad 4 to 4.',
+        'From 4; with "Great soap" good 4 to 5, "nice box" good 5 to 5.', "Comes to 5."] and got.answer == "5"
     assert template.write(q, 1, COMPARED) is None
     # A text that cannot be compared is summed up.
     without = replace(q, retrieved=(1,))
@@ -179,10 +179,8 @@ def test_chains_do_not_depend_on_the_hash_seed():
     ('"Item number 1" got 4.', [True, True]),
     ('"number 1" and "fine" got 5.', [False, True, True]),
     ('"fine" got 3.', [False, True]),
-    ('Got 4; without "number 1" bad 4, "fine" good 3.', [True, True, True]),
-    ('Got 5; without "number 1" bad 5, "fine" good 4.', [False, True, True]),
-    ('"number 1" becomes "nice soap bar"', [True, False]),  # no such word in the question
-    ('"number 9" becomes "cheap and broke"', [False, True]),
+    ('Got 4; without "number 1" bad 4 to 4, "fine" good 4 to 3.', [True, True, True]),
+    ('Got 5; without "number 1" bad 5 to 5, "fine" good 5 to 4.', [False, True, True]),
     ('"zz" "" and "it"', [False, True]),
 ])
 def test_claims_are_checked_against_the_profile(text, holds):
@@ -261,28 +259,19 @@ def test_no_chain_quotes_a_word_without_an_end():
 
 # ---------------------------------------------------------------- what a title takes over
 
-@pytest.mark.parametrize("gold, text, spans", [
-    ("BREAKING city library closes on Monday", "On Monday the city library in Graz closes.",
-     ["city library", "closes", "On Monday"]),
-    ("Why is everyone in Graz talking about the farmers market?",
-     "In April the farmers market in Graz bans plastic cups.", ["in Graz", "the farmers market"]),
-    ("Cups, cups, cups", "Plastic cups are gone; cups break.", ["cups"]),  # each once
-    ("free day in the park", "A day in the park is free.", ["free", "in the park"]),  # "day" is none
-    ("It was late", "It was so.", []), ("", "Text.", []), ("Title", "", []),
-    ("slow trains again", "Trains were slow. Trains again.", ["slow", "Trains again"]),
-    ("rivers, towns and roads", "We map rivers, towns and roads.", ["rivers", "towns and roads"]),
-    ("state U.S.A. wins", "The state U.S.A. wins", ["state", "wins"])])  # a list could not hold it
-def test_the_spans_that_a_title_takes_over(gold, text, spans):
-    assert template.shared_spans(gold, text) == spans
+@pytest.mark.parametrize("gold, text, sentence", [
+    ("Snow in Graz", "News today. Heavy snow fell in Graz! All is well.", "Heavy snow fell in Graz!"),
+    ("Snow in Graz", "Snow fell here. Snow fell there.", "Snow fell here"),  # the first of two
+    ("Rivers", "All is well.", ""),
+    ("Rivers rise", "rivers " + "and so on " * 9, "rivers " + "and so on " * 4 + "and so on"),
+    ("A \"wide\" river", 'The "wide" river rose.', "The wide river rose"),  # what a quotation can hold
+])
+def test_the_sentence_that_a_title_is_made_of(gold, text, sentence):
+    assert template.told_in(gold, text) == sentence
 
 
-@given(st.text(alphabet="ab rivers,.\n", max_size=40), st.text(alphabet="ab rivers,.\n", max_size=60))
-def test_spans_are_in_both_texts_and_few(gold, text):
-    def plain(some):
-        return " ".join(word.strip(template.EDGE).lower() for word in some.split())
-
-    spans = template.shared_spans(gold, text)
-    assert len(spans) <= template.KEY_SPANS == 3
-    for span in spans:
-        assert len(span.split()) <= template.SPAN_WORDS
-        assert span.lower() in plain(gold) and span.lower() in plain(text)
+@given(st.text(alphabet="abrivers,.!\n ", max_size=40), st.text(alphabet="abrivers,.!\n ", max_size=90))
+def test_the_sentence_stands_in_the_text(gold, text):
+    sentence = template.told_in(gold, text)
+    assert " ".join(sentence.split()) in " ".join(text.split())
+    assert len(sentence.split()) <= template.SENTENCE_WORDS

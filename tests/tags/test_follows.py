@@ -74,21 +74,23 @@ def test_a_rating_that_its_steps_do_not_lead_to(answer, steps):
     assert not follows(chain(answer, *steps), RATING)
 
 
-THERE, HERE = 'Got 3; without "soap" good 2, "box" bad 2.', 'From 2; with "a" good 3, "b" good 4.'
+THERE = 'Got 3; without "soap" good 3 to 2, "box" bad 2 to 2.'
+HERE = 'From 2; with "a" good 2 to 3, "b" good 3 to 4.'
 
 
 @pytest.mark.parametrize("answer, steps, leads", [
     ("4", (THERE, HERE, "Comes to 4."), True),
     ("3", (THERE, HERE, "Comes to 4."), False),  # another answer
     ("3", (THERE, HERE, "Comes to 3."), False),  # the last remark leads to 4
-    ("5", (THERE, HERE.replace("good 4", "good 5"), "Comes to 5."), False),  # a good one adds one star
-    ("4", (THERE.replace("bad 2", "bad 1"), HERE, "Comes to 4."), False),  # a bad one changes nothing
-    ("4", ('Got 3; without "a" good 4.', 'From 4; with "b" bad 4.', "Comes to 4."), False),  # it takes away
+    ("5", (THERE, HERE.replace("3 to 4", "3 to 5"), "Comes to 5."), False),  # a good one adds one star
+    ("4", (THERE, HERE.replace("3 to 4", "2 to 4"), "Comes to 4."), False),  # the moves do not connect
+    ("4", (THERE.replace("bad 2 to 2", "bad 2 to 1"), HERE, "Comes to 4."), False),  # a bad one is nothing
+    ("4", ('Got 3; without "a" good 3 to 4.', 'From 4; with "b" bad 4 to 4.', "Comes to 4."), False),
     ("4", (THERE, HERE.replace("From 2", "From 3"), "Comes to 4."), False),  # begins elsewhere
     ("4", (HERE, "Comes to 4."), False),  # compared with nothing
     ("2", (THERE, "Comes to 2."), False),  # nothing is compared with it
-    ("5", ('Got 5; without "a" good 4.', 'From 4; with "a" good 5, "b" good 5.', "Comes to 5."), True),
-    ("1", ('Got 1; without "a" good 1.', 'From 1; with "b" bad 1.', "Comes to 1."), True),
+    ("5", ('Got 5; without "a" good 5 to 4.', 'From 4; with "a" good 4 to 5, "b" good 5 to 5.', "5."), True),
+    ("1", ('Got 1; without "a" good 1 to 1.', 'From 1; with "b" bad 1 to 1.', "Comes to 1."), True),
 ])
 def test_a_comparison_of_two_texts(answer, steps, leads):
     assert follows(chain(answer, *steps), RATING) is leads
@@ -104,7 +106,7 @@ def test_a_comparison_of_two_texts(answer, steps, leads):
     (CITATION, ("[2] shares fast.", "So [2]."), {"conclusion"}),
     (TITLE, ("About 8 words, plain case, no end mark.", "Key words: rain."),
      {"length", "case", "end mark", "plan"}),
-    (TITLE, ('The user wrote "Rain in Cork".', '"Cork" becomes "Graz".'), {"plan"}),
+    (TITLE, ('The user wrote "Rain in Cork".', 'The text says "Snow fell".'), {"plan"}),
     (TITLE, ("About 8 words, case with a few.",), {"length"}),
 ])
 def test_what_a_chain_states_for_its_answer(asked, steps, stated):
@@ -117,19 +119,16 @@ def test_what_is_needed_must_be_stated():
     assert not follows(made, TITLE, {"plan", "length"})
 
 
-RAIN, BOTH = 'The user wrote "Rain in Cork".', '"Rain" becomes "Snow", "Cork" becomes "Graz".'
+RAIN, SNOW = 'The user wrote "Late rain in Cork".', 'The text says "On Monday snow fell in Graz".'
 
 
 @pytest.mark.parametrize("answer, steps, leads", [
-    ("Snow in Graz", (RAIN, BOTH), True),
-    ("snow  in graz", (RAIN, BOTH), True),
-    ("Rain in Cork", (RAIN, BOTH), False),
-    ("Snow in Graz today", (RAIN, BOTH), False),
-    ("Rain in Graz", (RAIN, '"Porto" becomes "Graz".'), False),  # "Porto" does not stand in the past text
-    ("Snow in Graz", (RAIN, '"Cork" becomes "Graz", "Rain" becomes "Snow".'), False),  # in another order
-    ("Snow in Graz", (BOTH,), False),  # nothing is quoted that they could be replaced in
+    ("Late snow in Graz", (RAIN, SNOW), True),
+    ("Late rain in Cork", (RAIN, SNOW), False),  # nothing of the sentence
+    ("Snow surprises tired drivers everywhere", (RAIN, SNOW), False),  # hardly anything of a quotation
+    ("Late snow in Graz", (RAIN, "About 9 words.", SNOW), False),
 ])
-def test_a_past_text_with_spans_replaced(answer, steps, leads):
+def test_a_title_is_made_of_the_quoted_sentence(answer, steps, leads):
     assert follows(chain(answer, *steps), TITLE) is leads
 
 

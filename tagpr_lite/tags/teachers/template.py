@@ -9,10 +9,8 @@ the gold text, and such a chain is marked `rationalised`. Everything a chain sta
 from __future__ import annotations
 
 import re
-import string
 from collections import Counter
 from dataclasses import replace
-from difflib import SequenceMatcher
 from operator import attrgetter
 
 from ...lamp.prompts import rating_stats
@@ -20,9 +18,8 @@ from ...lamp.sampling import group_by
 from ...lamp.scorer import item_reward
 from ...lamp.style import style_sentence
 from ...lamp.tasks import Item, Question
-from ...lamp.words import CHINESE_RUN, LONGEST_WORD, content_tokens
+from ...lamp.words import CHINESE_RUN, LONGEST_WORD
 from ..facts import UNQUOTABLE, content_words
-from ..follows import with_replaced
 from ..schema import Chain, Step
 from .cues import Cue, Cues, learn
 
@@ -31,15 +28,8 @@ CLAUSE_WORDS = 6  # a longer clause is cut
 CUT_WORDS = 4  # words that are left of a longer clause
 VISIBLE_WORDS = 14  # first words of a past text, which every prompt shows
 PAST_WORDS = 10  # words of a past title that are quoted
-KEY_SPANS = 3  # spans of the question that a title is made of
-SPAN_WORDS = 3  # words of such a span: no more than a chain may hold of its gold (tags/chains.py)
-MOST_REPLACED = 3  # spans of a past title that are replaced
-WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-"""A word, or a mark by itself."""
-EDGE = string.punctuation + "“”‘’…"
-"""Marks around a word that do not belong to it."""
-UNLISTED = re.compile(r'[.,;:/<>"“”]')
-"""A word with such a mark inside could not be told apart in a list."""
+SENTENCE_WORDS = 16  # words of the question's sentence that a title is made of
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 COMPARED_WORDS = 18  # first words of a past text that is compared: prompt.item_tokens shows them from 28 on
 NEIGHBOURS = 5  # similar past items whose labels are tried
 
@@ -121,15 +111,15 @@ def rate(question: Question, cues: Cues) -> Chain:
 def compare(question: Question, cues: Cues) -> Chain | None:
     """LaMP-3: the score of a past text, moved by how much better or worse this text is.
 
-        examine_examples     Got 3; without "a real bargain" good 2, "poorly made" bad 2.
-        analyze_query        From 2; with "worth every cent" good 3, "it arrived early" good 4.
+        examine_examples     Got 3; without "a real bargain" good 3 to 2, "poorly made" bad 2 to 2.
+        analyze_query        From 2; with "worth every cent" good 2 to 3, "it arrived early" good 3 to 4.
         apply_preferences    Comes to 4.
 
     Each good remark of the past text takes one star away from its score, each good remark of this text adds
-    one, within the scale. One number is carried on from remark to remark, because a small model adds one, but
-    does not count. The past text is the first one of the prompt whose clauses the prompt shows. Its score
-    says more about its writer than their mean: what they count most is in it. None where no clause of either
-    text has a side.
+    one, within the scale. One number is carried on from remark to remark, and each move says where it begins
+    and ends, because a small model adds one, but does not count. The past text is the first one of the prompt
+    whose clauses the prompt shows. Its score says more about its writer than their mean: what they count most
+    is in it. None where no clause of either text has a side.
     """
     task = question.task
     text = task.payload(question.input)
@@ -150,14 +140,14 @@ def compare(question: Question, cues: Cues) -> Chain | None:
 
 def _moved(score: int, judged: list[tuple[str, float]], change: int, scale: tuple[int, int]
            ) -> tuple[str, int]:
-    """(clauses with their side and the score behind each, the last score): '"poorly made" bad 3, "it arrived
-    early" good 4' and 4, where a good clause adds `change` = 1 to 3."""
+    """(clauses with their side and the score behind each, the last score): '"poorly made" bad 3 to 3, "it
+    arrived early" good 3 to 4' and 4, where a good clause adds `change` = 1."""
     low, high = scale
     said = []
     for clause, weight in judged:
-        if weight > 0:
-            score = min(high, max(low, score + change))
-        said.append(f'"{clause}" {"good" if weight > 0 else "bad"} {score}')
+        side, moved = ("good", min(high, max(low, score + change))) if weight > 0 else ("bad", score)
+        said.append(f'"{clause}" {side} {score} to {moved}')
+        score = moved
     return ", ".join(said), score
 
 
@@ -253,117 +243,38 @@ def cite(question: Question, attempt: int) -> Chain | None:
 # ---------------------------------------------------------------- free texts
 
 def title(question: Question, attempt: int) -> Chain | None:
-    """LaMP-4 to 7, where the gold is given: a text of the user, the user's style, and what takes the place of
-    what in that text.
+    """LaMP-4 to 7, where the gold is given: a text of the user, the user's style, and the sentence of the
+    question that the gold is made of.
 
         examine_examples     The user wrote "Why is everyone in Cork talking about the night train?".
         infer_preferences    About 10 words, plain case, an end mark.
-        analyze_query        "Cork" becomes "Porto", "night train" becomes "city library".
+        analyze_query        The text says "News from Porto: the city library delays its program on Monday".
 
-    The text of the user is the first one of the prompt that becomes the gold in this way. Where there is
-    none, the last step lists the spans that the gold takes over from the question:
-
-        analyze_query        Key words: city library delays, its spring program, on Monday.
+    Which of its words a title of this user takes is left to the answer: a small model copies well, but where
+    it must pick words before it writes the title, it picks wrong ones.
     """
     if attempt or not question.gold:
         return None
-    gold = question.gold.strip()
-    text = question.task.payload(question.input)
-    items = [question.profile[index] for index in question.retrieved] or [question.profile[-1]]
-    titles = [item.label or item.text for item in items]
-
-    # 1. A text of the user, and what must be replaced in it.
-    replaced = {past: replacements(past, gold, text) for past in titles}
-    past = next((past for past in titles if replaced[past]), titles[0])
-
-    # 2. The reasons: that text, the user's style by the rule that the prompt's facts are made with, the plan.
-    steps = [Step("examine_examples", f'The user wrote "{_beginning(past, PAST_WORDS)}".'),
+    item = question.profile[question.retrieved[0]] if question.retrieved else question.profile[-1]
+    shown = item.label or item.text
+    steps = [Step("examine_examples", f'The user wrote "{_beginning(shown, PAST_WORDS)}".'),
              Step("infer_preferences", style_sentence(question))]
-    key_words = shared_spans(gold, text)
-    if replaced[past]:
-        plan = ", ".join(f'"{old}" becomes "{new}"' for old, new in replaced[past])
-        steps.append(Step("analyze_query", f"{plan}."))
-    elif key_words:
-        steps.append(Step("analyze_query", f"Key words: {', '.join(key_words)}."))
+    sentence = told_in(question.gold, question.task.payload(question.input))
+    if sentence:
+        steps.append(Step("analyze_query", f'The text says "{sentence}".'))
     else:
         steps.append(Step("verify_consistency", "The text's own words do not fit; name its point."))
-    return Chain(tuple(steps), gold)
+    return Chain(tuple(steps), question.gold.strip())
 
 
-def replacements(past: str, gold: str, text: str) -> list[tuple[str, str]]:
-    """(old span, new span) in order, MOST_REPLACED at most, that turn a past title into the gold. [] where
-    spans would be added or left out, where no word stays, where a new span has words that the question's text
-    does not have, and where the past title is too long to be quoted.
-
-    Example: "Ghent: Ticket prices" becomes "Porto: Longer hours" by [("Ghent", "Porto"), ("Ticket prices",
-    "Longer hours")].
-    """
-    past_words, gold_words = list(WORD.finditer(past)), list(WORD.finditer(gold))
-    if _beginning(past, PAST_WORDS) != past or re.search(CHINESE_RUN, gold):
-        return []
-    known = {word.lower() for word in WORD.findall(text)}
-    matcher = SequenceMatcher(None, [word[0] for word in past_words], [word[0] for word in gold_words], False)
-    pairs = []
-    for kind, first, end, gold_first, gold_end in matcher.get_opcodes():
-        if kind in ("insert", "delete"):
-            return []
-        new_words = [word[0].lower() for word in gold_words[gold_first:gold_end]]
-        if kind == "replace":
-            if not known.issuperset(new_words):
-                return []
-            pairs.append((past[past_words[first].start():past_words[end - 1].end()],
-                          gold[gold_words[gold_first].start():gold_words[gold_end - 1].end()]))
-    fits = matcher.ratio() > 0 and len(pairs) <= MOST_REPLACED and with_replaced(past, pairs) == gold
-    return pairs if fits and not UNQUOTABLE.search(gold) else []
-
-
-def shared_spans(gold: str, text: str) -> list[str]:
-    """The first KEY_SPANS spans of the gold that stand in the text, in the gold's order and the text's
-    letters; each has SPAN_WORDS words at most, and a content word. Without spaces between words: the first
-    pairs of characters that both have.
-
-    Example: of "BREAKING city library closes on Monday" and "On Monday the city library in Graz closes." they
-    are ["city library", "closes", "On Monday"].
-    """
-    if re.search(CHINESE_RUN, gold):
-        gold_pairs = content_words(gold)
-        pairs = dict.fromkeys(content_tokens(text))  # each once
-        return [pair for pair in pairs if pair.lower() in gold_pairs][:KEY_SPANS]
-
-    # 1. The words without the marks around them. No span goes on over a mark behind a word.
-    gold_words = [word.strip(EDGE).lower() for word in gold.split()]
-    text_words = [word.strip(EDGE) for word in text.split()]
-    ends_clause = [word.rstrip(EDGE) != word for word in text.split()]
-
-    # 2. From each word of the gold on, the longest span that the text has.
-    spans: list[str] = []
-    start = 0
-    while start < len(gold_words) and len(spans) < KEY_SPANS:
-        wanted = gold_words[start:start + SPAN_WORDS]
-        found = [_common_words(wanted, text_words[place:place + SPAN_WORDS], ends_clause[place:])
-                 for place in range(len(text_words))]
-        longest = max(found, key=len, default=[])
-        span = " ".join(longest)
-        is_new = span.lower() not in (other.lower() for other in spans)
-        if is_new and content_words(span):
-            spans.append(span)
-            start += len(longest)
-        else:
-            start += 1
-    return spans
-
-
-def _common_words(wanted: list[str], words: list[str], ends_clause: list[bool]) -> list[str]:
-    """The first words of `words` that are the first of `wanted`, up to the end of a clause: of ["in", "the",
-    "park"] and ["in", "the", "garden"] they are ["in", "the"]."""
-    common: list[str] = []
-    for small, word, is_last in zip(wanted, words, ends_clause):
-        if word.lower() != small or not word or UNLISTED.search(word):
-            break
-        common.append(word)
-        if is_last:
-            break
-    return common
+def told_in(gold: str, text: str) -> str:
+    """The first SENTENCE_WORDS words of the sentence of a text that shares most content words with the gold,
+    the first of several; "" where none shares a word."""
+    gold_words = content_words(gold)
+    sentences = [_beginning(sentence, SENTENCE_WORDS).rstrip(" .。") for sentence in SENTENCE_END.split(text)]
+    shared = [len(gold_words & content_words(sentence)) for sentence in sentences]
+    most = max(shared, default=0)
+    return sentences[shared.index(most)] if most else ""
 
 
 def _beginning(text: str, words: int) -> str:
