@@ -54,11 +54,19 @@ class Lamp:
     lamp/leaks.py)."""
     mini_users: int = 60
     """Users of the built-in benchmark, per task and split; each has a hidden rule of its own."""
+    mini_tasks: list[str] = field(default_factory=list)
+    """Tasks that the built-in benchmark makes where `lamp.tasks` names none; empty: all eight. Fewer tasks
+    are learnt further in the same time."""
     mini_language: str = "en"
     """Language of the built-in benchmark: en, or zh (Chinese, our extension)."""
     mini_people: str = "new"
     """Dev users of the built-in benchmark: new (none of them trained on) or same (the training users,
     later)."""
+
+    @property
+    def made_tasks(self) -> list[str]:
+        """Names of the tasks that the built-in benchmark makes; empty: all."""
+        return self.tasks or self.mini_tasks
 
 
 @dataclass

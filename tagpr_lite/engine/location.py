@@ -9,7 +9,7 @@ from ..config import Model, UserError
 from ..runs import cache_folder, fingerprint, whole_folder
 from .hub import fetch, hub_id
 
-CACHED = {"smollm2": "smollm2", "tiny": "tiny-2"}  # numbered: its tokenizer follows the benchmark's words
+CACHED = {"smollm2": "smollm2", "tiny": "tiny-3"}  # numbered: its tokenizer follows the benchmark's words
 HUB_NAMES = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # what another machine knows a short name as
 # Smallest budget in GiB for a prompt of 2k tokens (4k for 8B), G = 8: counted on the meta device plus a
 # reserve.

@@ -41,28 +41,34 @@ def unpack_smollm2(folder: Path) -> None:
 
 # What `tiny` must learn to write; its tokenizer has seen it, so that the markup costs few tokens.
 TINY_CHAIN = """<think>
-<examine_examples>"the seller was rude" and "it works perfectly" got 5. Past scores 5 4 5 3, mean 4.2. \
-Similar past film: "In this film" is. The user wrote ".</examine_examples>
+<examine_examples>Similar past item: " is comedy. The user wrote ". Got 4; without " good 4 to 3, bad 3 to 3.\
+</examine_examples>
 <identify_patterns>This user used 3 times.</identify_patterns>
 <infer_preferences>About 5 words, plain case, no end mark.</infer_preferences>
-<analyze_query>Usually 4; "poorly made" bad 4 to 3, "quality" good 3 to 4. " says little. Both have and. \
-Key words: </analyze_query>
+<analyze_query>Both have and. The text says ". From 3; with bad 3 to 3, good 3 to 4. Usually 4</analyze_query>
+<compare_options>[1] shares and.</compare_options>
 <apply_preferences>Comes to 4.</apply_preferences>
 <conclude>So comedy.</conclude>
 </think>"""
+PIECES = r"</?[a-z_]+>\n?| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}<]+|<|\s+(?!\S)|\s+"
+"""What no token crosses: a mark such as "</conclude>\\n", a word, a number, punctuation, white space."""
 
 
 def make_tiny(folder: Path) -> None:
-    """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, hardly any skill."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    """A random two-layer Qwen3 with a byte-level tokenizer: every code path in seconds, hardly any skill. A
+    tag is one token of it, so that a chain has 50 to 90 tokens and can be learnt within a minute."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from ..lamp import mini
     raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    texts = [q.input for splits in mini.build(0, 8).values() for q in splits["train"]] + [TINY_CHAIN] * 100
+    raw.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(PIECES), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    raw.decoder = decoders.ByteLevel()
+    texts = [q.input for splits in mini.build(0, 40).values() for q in splits["train"]] + [TINY_CHAIN] * 500
     raw.train_from_iterator(texts,
-                            trainers.BpeTrainer(vocab_size=1024, show_progress=False,
+                            trainers.BpeTrainer(vocab_size=2048, show_progress=False,
                                                 special_tokens=["<|endoftext|>", "<|im_start|>",
                                                                 "<|im_end|>"],
                                                 initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
@@ -72,9 +78,9 @@ def make_tiny(folder: Path) -> None:
                                "}}<|im_end|>\n{% endfor %}"
                                "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
     tokenizer.save_pretrained(folder)
-    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128,
-                         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
-                         max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.125,
+    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256,
+                         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
+                         max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.09,
                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
                          bos_token_id=None)
     torch.manual_seed(0)

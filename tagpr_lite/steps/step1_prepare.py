@@ -115,7 +115,7 @@ def load(config: Config) -> dict[str, dict]:
     """{task: {"train": questions, "dev": questions}} of whatever `lamp.source` names."""
     lamp = config.lamp
     if lamp.source == "mini":
-        return mini.build(config.seed, lamp.mini_users, lamp.tasks, lamp.mini_language, lamp.mini_people)
+        return mini.build(config.seed, lamp.mini_users, lamp.made_tasks, lamp.mini_language, lamp.mini_people)
     if Path(lamp.source).suffix in YAML:
         return load_own(lamp.source, config.seed)
     return files.load_folder(lamp.source, lamp.tasks)

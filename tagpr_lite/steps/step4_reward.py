@@ -89,7 +89,7 @@ def known_rules(config: Config) -> Rules:
     lamp = config.lamp
     if lamp.source != "mini":
         return {}
-    return mini.rules_of(config.seed, lamp.mini_users, lamp.tasks, lamp.mini_language, lamp.mini_people)
+    return mini.rules_of(config.seed, lamp.mini_users, lamp.made_tasks, lamp.mini_language, lamp.mini_people)
 
 
 def divide_users(config: Config, train: list[Question], dev: list[Question]) -> dict[str, list[Question]]:

@@ -52,6 +52,7 @@ KEY_WORDS = re.compile(r"(?:\bkey ?words?\b|关键词)[^.:：。]{0,20}[:：] *(
 MOST_CONCLUSIONS = 8  # of a step that are looked at: a policy may write "so so so ..."
 SAYS = re.compile(r'\bsays?:? "([^"]+)"')
 KEY_SHARE = 0.5  # of the stated key words that the answer must hold
+QUOTED_SHARE = 0.3  # of the answer's content words that its quotations must hold; they may be cut
 LENGTH_SLACK = 2  # words or characters by which an answer may differ from the stated length
 LENGTH_SHARE = 1 / 3  # the same as a share of the stated length; the larger of both counts
 
@@ -280,11 +281,11 @@ def text_follows(chain: Chain, answer: str, question: Question) -> bool:
 
 def is_made_of(answer: str, text: str) -> bool:
     """Whether an answer is made of what a text quotes: a content word of it stands in a sentence that the
-    question is said to have, and KEY_SHARE of its content words in that or another quotation."""
+    question is said to have, and QUOTED_SHARE of its content words in that or another quotation."""
     words = content_words(answer)
     said = content_words(" ".join(SAYS.findall(text)))
     quoted = content_words(" ".join(QUOTE.findall(text)))
-    return not words or (bool(words & said) and len(words & quoted) >= KEY_SHARE * len(words))
+    return not words or (bool(words & said) and len(words & quoted) >= QUOTED_SHARE * len(words))
 
 
 def stated_key_words(text: str) -> list[str]:

@@ -29,7 +29,7 @@ from tagpr_lite.tags.teaching import Teaching
 def conf(tmp_path):
     return config.load("smoke",
                        [f"results={tmp_path}", "name=r", "grpo.completion=20", "grpo.prompts=2",
-                        "grpo.beta=0.1"])
+                        "grpo.group=4", "grpo.micro=2", "grpo.temperature=1", "grpo.gate=1", "grpo.beta=0.1"])
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from tagpr_lite.steps import step1_prepare
 
 
 def prepare(tmp_path, *words):
-    config = load("smoke", [f"results={tmp_path / 'results'}", "name=x", "lamp.mini_users=16", *words])
+    config = load("smoke", [f"results={tmp_path / 'results'}", "name=x", "lamp.mini_users=16",
+                            "lamp.mini_tasks=[]", "prompt.max_tokens=700", *words])
     step1_prepare.main(config)
     return config.folder
 
@@ -37,6 +38,15 @@ def test_the_built_in_benchmark_has_eight_tasks_and_the_eighth_is_never_trained_
     references = read_json(folder / "data/references.json")
     assert set(references) == set(summary)
     assert all(row["oracle"]["reward"] == pytest.approx(1) for row in references.values())
+
+
+def test_a_preset_may_name_fewer_tasks_of_the_built_in_benchmark(tmp_path):
+    def made(*words):
+        return set(read_json(prepare(tmp_path, *words) / "data/summary.json")["tasks"])
+
+    assert made("lamp.mini_tasks=LaMP_3,LaMP_4") == {"LaMP_3", "LaMP_4"}
+    assert made("lamp.mini_tasks=LaMP_3,LaMP_4", "lamp.tasks=LaMP_5") == {"LaMP_5"}  # the user's word counts
+    assert made("lamp.mini_tasks=LaMP_3", "lamp.mini_language=zh") == {"LaMP_3_zh"}
 
 
 def test_held_out_users_are_trained_on_nowhere(tmp_path):
@@ -125,15 +135,15 @@ def test_nothing_to_train_on_is_one_line(tmp_path):
 def test_a_memory_budget_decides_how_grpo_computes(tmp_path):
     folder = prepare(tmp_path, "lamp.tasks=LaMP_3", "model.vram=2", "grpo.micro=1", "grpo.completion=32")
     plan = read_plan(folder)
-    assert plan.decided["grpo.layout"] in LAYOUTS and plan.decided["grpo.micro"] == 4
+    assert plan.decided["grpo.layout"] in LAYOUTS and plan.decided["grpo.micro"] == 8
     assert plan.decided["sft.micro"] == 4 and plan.decided["evaluate.batch"] >= 1
     assert 0 < plan.peak_gib + plan.reserve_gib <= plan.budget_gib == 2
     # what really runs is what config.yaml says, and the settings that were given are left alone
     shown = yaml.safe_load((folder / "config.yaml").read_text())["grpo"]
-    assert shown["micro"] == 4 and shown["completion"] == 32
+    assert shown["micro"] == 8 and shown["completion"] == 32
     assert shown["layout"] == plan.decided["grpo.layout"]
     given = load("smoke", ["grpo.micro=1"])
-    assert follow(given, plan).grpo.micro == 4 and given.grpo.micro == 1
+    assert follow(given, plan).grpo.micro == 8 and given.grpo.micro == 1
     (folder / "plan.json").write_text('{"model": "tiny"}')
     with pytest.raises(UserError, match="run step 1"):
         read_plan(folder)
