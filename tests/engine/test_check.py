@@ -21,7 +21,7 @@ def policy(request, monkeypatch):
     model = engine.add_adapter(model, settings, "policy")
     params = engine.adapter_parameters(model, "policy")
     for p in params.values():
-        torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.normal_(p, std=0.15, generator=torch.Generator().manual_seed(1))
     return model, params
 
 

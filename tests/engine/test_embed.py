@@ -25,7 +25,7 @@ def test_mean_states_are_the_means_of_the_last_hidden_states():
 def test_the_base_itself_ranks_a_text_nearest_to_itself():
     embed = encoder("", Model(name="tiny"))
     vectors = embed(TEXTS)
-    assert vectors.shape == (5, 64) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert vectors.shape == (5, 128) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     near = vectors @ vectors[1]
     assert near.argmax() in (1, 4) and near[4] == pytest.approx(near[1])
 

@@ -109,7 +109,7 @@ def test_offline_mode(hub_site, monkeypatch):
 def test_a_full_disk_is_known_before_the_first_byte(hub_site, monkeypatch, capsys):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100))
-    with pytest.raises(UserError, match="has 0 MB free, and 1 MB are needed"):
+    with pytest.raises(UserError, match="has 0 MB free, and 2 MB are needed"):
         location.find(Model(name=NAME))
     assert not any("resolve" in line for line in hub_site.log) and "1 MB" in capsys.readouterr().out
 
