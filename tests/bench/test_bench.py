@@ -156,7 +156,7 @@ def test_the_comparison_finds_no_difference_where_there_is_none(known, layout):
     side, prompt, group = known
     side.config.grpo.layout = layout
     differs = bench_grpo.differences(side, prompt, group())
-    assert differs["logp"] <= 1e-5 and differs["gradient"] <= 1e-4
+    assert differs["logp"] <= 2e-5 and differs["gradient"] <= 1e-4
 
 
 def test_the_comparison_sees_another_prompt_other_advantages_and_another_adapter(known):

@@ -111,7 +111,7 @@ def test_a_full_disk_is_known_before_the_first_byte(hub_site, monkeypatch, capsy
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100))
     with pytest.raises(UserError, match="has 0 MB free, and 2 MB are needed"):
         location.find(Model(name=NAME))
-    assert not any("resolve" in line for line in hub_site.log) and "1 MB" in capsys.readouterr().out
+    assert not any("resolve" in line for line in hub_site.log) and "2 MB" in capsys.readouterr().out
 
 
 def test_sizes_that_the_hub_does_not_tell_are_said_to_be_unknown(hub_site, capsys):

@@ -179,7 +179,7 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(make, questions, own_us
         part_loss, part_scores = case_gradient(prmu, case, own_user, 5, micro)
         assert part_scores.tolist() == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-5)
         assert float(part_loss) == pytest.approx(float(loss), rel=1e-5)
-        assert difference(gradient(prmu), want) <= 1e-6
+        assert difference(gradient(prmu), want) <= 2e-6
         assert part_loss.requires_grad is part_scores.requires_grad is False
     assert want["users.generic"].any() and not loss.requires_grad and not scores.requires_grad
     own_score, = prmu.scores(prmu.shared_prompt(questions[0], prmu.generic_user()), [[5, 6]],
@@ -212,7 +212,7 @@ def test_out_of_memory_gives_the_same_step_and_is_remembered(make, questions, tm
     with small_memory(rows=1, spared=9) as tried:
         got, stats = step_gradient(prmu, batch, limit)
     assert tried == [2] * 10 and stats == pytest.approx(want_stats, abs=2e-5)
-    assert difference(got, want) <= 1e-6
+    assert difference(got, want) <= 2e-6
     assert capsys.readouterr().out == "  out of memory: from now on 1 chains at a time (reward.micro)\n"
     assert training.chain_limit(case, 2, tmp_path).size == 1
     assert training.chain_limit(case, 0, tmp_path).size == 4  # another plan
