@@ -21,6 +21,7 @@ from ..lamp import answers
 from ..lamp.style import CASE, END_MARK, LENGTH, style_stats
 from ..lamp.tasks import Question, Task
 from ..lamp.words import content_tokens, normalised
+from .arithmetic import COUNT, WITH, WITHOUT, comparison_leads_to, moves_of, sum_leads_to
 from .facts import QUOTE, content_words, quotable
 from .schema import Chain
 
@@ -29,20 +30,6 @@ CONCLUDES = re.compile(r"\b(?:so(?! (?:much|many|few|far|often|well|that))|thus|
                        r"|所以|因此|因而|那么|故(?!事)|应为|应该是", re.I)
 """What a conclusion begins with."""
 QUOTED = re.compile(r'"[^"]*"|“[^”]*”|「[^」]*」')
-COUNT = re.compile(r"(?<![\w.])\d+(?= (?:past |earlier |previous )?(?:words?|characters?|times?|items?"
-                   r"|reviews?|ratings|scores|days?|weeks?|months?|years?)\b)", re.I)
-"""A number that counts something else than stars: "About 4 words"."""
-USUAL = re.compile(r"\busual(?:ly)?\b[^.;,\d]{0,20}?(\d{1,9})", re.I)
-SPAN = re.compile(r"\b(?:scale|scores?|ratings?|range[sd]?|between)\b[^.;,\d]{0,20}\d+ (?:to|and) \d+", re.I)
-"""Two numbers with "to" between them that are no move: "scores from 1 to 5"."""
-MOVE = re.compile(r"(?:\b(good|bad) )?(?<![\w.])(\d{1,9}) ?(?:to|->|→|到|至) ?(\d{1,9})(?![\w.]*\d)", re.I)
-REMARKS = r'((?:"" (?:good|bad) \d{1,9} to \d{1,9}(?:, )?)+)'
-WITHOUT = re.compile(rf"\bgot (\d{{1,9}}); without {REMARKS}", re.I)
-WITH = re.compile(rf"\bfrom (\d{{1,9}}); with {REMARKS}", re.I)
-REMARK = re.compile(r'"" (good|bad) (\d{1,9}) to (\d{1,9})')
-"""What the template's comparison of two texts says: 'Got 3; without "soap" good 3 to 2' and
-'From 2; with "box" bad 2 to 2'."""
-SAYS_LITTLE = re.compile(r"\bsays (?:little|nothing)\b", re.I)
 REFERENCE = re.compile(r"\[([12])\]|\b(?:option|reference|candidate|paper|title|number) ([12])\b"
                        r"|\b(?:the )(first|second)\b", re.I)
 REJECTED = re.compile(r"\b(?:not|than|instead of|over|unlike)(?: (?:a|an|the))? ?[\"“]?$", re.I)
@@ -129,79 +116,6 @@ def concluded_rating(text: str, task: Task) -> str | None:
     """The rating behind the last conclusion that has one. text: without quotations."""
     ratings = [answers.rating(rest, *task.scale) for rest in conclusions(COUNT.sub(" ", text))]
     return next((rating for rating in ratings if rating is not None), None)
-
-
-def sum_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
-    """Whether the sum of a text without quotations is right and ends at the answer; True without a sum.
-
-    A sum has moves such as "bad 3 to 2". Each begins where the one before it ended, the first at the stated
-    usual score. Each is one star, up for "good" and down for "bad", and stays where the scale ends.
-    """
-    usual, moves = moves_of(text)
-    if not moves:
-        says_little = usual is not None and SAYS_LITTLE.search(text) is not None
-        return not says_little or usual == answer
-
-    # The moves are followed from the usual score on.
-    score = moves[0][1] if usual is None else usual
-    for side, before, after in moves:
-        if before != score or after not in next_scores(score, side, scale):
-            return False
-        score = after
-    return score == answer
-
-
-def moves_of(text: str) -> tuple[int | None, list[tuple[str | None, int, int]]]:
-    """(the stated usual score, the moves) of a text without quotations, each move (its side, from, to): all
-    that have a side, and of the others those after the usual score. "Usually 3; bad 3 to 2" gives
-    (3, [("bad", 3, 2)])."""
-    text = COUNT.sub(" ", SPAN.sub(" ", WITHOUT.sub(" ", WITH.sub(" ", text))))
-    usual = USUAL.search(text)
-    moves = [(move[1], int(move[2]), int(move[3])) for move in MOVE.finditer(text)
-             if move[1] or (usual and move.start() >= usual.end())]
-    return (int(usual[1]) if usual else None), moves
-
-
-def next_scores(score: int, side: str | None, scale: tuple[int, int]) -> set[int]:
-    """Where one move may lead: from 3 up to 4 ("good"), down to 2 ("bad"), or both where no side is stated.
-    From 5 of 5, "good" stays at 5."""
-    lowest, highest = scale
-    if not lowest <= score <= highest:
-        return set()
-    up, down = min(score + 1, highest), max(score - 1, lowest)
-    if side is None:
-        return {up, down}
-    return {up} if side.lower() == "good" else {down}
-
-
-def comparison_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
-    """Whether the comparison of two texts in a text without quotations is right and ends at the answer; True
-    where there is none.
-
-        Got 3; without "" good 3 to 2, "" bad 2 to 2.  |  From 2; with "" good 2 to 3, "" good 3 to 4.
-
-    From the past text's score each good remark takes a star away; from there each good remark of the new text
-    adds one, within the scale. A bad remark changes nothing.
-    """
-    past, new = WITHOUT.search(text), WITH.search(text)
-    if past is None and new is None:
-        return True
-    if past is None or new is None:
-        return False
-    base = after_remarks(int(past[1]), past[2], -1, scale)
-    return base == int(new[1]) and after_remarks(base, new[2], +1, scale) == answer
-
-
-def after_remarks(score: int, remarks: str, change: int, scale: tuple[int, int]) -> int | None:
-    """The score behind the last remark; None where a score on the way is wrong. change: what a good remark
-    adds. '"" good 3 to 4, "" bad 4 to 4' leads from 3 to 4."""
-    lowest, highest = scale
-    for side, before, after in REMARK.findall(remarks):
-        moved = min(highest, max(lowest, score + change)) if side.lower() == "good" else score
-        if (int(before), int(after)) != (score, moved):
-            return None
-        score = moved
-    return score
 
 
 # ---------------------------------------------------------------- choices

@@ -9,7 +9,8 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains
-from tagpr_lite.tags.follows import follows, next_scores, stated_rating, supports
+from tagpr_lite.tags.arithmetic import next_scores
+from tagpr_lite.tags.follows import follows, stated_rating, supports
 from tagpr_lite.tags.schema import Chain, Step
 from tagpr_lite.tags.teachers.teacher import Template
 from tagpr_lite.tags.teachers.template import learn_reading
