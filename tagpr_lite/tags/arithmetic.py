@@ -22,7 +22,8 @@ WITH = re.compile(rf"\bfrom (\d{{1,9}}); with {REMARKS}", re.I)
 REMARK = re.compile(r'"" (good|bad) (\d{1,9}) to (\d{1,9})')
 """What the template's comparison of two texts says: 'Got 3; without "soap" good 3 to 2' and
 'From 2; with "box" bad 2 to 2'."""
-SAYS_LITTLE = re.compile(r"\bsays (?:little|nothing)\b", re.I)
+SAYS_LITTLE = re.compile(USUAL.pattern + r".*\bsays (?:little|nothing)\b", re.I | re.S)
+"""After the usual score: nothing moves it."""
 
 
 def sum_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
@@ -33,8 +34,7 @@ def sum_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
     """
     usual, moves = moves_of(text)
     if not moves:
-        says_little = usual is not None and SAYS_LITTLE.search(text) is not None
-        return not says_little or usual == answer
+        return SAYS_LITTLE.search(text) is None or usual == answer
 
     # The moves are followed from the usual score on.
     score = moves[0][1] if usual is None else usual

@@ -44,6 +44,7 @@ SUM = 'Usually 3; "soap" bad 3 to 2, "box" good 2 to 3, "lid" bad 3 to 2.'
     ("1", ('Usually 1; "soap" bad 1 to 1.', "So 1.")),
     ("4", ('Usually 3; "it broke 3 to 1" good 3 to 4.', "Comes to 4.")),  # a quotation has numbers of its own
     ("4", ('Usually 3; "soap" good 3 -> 4 stars', "Therefore 4 stars.")),
+    ("4", ('"It arrived" says little. Usually 3.', "So 4.")),  # not said of the usual score
     # free prose of a teacher
     ("2", ("The user is strict, with scores from 1 to 5.", "They complain, so I would give 2 out of 5.")),
     ("4", ("Their usual score is 3.", "So 4, one above the usual 3.")),
