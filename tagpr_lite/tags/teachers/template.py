@@ -278,7 +278,13 @@ def told_in(gold: str, text: str) -> str:
 
 
 def _beginning(text: str, words: int) -> str:
-    """The first words of a text, without what cannot stand between double quotes inside a step. In a script
-    without spaces three characters count as a word; a word without an end is cut."""
-    beginning = " ".join(word[:LONGEST_WORD] for word in UNQUOTABLE.sub(" ", text).split()[:words])
-    return beginning[:3 * words] if re.search(CHINESE_RUN, beginning) else beginning
+    """The first words of a text, as they stand there, without what cannot stand between double quotes inside
+    a step. In a script without spaces three characters count as a word. A word of more than LONGEST_WORD
+    characters is cut, and ends the quotation."""
+    beginning = []
+    for word in UNQUOTABLE.sub(" ", text).split()[:words]:
+        beginning.append(word[:LONGEST_WORD])
+        if len(word) > LONGEST_WORD:
+            break
+    joined = " ".join(beginning)
+    return joined[:3 * words] if re.search(CHINESE_RUN, joined) else joined
