@@ -34,8 +34,9 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "reward.history": (1, HUGE), "reward.strangers": (0, HUGE), "reward.rollouts": (0, HUGE),
     "reward.margin": (0, 1000), "reward.generic": (0, 1), "reward.checks": (1, HUGE),
     "reward.patience": (0, HUGE),
-    "grpo.group": (2, 4096), "grpo.prompts": (1, 100_000), "grpo.guided_steps": (0, HUGE),
-    "grpo.explore_steps": (0, HUGE), "grpo.lr": (0, 10), "grpo.explore_lr": (0, 10),
+    "grpo.group": (2, 4096), "grpo.trained": (0, 4096), "grpo.prompts": (1, 100_000),
+    "grpo.guided_steps": (0, HUGE), "grpo.explore_steps": (0, HUGE), "grpo.lr": (0, 10),
+    "grpo.explore_lr": (0, 10),
     "grpo.temperature": (0.01, 100), "grpo.completion": (16, HUGE), "grpo.clip_low": (0, 1),
     "grpo.clip_high": (0, 1000), "grpo.beta": (0, 1000), "grpo.std_floor": (1e-6, 1000),
     "grpo.alpha_task": (0, 1000), "grpo.alpha_tag": (0, 1000), "grpo.alpha_prmu": (0, 1000),
@@ -101,6 +102,8 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         return f"name={short(values['name'])} is no plain name of a folder; results= says where it lies"
     if values["grpo.overlong"] > values["grpo.completion"]:
         return "grpo.overlong is more than grpo.completion"
+    if values["grpo.trained"] == 1:
+        return "grpo.trained=1: the completions that are trained on are compared with each other; 0 is all"
     return None
 
 

@@ -261,6 +261,9 @@ class Reward:
 class GRPO:
     group: int = 8
     """Completions sampled for a prompt (G)."""
+    trained: int = 0
+    """Completions of a group that are trained on: those whose rewards differ most, the best and the worst
+    (PODS, arXiv 2504.13818). Sampling is cheap and training is not. 0: all."""
     prompts: int = 4
     """Prompts in an optimiser step of GRPO."""
     guided_steps: int = 20

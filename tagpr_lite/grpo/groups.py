@@ -51,7 +51,8 @@ class Group(Rollout):
     rewards: Tensor = field(default_factory=lambda: torch.zeros(0))
     """[G], such as [1, 0, 0.5, 1]."""
     advantages: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """[G], such as [0.90, -1.51, -0.30, 0.90]: how much better than the group's mean, in deviations."""
+    """[G], such as [0.90, -1.51, -0.30, 0.90]: how much better than the group's mean, in deviations; 0 where
+    a completion is not trained on (grpo.trained)."""
 
     @property
     def has_signal(self) -> bool:
@@ -147,8 +148,10 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
     for reward in rewards.tolist():  # a reward that is NaN would only look like a group without signal
         require_finite_number(reward, f"{stage.name}: a reward", "the reward model is at fault")
 
-    # 3. Compared within the group: [1, 0, 1, 1] becomes [0.58, -1.73, 0.58, 0.58].
-    advantages = losses.advantages(rewards[None], g.std_floor, g.loss)[0]
+    # 3. Compared among those that are trained on: [1, 0, 1, 1] becomes [0.58, -1.73, 0.58, 0.58].
+    trained = losses.most_different(rewards, g.trained)
+    advantages = torch.zeros(len(rewards))
+    advantages[trained] = losses.advantages(rewards[trained][None], g.std_floor, g.loss)[0]
     group = Group(rollout.question, rollout.prompt_ids, rollout.samples, rollout.shared_prompt,
                   completion_terms, rewards, advantages)
     if not group.has_signal:

@@ -28,6 +28,20 @@ def advantages(rewards: Tensor, std_floor: float, kind: str = "dapo") -> Tensor:
     return centred / std.clamp(min=std_floor)
 
 
+def most_different(rewards: Tensor, count: int) -> Tensor:
+    """Which `count` of a group's completions have rewards of the greatest variance: the best few and the
+    worst few (PODS, arXiv 2504.13818). rewards [G] -> indices [count], rising; all where count is 0 or at
+    least G.
+
+    [0.9, 0.1, 0.8, 0.9, 0.7, 0.9] and 3 give [1, 3, 5]: the bad completion and two of the best.
+    """
+    if not 0 < count < len(rewards):
+        return torch.arange(len(rewards))
+    order = rewards.argsort(stable=True)  # from the worst to the best
+    subsets = [torch.cat([order[:count - best], order[len(order) - best:]]) for best in range(count + 1)]
+    return max(subsets, key=lambda subset: rewards[subset].var(unbiased=False).item()).sort().values
+
+
 def has_signal(rewards: Tensor) -> Tensor:
     """[B] bool: groups whose rewards differ at all. The others have zero advantage and are not trained on."""
     return (rewards.max(-1).values - rewards.min(-1).values) > 1e-6

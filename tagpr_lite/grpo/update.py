@@ -5,6 +5,7 @@ there before it; the gradient does not depend on the micro-batch.
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -49,16 +50,17 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
                    together: BatchLimit) -> dict[str, float]:
     """One step on all groups that carry signal, `together` completions in one forward; returns {"loss", "kl",
     ...}."""
-    live = [group for group in groups if group.has_signal]
+    live = [trained_part(g, group) for group in groups if group.has_signal]
     if not live:
         return {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}
     # Longest first, so that what fits once fits always.
     live.sort(key=lambda group: -len(group.prompt_ids) - sum(len(s.ids) for s in group.samples))
 
-    # The weight of every completion in the sum over the step's tokens, [number of groups * G], cut into
-    # groups of G.
+    # The weight of every completion in the sum over the step's tokens, for all groups in one row, cut into
+    # groups again.
     lengths = torch.tensor([len(s.ids) for group in live for s in group.samples])
-    weights_of_groups = losses.token_weights(g.loss, lengths, g.completion).split(g.group)
+    weights = losses.token_weights(g.loss, lengths, g.completion)
+    weights_of_groups = weights.split([len(group.samples) for group in live])
 
     totals: dict[str, float] = {}
     model.train()
@@ -77,6 +79,14 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
     tokens = totals.pop("tokens")
     per_token = {name: round(totals[name] / tokens, 6) for name in ("kl", "entropy", "drift")}
     return {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(grad_norm), 5)}
+
+
+def trained_part(g: GRPO, group: Group) -> Group:
+    """The group with only those of its completions that are trained on."""
+    trained = losses.most_different(group.rewards, g.trained).tolist()
+    part = replace(group, samples=[group.samples[n] for n in trained], advantages=group.advantages[trained])
+    group.shared_prompt = None  # it is the part's now
+    return part
 
 
 def policy_gradient(g: GRPO, model, group: Group, weights: Tensor, micro: int) -> dict[str, float]:

@@ -101,11 +101,12 @@ class TextEmbeddings:
                 save_file(self.known, beside)
 
     def lookup(self, question: Question, limit: int) -> tuple[Tensor, Tensor]:
-        """(topic of the question [H], its history [n, 3, H]) of a question that `add` has seen.
+        """(topic of the question [H], its history [n, 3, H]). Texts that are not known yet are embedded.
 
         The three vectors of an item: the state of its text, the state of the user's response to it, the token
-        embedding of that response. KeyError: a text has not been embedded.
+        embedding of that response.
         """
+        self.add([question], limit, keep=False)
         items = [torch.cat([self[item.text][:1], self[response(item)]])
                  for item in history_items(question, limit)]
         query = self[topic(question)][0]

@@ -69,8 +69,7 @@ def work(config: Config, folder: Path) -> None:
     # 3. Training, then the report on held-out users.
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
-    also_embedded = sides["held"] if rules else []  # agreement with the rules asks all held-out questions
-    prmu = untrained_prmu(config, folder, model, tokenizer, pairs, also_embedded)
+    prmu = untrained_prmu(config, folder, model, tokenizer, pairs)
     trained = train(prmu, pairs["train"], pairs["tune"], config.seed, folder)
     case_count = len(cases(pairs["held"])) + len(cases(pairs["tune"]))
     with progress(case_count, "held-out users", "case") as bar:
@@ -173,10 +172,9 @@ def pair_row(side: str, pair: Pair) -> dict:
 
 # ---------------------------------------------------------------- the model and its report
 
-def untrained_prmu(config: Config, folder: Path, model, tokenizer, pairs: dict[str, list[Pair]],
-                   also_embedded: list[Question]):
-    """PRMU before training: texts embedded, parts made from the run's seed, averages fitted to the training
-    pairs."""
+def untrained_prmu(config: Config, folder: Path, model, tokenizer, pairs: dict[str, list[Pair]]):
+    """PRMU before training: the pairs' texts embedded, parts made from the run's seed, averages fitted to the
+    training pairs."""
     import torch
 
     from ..prmu.model import PRMU
@@ -184,7 +182,7 @@ def untrained_prmu(config: Config, folder: Path, model, tokenizer, pairs: dict[s
     texts = TextEmbeddings(model, tokenizer, texts_file(folder))
     pair_questions = [pair.question for of_side in pairs.values() for pair in of_side]
     with progress(0, "embedding profiles", "text") as bar:
-        texts.add(pair_questions + also_embedded, config.reward.history, bar.update)
+        texts.add(pair_questions, config.reward.history, bar.update)
 
     torch.manual_seed(config.seed)
     users_with_rows: tuple[str, ...] = ()

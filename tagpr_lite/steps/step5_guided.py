@@ -57,7 +57,6 @@ def add_prmu(config: Config, folder: Path, stage, model, tokenizer, questions: l
     def score_prmu(question, completions, together):
         """PRMU's rewards [G] of one question's completions."""
         user_question = asked_as.get(question.id, question)
-        texts.add([user_question], config.reward.history, keep=False)
         scores = prmu.rate(question, completions, prmu.user(user_question), together)
         return as_reward(scores, g.prmu_scale, report["calibration"]["temperature"])
 

@@ -47,6 +47,7 @@ def test_unknown_preset_names_the_known_ones():
     ("grpo.group=1", "grpo.group=1 is outside 2 to 4096: the completions of a group"),
     ("grpo.temperature=0", "completions that are all equal"), ("grpo.temperature=-1", "outside"),
     ("grpo.completion=4", "a tagged chain is longer"), ("grpo.std_floor=-1", "outside"),
+    ("grpo.trained=1", "compared with each other"), ("grpo.trained=-1", "outside"),
     ("sft.lr=1e30", "outside 0 to 10"), ("sft.epochs=1e30", "outside"),
     ("grpo.lr=-1", "outside"), ("sft.batch=0", "outside"), ("reward.pairs=-1", "outside"),
     ("grpo.guided_steps=-1", "outside"), ("grpo.save_every=0", "outside"), ("grpo.micro=0", "outside"),

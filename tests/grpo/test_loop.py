@@ -143,6 +143,36 @@ def test_the_gradient_raises_what_was_good(conf, questions, tmp_path):
     assert surrogate() > before
 
 
+def test_only_the_most_different_completions_are_trained_on(conf, questions, tmp_path):
+    """grpo.trained: the step is that of groups which never held the other completions; their rewards count
+    neither in the mean nor in the deviation."""
+    model, tokenizer = policy(conf, tmp_path)
+    params = engine.adapter_parameters(model, rollouts.POLICY)
+    start = {name: values.detach().clone() for name, values in params.items()}
+    everyone = [0.9, 0.1, 0.8, 0.7]
+
+    def step(some, trained):
+        """The parameters after a step on those completions of every group."""
+        for name, values in start.items():
+            params[name].data.copy_(values)
+        conf.grpo.trained = trained
+        groups = []
+        for group in groups_of(conf, model, tokenizer, questions):
+            rewards = torch.tensor([everyone[n] for n in some])
+            kept = losses.most_different(rewards, trained)
+            advantages = torch.zeros(len(some))
+            advantages[kept] = losses.advantages(rewards[kept][None], conf.grpo.std_floor)[0]
+            groups.append(replace(group, samples=[group.samples[n] for n in some], rewards=rewards,
+                                  advantages=advantages))
+        update.optimizer_step(conf.grpo, model, groups, torch.optim.SGD(params.values(), lr=1.0), params,
+                              limit(2))
+        return {name: values.detach().clone() for name, values in params.items()}
+
+    chosen, alone, all_four = step([0, 1, 2, 3], 2), step([0, 1], 0), step([0, 1, 2, 3], 0)
+    assert all(torch.allclose(chosen[name], alone[name], atol=1e-7) for name in start)
+    assert not all(torch.allclose(chosen[name], all_four[name], atol=1e-7) for name in start)
+
+
 def test_end_tokens_are_trained(conf, questions, tmp_path, monkeypatch):
     """A sample that ended carries its end token, and that token's log-prob is among those that are trained
     on."""

@@ -1,9 +1,12 @@
 """Every loss against numbers worked out by hand, and the gradient against how a step is cut up."""
 import math
+from itertools import combinations
 from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tagpr_lite.config import UserError
 from tagpr_lite.grpo import losses
@@ -18,6 +21,23 @@ def test_advantages_by_hand():
 
 def test_groups_without_differences_carry_no_signal():
     assert losses.has_signal(torch.tensor([[0.5, 0.5], [0.5, 0.6]])).tolist() == [False, True]
+
+
+@given(st.lists(st.floats(0, 1, width=16), min_size=2, max_size=8), st.integers(2, 9))
+def test_the_most_different_completions_have_the_greatest_variance_of_all_choices(rewards, count):
+    rewards = torch.tensor(rewards)
+    chosen = losses.most_different(rewards, count)
+    assert len(chosen) == min(count, len(rewards)) and chosen.tolist() == sorted(set(chosen.tolist()))
+    variances = [rewards[list(some)].var(unbiased=False).item()
+                 for some in combinations(range(len(rewards)), len(chosen))]
+    assert rewards[chosen].var(unbiased=False).item() == pytest.approx(max(variances), abs=1e-6)
+
+
+def test_the_most_different_completions_by_hand():
+    rewards = torch.tensor([0.9, 0.1, 0.8, 0.9, 0.7, 0.9])
+    assert losses.most_different(rewards, 3).tolist() == [1, 3, 5]
+    for everyone in (0, 6, 7):
+        assert losses.most_different(rewards, everyone).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("ratio, advantage, want, slope", [
