@@ -126,13 +126,20 @@ def test_the_report_opens_in_a_browser(smoke, tmp_path):
 
 def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke, tmp_path):
     """kill -9 a little into each step of more than seconds, then do it to its end: adapters, checks, rollouts
-    and predictions equal the undisturbed run's."""
+    and predictions equal the undisturbed run's. The first two steps are taken over from that run."""
     folder = tmp_path / "smoke"
+    for part in ("data", "chains", "manifests"):
+        shutil.copytree(smoke / part, folder / part)
+    for path in (*(folder / "manifests").glob("*.json"), folder / "chains" / "pairs.jsonl",
+                 folder / "chains" / "rollouts.jsonl"):
+        if path.stem not in ("prepare", "tag"):
+            path.unlink()
+    shutil.copy(smoke / "plan.json", folder)
     sign = {"sft": lambda: len(metrics("sft")) > 30, "reward": lambda: len(metrics("reward")) > 1,
             "guided": lambda: len(metrics("guided")) > 1, "explore": lambda: len(metrics("explore")) > 0,
             "evaluate": lambda: any((folder / "samples").glob("guided@greedy.jsonl"))}
     metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
-    for step in STEPS:
+    for step in list(STEPS)[2:]:
         command = [sys.executable, "-m", STEPS[step].module, "--preset", "smoke", f"results={tmp_path}"]
         if step in sign:
             p = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.DEVNULL,
