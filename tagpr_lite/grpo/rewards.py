@@ -18,7 +18,7 @@ from ..lamp.answers import THOUGHT_MARK, answer_of
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
 from ..tags.facts import claims, distinct_triples, substance
-from ..tags.follows import follows
+from ..tags.follows import soundness
 from ..tags.schema import Chain, Fault, parse
 from ..tags.teaching import Teaching, words_of
 
@@ -26,7 +26,8 @@ from ..tags.teaching import Teaching, words_of
 # every step.
 FRESH_TRIPLES = 0.85
 SIZE = 0.5  # of the teacher's words that a chain needs: three words under three tags are no reasoning
-LEADS_ELSEWHERE = 0.25  # what a chain is worth whose answer does not follow from it
+LEADS_AT_LEAST = 0.25  # what a chain is worth whose answer does not follow from it at all
+SOUNDNESS_POWER = 4  # one slip of eight leaves 0.59 of what leads to the answer, four slips leave 0.06
 
 
 @dataclass
@@ -75,8 +76,9 @@ def tag_term(text: str, question: Question, teaching: Teaching) -> float:
     Each factor is at most 1, so that neither more steps nor more claims than the teacher's earn anything.
 
     form         nearness of the sequence of tags to the teacher's for the task, squared (tags/teaching.py)
-    leads        1 where the answer follows from the chain, 1/4 elsewhere, and where the chain does not state
-                 what the teacher's chains state for it (tags/follows.py)
+    leads        1/4 + 3/4 * soundness^4. soundness: the share of right parts in what leads to the answer,
+                 such as the moves of a sum; 0 where the chain does not state what the teacher's chains state
+                 for the answer (tags/follows.py)
     size         words of the steps / half of those of the teacher's chains, squared
     freshness    the share of distinct steps, or of distinct triples of words, whichever is less, squared
     substance    the share of steps with a word of what they are about, squared (tags/facts.py)
@@ -87,7 +89,7 @@ def tag_term(text: str, question: Question, teaching: Teaching) -> float:
         return 0.0
     form = teaching.nearness(chain, question.task.name)
     needed = teaching.supports.get(question.task.name, ())
-    leads = 1.0 if follows(chain, question, needed) else LEADS_ELSEWHERE
+    leads = LEADS_AT_LEAST + (1 - LEADS_AT_LEAST) * soundness(chain, question, needed)**SOUNDNESS_POWER
     words = words_of(chain, question.task.language)
     size = min(1.0, len(words) / (SIZE * teaching.words.get(question.task.name, 1.0)))
     fresh = freshness(chain, words)

@@ -26,23 +26,24 @@ SAYS_LITTLE = re.compile(USUAL.pattern + r".*\bsays (?:little|nothing)\b", re.I 
 """After the usual score: nothing moves it."""
 
 
-def sum_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
-    """Whether the sum of a text without quotations is right and ends at the answer; True without a sum.
+def sum_checks(answer: int, text: str, scale: tuple[int, int]) -> list[bool]:
+    """For each part of the sum of a text without quotations whether it is right: every move, then the end.
+    [] without a sum.
 
     A sum has moves such as "bad 3 to 2". Each begins where the one before it ended, the first at the stated
-    usual score. Each is one star, up for "good" and down for "bad", and stays where the scale ends.
+    usual score. Each is one star, up for "good" and down for "bad", and stays where the scale ends. The last
+    one ends at the answer. "Usually 3; good 3 to 4, bad 4 to 2" and 2 give [True, False, True].
     """
     usual, moves = moves_of(text)
     if not moves:
-        return SAYS_LITTLE.search(text) is None or usual == answer
+        return [] if SAYS_LITTLE.search(text) is None else [usual == answer]
 
-    # The moves are followed from the usual score on.
     score = moves[0][1] if usual is None else usual
+    checks = []
     for side, before, after in moves:
-        if before != score or after not in next_scores(score, side, scale):
-            return False
-        score = after
-    return score == answer
+        checks.append(before == score and after in next_scores(before, side, scale))
+        score = after  # one slip is one fault: the next move begins where this one says that it ended
+    return [*checks, score == answer]
 
 
 def moves_of(text: str) -> tuple[int | None, list[tuple[str | None, int, int]]]:
@@ -68,31 +69,35 @@ def next_scores(score: int, side: str | None, scale: tuple[int, int]) -> set[int
     return {up} if side.lower() == "good" else {down}
 
 
-def comparison_leads_to(answer: int, text: str, scale: tuple[int, int]) -> bool:
-    """Whether the comparison of two texts in a text without quotations is right and ends at the answer; True
-    where there is none.
+def comparison_checks(answer: int, text: str, scale: tuple[int, int]) -> list[bool]:
+    """For each part of the comparison of two texts, in a text without quotations, whether it is right: the
+    remarks of the past text, where the new text begins, its remarks, and the end. [] where there is none.
 
         Got 3; without "" good 3 to 2, "" bad 2 to 2.  |  From 2; with "" good 2 to 3, "" good 3 to 4.
 
     From the past text's score each good remark takes a star away; from there each good remark of the new text
-    adds one, within the scale. A bad remark changes nothing.
+    adds one, within the scale. A bad remark changes nothing. With the answer 4 all of the above are right:
+    [True, True, True, True, True, True].
     """
     past, new = WITHOUT.search(text), WITH.search(text)
     if past is None and new is None:
-        return True
+        return []
     if past is None or new is None:
-        return False
-    base = after_remarks(int(past[1]), past[2], -1, scale)
-    return base == int(new[1]) and after_remarks(base, new[2], +1, scale) == answer
+        return [False]
+    start = int(new[1])
+    of_past, base = remark_checks(int(past[1]), past[2], -1, scale)
+    of_new, score = remark_checks(start, new[2], +1, scale)
+    return [*of_past, start == base, *of_new, score == answer]
 
 
-def after_remarks(score: int, remarks: str, change: int, scale: tuple[int, int]) -> int | None:
-    """The score behind the last remark; None where a score on the way is wrong. change: what a good remark
-    adds. '"" good 3 to 4, "" bad 4 to 4' leads from 3 to 4."""
+def remark_checks(score: int, remarks: str, change: int, scale: tuple[int, int]) -> tuple[list[bool], int]:
+    """(whether each remark begins at the score before it and moves it rightly, the stated score behind the
+    last one). change: what a good remark adds. '"" good 3 to 4, "" bad 4 to 4' from 3 gives ([True, True],
+    4)."""
     lowest, highest = scale
+    checks = []
     for side, before, after in REMARK.findall(remarks):
         moved = min(highest, max(lowest, score + change)) if side.lower() == "good" else score
-        if (int(before), int(after)) != (score, moved):
-            return None
-        score = moved
-    return score
+        checks.append((int(before), int(after)) == (score, moved))
+        score = int(after)
+    return checks, score

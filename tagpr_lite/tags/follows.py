@@ -21,7 +21,7 @@ from ..lamp import answers
 from ..lamp.style import CASE, END_MARK, LENGTH, style_stats
 from ..lamp.tasks import Question, Task
 from ..lamp.words import content_tokens, normalised
-from .arithmetic import COUNT, WITH, WITHOUT, comparison_leads_to, moves_of, sum_leads_to
+from .arithmetic import COUNT, WITH, WITHOUT, comparison_checks, moves_of, sum_checks
 from .facts import QUOTE, content_words, quotable
 from .schema import Chain
 
@@ -63,25 +63,33 @@ def supports(chain: Chain, question: Question) -> set[str]:
 
 
 def follows(chain: Chain, question: Question, needed: Collection[str] = ()) -> bool:
-    """Whether the chain's answer is what its steps lead to; False where the answer cannot be read, and where
-    the chain does not state what is `needed` (see `supports`).
+    """Whether the chain's answer is what its steps lead to, in every part."""
+    return soundness(chain, question, needed) == 1.0
+
+
+def soundness(chain: Chain, question: Question, needed: Collection[str] = ()) -> float:
+    """The share of what the answer is held against that agrees with it, in [0, 1]; 0 where the answer cannot
+    be read, and where the chain does not state what is `needed` (see `supports`).
 
     A rating: the last step states a number (the one after "so" or "comes to", else the last one), and this
-    is the answer. Where the chain has a sum, the sum ends at the answer. A choice: the last step names the
-    answer in the same way. A text: the answer holds the stated key words and has the stated style.
+    is the answer. Where the chain has a sum, every move of the sum is right, and it ends at the answer. A
+    choice: the last step names the answer in the same way. A text: the answer holds the stated key words and
+    has the stated style.
     """
     answer = question.task.parse_answer(chain.answer)
     if answer is None or not supports(chain, question).issuperset(needed):
-        return False
-    if question.task.kind == "text":
-        return text_follows(chain, answer, question)
+        return 0.0
     last_step = chain.steps[-1].text
-    if question.task.kind == "rating":
-        texts = [without_quotations(step.text) for step in chain.steps]
-        return (stated_rating(last_step, question.task) == answer
-                and sum_leads_to(int(answer), " ".join(texts), question.task.scale)
-                and comparison_leads_to(int(answer), " ".join(texts), question.task.scale))
-    return named_choice(last_step, question) == answer
+    if question.task.kind == "text":
+        checks = text_checks(chain, answer, question)
+    elif question.task.kind == "rating":
+        text = " ".join(without_quotations(step.text) for step in chain.steps)
+        checks = [stated_rating(last_step, question.task) == answer,
+                  *sum_checks(int(answer), text, question.task.scale),
+                  *comparison_checks(int(answer), text, question.task.scale)]
+    else:
+        checks = [named_choice(last_step, question) == answer]
+    return sum(checks) / len(checks)
 
 
 def conclusions(text: str) -> list[str]:
@@ -175,9 +183,9 @@ def is_rejected(text: str, start: int) -> bool:
 
 # ---------------------------------------------------------------- free texts
 
-def text_follows(chain: Chain, answer: str, question: Question) -> bool:
-    """Whether the answer holds the stated key words and has the stated style. Where the chain quotes a
-    sentence of the question, the answer is made of its quotations.
+def text_checks(chain: Chain, answer: str, question: Question) -> list[bool]:
+    """Whether the answer holds the stated key words, and has each part of the stated style. Where the chain
+    quotes a sentence of the question, the answer is made of its quotations.
 
     Without key words or a style there is nothing that it could follow from but the words of the steps: then
     one content word of the answer must be among them, and not in a quotation of a past text.
@@ -187,10 +195,13 @@ def text_follows(chain: Chain, answer: str, question: Question) -> bool:
     is_quoted = SAYS.search(text) is not None
     is_styled = any(habit.search(text) for habit in (LENGTH, CASE, END_MARK))
     if not key_words and not is_styled and not is_quoted:
-        return shares_words(text, answer, question)
-    if is_quoted and not is_made_of(answer, text):
-        return False
-    return holds_key_words(key_words, answer) and agrees_with_style(text, answer, question.task.language)
+        return [shares_words(text, answer, question)]
+    checks = style_checks(text, answer, question.task.language)
+    if key_words:
+        checks.append(holds_key_words(key_words, answer))
+    if is_quoted:
+        checks.append(is_made_of(answer, text))
+    return checks
 
 
 def is_made_of(answer: str, text: str) -> bool:
@@ -211,31 +222,29 @@ def stated_key_words(text: str) -> list[str]:
 
 
 def holds_key_words(key_words: list[str], answer: str) -> bool:
-    """Whether the answer has KEY_SHARE of the key words or more, as words of their own; True without any."""
+    """Whether the answer has KEY_SHARE of the key words or more, as words of their own."""
     held = [word for word in key_words
             if re.search(answers.label_pattern(word), answer, re.IGNORECASE)]
     return len(held) >= KEY_SHARE * len(key_words)
 
 
-def agrees_with_style(text: str, answer: str, language: str) -> bool:
-    """Whether an answer has the length, case and end mark that a text states.
+def style_checks(text: str, answer: str, language: str) -> list[bool]:
+    """Of each length, case and end mark that a text states, whether an answer has it.
 
     "About 8 words" allows 6 to 10 words, LENGTH_SLACK or LENGTH_SHARE to either side. "Title case" is asked
     of answers that have it or are all in small letters; of a single word nobody can tell.
     """
     style = style_stats([answer], language)
+    checks = []
     for number in LENGTH.findall(text):
         allowed = max(LENGTH_SLACK, LENGTH_SHARE * int(number))
-        if not abs(style["words"] - int(number)) <= allowed:
-            return False
+        checks.append(abs(style["words"] - int(number)) <= allowed)
     for case in CASE.findall(text):
         contradicted = style["lower case"] if case.lower() == "title case" else style["Title Case"]
-        if contradicted:
-            return False
+        checks.append(not contradicted)
     for article in END_MARK.findall(text):
-        if (article.lower() == "an") != bool(style["end mark"]):
-            return False
-    return True
+        checks.append((article.lower() == "an") == bool(style["end mark"]))
+    return checks
 
 
 def shares_words(text: str, answer: str, question: Question) -> bool:

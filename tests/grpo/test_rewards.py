@@ -170,7 +170,7 @@ def test_a_chain_that_leaves_out_what_its_answer_is_held_against_earns_less_than
     failing = written(wrote, style, (A, "Key words: rain, Monday, Porto."), answer="Snow falls in Ghent")
     evading = written(wrote, style, answer="Snow falls in Ghent")
     earned = [terms(said, True, title, taught).tag for said in (whole, failing, evading)]
-    assert earned[0] == 1.0 and earned[0] > earned[1] == 0.25 > earned[2]
+    assert earned[0] == 1.0 and earned[1] == pytest.approx(0.25 + 0.75 * (3 / 4)**4) and earned[2] < 0.25
 
 
 def test_the_gate_takes_from_the_task_and_prmu_terms_alone():

@@ -10,7 +10,7 @@ from tagpr_lite.lamp.retrieve import retrieve
 from tagpr_lite.lamp.tasks import TASKS, Item, Question
 from tagpr_lite.tags import chains
 from tagpr_lite.tags.arithmetic import next_scores
-from tagpr_lite.tags.follows import follows, stated_rating, supports
+from tagpr_lite.tags.follows import follows, soundness, stated_rating, supports
 from tagpr_lite.tags.schema import Chain, Step
 from tagpr_lite.tags.teachers.teacher import Template
 from tagpr_lite.tags.teachers.template import learn_reading
@@ -74,6 +74,22 @@ def test_a_rating_that_its_steps_lead_to(answer, steps):
 ])
 def test_a_rating_that_its_steps_do_not_lead_to(answer, steps):
     assert not follows(chain(answer, *steps), RATING)
+
+
+@pytest.mark.parametrize("answer, steps, share", [
+    ("2", (SUM, "Comes to 2."), 1.0),
+    ("2", (SUM.replace("good 2 to 3", "good 2 to 4"), "Comes to 2."), 3 / 5),  # the next begins at 3
+    ("2", (SUM.replace("good 2 to 3", "good 2 to 2"), "Comes to 2."), 3 / 5),
+    ("3", (SUM, "Comes to 2."), 3 / 5),  # neither the sum nor the last step ends at 3
+    ("3", (SUM, "Comes to 3."), 4 / 5),
+    ("4", ('Got 3; without "a" good 3 to 2.', 'From 3; with "b" good 3 to 4.', "So 4."), 4 / 5),
+    ("4", ('Got 3; without "a" good 3 to 3.', 'From 3; with "b" good 3 to 4.', "So 4."), 4 / 5),
+    ("5", ("Comes to 4.",), 0.0),
+])
+def test_how_much_of_what_leads_to_a_rating_is_right(answer, steps, share):
+    """One slip is one fault: what comes after it is held against what it says."""
+    assert soundness(chain(answer, *steps), RATING) == pytest.approx(share)
+    assert soundness(chain(answer, *steps), RATING, {"comparison", "sum"}) == 0.0  # none states both
 
 
 THERE = 'Got 3; without "soap" good 3 to 2, "box" bad 2 to 2.'
