@@ -34,7 +34,7 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "reward.history": (1, HUGE), "reward.strangers": (0, HUGE), "reward.rollouts": (0, HUGE),
     "reward.margin": (0, 1000), "reward.generic": (0, 1), "reward.checks": (1, HUGE),
     "reward.patience": (0, HUGE),
-    "grpo.group": (2, 4096), "grpo.trained": (0, 4096), "grpo.prompts": (1, 100_000),
+    "grpo.group": (2, 4096), "grpo.trained": (0, 4096), "grpo.prompts": (1, 100_000), "grpo.midway": (0, 1),
     "grpo.guided_steps": (0, HUGE), "grpo.explore_steps": (0, HUGE), "grpo.lr": (0, 10),
     "grpo.explore_lr": (0, 10),
     "grpo.temperature": (0.01, 100), "grpo.completion": (16, HUGE), "grpo.clip_low": (0, 1),

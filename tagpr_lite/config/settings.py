@@ -266,6 +266,11 @@ class GRPO:
     (PODS, arXiv 2504.13818). Sampling is cheap and training is not. 0: all."""
     prompts: int = 4
     """Prompts in an optimiser step of GRPO."""
+    midway: float = 0.0
+    """Share of the groups whose completions all go on from the first steps of one chain, which the policy has
+    written, instead of from the prompt. Such a group compares what a chain may go on with, and only that is
+    trained; it is shorter, and says more exactly which step was good or bad (cf. VinePPO, arXiv 2410.01679).
+    Behind which step is drawn anew each time."""
     guided_steps: int = 20
     """Optimiser steps of GRPO's stage 1, whose reward is task + tag + PRMU."""
     explore_steps: int = 20

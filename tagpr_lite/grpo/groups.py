@@ -26,6 +26,7 @@ from ..runs import require_finite_number, seed_of
 from ..tags.teaching import Teaching
 from . import losses
 from .guard import Guard
+from .midway import beginnings, within
 from .rewards import Terms, terms
 
 POLICY, REFERENCE = "policy", "ref"  # names of the two adapters
@@ -36,11 +37,19 @@ class Rollout:
     """A question, its prompt, and G completions sampled from the policy."""
     question: Question
     prompt_ids: list[int]
-    """[P]"""
+    """[P], all that the completions have in common."""
     samples: list[Sample]
     """[G], each with its token ids and their log-probs."""
     shared_prompt: PromptLayout | None = None
     """grpo.once: the prompt as sampling has forwarded it, to be trained on. It can be used once."""
+    begun_ids: list[int] = field(default_factory=list)
+    """[B], the first steps of a chain, which all completions go on from (grpo.midway): the end of
+    `prompt_ids`. [] where the completions begin at the prompt."""
+
+    @property
+    def chains(self) -> list[list[int]]:
+        """[G], the token ids of whole chains: what was begun, and each completion of it."""
+        return [self.begun_ids + s.ids for s in self.samples]
 
 
 @dataclass
@@ -105,6 +114,8 @@ def roll_out(config: Config, name: str, model, tokenizer, questions: list[Questi
     reason = config.sft.thinks
     prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=reason)[0]
                for question in questions]
+    begun = beginnings(config, name, model, tokenizer, questions, prompts, index, together)
+    prompts = [prompt + first_steps for prompt, first_steps in zip(prompts, begun, strict=True)]
     seeds = [[seed_of(config.seed, name, index, question.id, n) for n in range(g.group)]
              for question in questions]
     forward = (lambda ids: prompt_for_training(g, model, ids)) if g.once else None
@@ -112,7 +123,10 @@ def roll_out(config: Config, name: str, model, tokenizer, questions: list[Questi
     for part, rows, shared_prompts in sample_parts(model, prompts, g.group, g.completion,
                                                    end_tokens(model, tokenizer), together=together,
                                                    temperature=g.temperature, seeds=seeds, forward=forward):
-        rollouts += map(Rollout, questions[part], prompts[part], rows, shared_prompts or [None] * len(rows))
+        samples = [[within(s, g.completion - len(first_steps)) for s in row]
+                   for row, first_steps in zip(rows, begun[part], strict=True)]
+        rollouts += map(Rollout, questions[part], prompts[part], samples,
+                        shared_prompts or [None] * len(rows), begun[part])
     return rollouts
 
 
@@ -130,20 +144,21 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
                 together: BatchLimit) -> Group:
     """The rollout with its terms, rewards [G] and advantages [G]."""
     # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
-    texts = [completion_text(tokenizer, s.ids, s.ended) for s in rollout.samples]
+    texts = [completion_text(tokenizer, ids, s.ended)
+             for ids, s in zip(rollout.chains, rollout.samples, strict=True)]
     completion_terms = [terms(text, s.ended, rollout.question, teaching, stage.thinks)
                         for text, s in zip(texts, rollout.samples, strict=True)]
     in_form = [n for n, completion in enumerate(completion_terms) if completion.format]  # [0, 1, 3], say
     if stage.score_prmu is not None and stage.trusted_prmu_weight and in_form:
         # Only chains in form are scored: the format gate takes PRMU's term from the others.
-        scores = stage.score_prmu(rollout.question, [rollout.samples[n].ids for n in in_form], together)
+        scores = stage.score_prmu(rollout.question, [rollout.chains[n] for n in in_form], together)
         for n, score in zip(in_form, scores.tolist(), strict=True):
             completion_terms[n].prmu = score
 
     # 2. Their weighted sum, less what is taken off for running into the limit.
     weights = (stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight, stage.gate)
     rewards = torch.tensor([t.total(*weights) for t in completion_terms])
-    lengths = torch.tensor([len(s.ids) for s in rollout.samples])
+    lengths = torch.tensor([len(ids) for ids in rollout.chains])
     rewards = rewards - losses.overlong(lengths, g.completion, g.overlong)
     for reward in rewards.tolist():  # a reward that is NaN would only look like a group without signal
         require_finite_number(reward, f"{stage.name}: a reward", "the reward model is at fault")
@@ -153,7 +168,7 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
     advantages = torch.zeros(len(rewards))
     advantages[trained] = losses.advantages(rewards[trained][None], g.std_floor, g.loss)[0]
     group = Group(rollout.question, rollout.prompt_ids, rollout.samples, rollout.shared_prompt,
-                  completion_terms, rewards, advantages)
+                  rollout.begun_ids, completion_terms, rewards, advantages)
     if not group.has_signal:
         group.shared_prompt = None  # it will not be trained on: its memory is wanted
     return group
@@ -177,7 +192,7 @@ def summary(groups: list[Group]) -> dict:
         "prmu": mean([t.prmu for t in all_terms]),
         "spread": {name: mean([pstdev(getattr(t, name) for t in group.terms) for group in groups])
                    for name in ("task", "tag", "prmu")},
-        "length": mean([len(s.ids) for s in samples]),
+        "length": mean([len(ids) for group in groups for ids in group.chains]),
         "clipped": mean([not s.ended for s in samples]),
         "zero_variance": mean([not group.has_signal for group in groups]),
         "by_task": {task: mean([t.task * t.format for group in by_task[task] for t in group.terms])

@@ -38,16 +38,16 @@ def rows_of(stage: Stage, index: int, group: Group, tokenizer) -> list[dict]:
     question = group.question
     weights = {"task": stage.task_weight, "tag": stage.tag_weight, "prmu": stage.trusted_prmu_weight}
     rows = []
-    for n, (sample, found) in enumerate(zip(group.samples, group.terms, strict=True)):
+    for n, (ids, sample, found) in enumerate(zip(group.chains, group.samples, group.terms, strict=True)):
         rows.append({
             "stage": stage.name, "step": index, "question": question.id, "task": question.task.name,
-            "user": question.user, "n": n, "text": completion_text(tokenizer, sample.ids, sample.ended),
-            "ended": sample.ended, "tokens": len(sample.ids),
+            "user": question.user, "n": n, "text": completion_text(tokenizer, ids, sample.ended),
+            "ended": sample.ended, "tokens": len(ids), "begun": len(group.begun_ids),
             "terms": {"task": round(found.task, 5), "format": found.format, "tag": round(found.tag, 5),
                       "prmu": round(found.prmu, 5)},
             "weights": weights, "reward": round(group.rewards[n].item(), 5),
             "advantage": round(group.advantages[n].item(), 5), "gold": question.gold})
-    rows[0]["prompt"] = tokenizer.decode(group.prompt_ids)
+    rows[0]["prompt"] = tokenizer.decode(group.prompt_ids[:len(group.prompt_ids) - len(group.begun_ids)])
     return rows
 
 

@@ -83,6 +83,8 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
 
 def trained_part(g: GRPO, group: Group) -> Group:
     """The group with only those of its completions that are trained on."""
+    if not 0 < g.trained < len(group.samples):
+        return group
     trained = losses.most_different(group.rewards, g.trained).tolist()
     part = replace(group, samples=[group.samples[n] for n in trained], advantages=group.advantages[trained])
     group.shared_prompt = None  # it is the part's now

@@ -35,7 +35,8 @@ def test_lines_are_what_was_sampled_and_a_resumed_run_writes_them_once(tmp_path)
     question = mini.build(0, 4, ["LaMP_3"])["LaMP_3"]["train"][0]
     samples = [Sample([1, 2, 0], [-0.1, -0.2, -0.3], True), Sample([3], [-0.5], False)]
     found = [Terms(0.75, 1.0, 0.5, 0.25), Terms(0.0, 0.0, 0.0)]
-    group = Group(question, [7, 8], samples, None, found, torch.tensor([0.9, 0.0]), torch.tensor([1.0, -1.0]))
+    group = Group(question, [7, 8, 4], samples, begun_ids=[4], terms=found,
+                  rewards=torch.tensor([0.9, 0.0]), advantages=torch.tensor([1.0, -1.0]))
     g, stage = GRPO(group=2, prompts=1, kept_rollouts=100), Stage("guided", 3, 1.0, 0.2, 0.5)
     for index in range(3):
         kept_rollouts.keep(g, tmp_path, stage, index, [group], Letters())
@@ -43,10 +44,11 @@ def test_lines_are_what_was_sampled_and_a_resumed_run_writes_them_once(tmp_path)
     whole = path.read_bytes()
     rows = read_jsonl(path)
     assert [(row["step"], row["n"]) for row in rows] == [(i, n) for i in range(3) for n in range(2)]
-    assert rows[0]["text"] == "bc" and rows[0]["prompt"] == "hi" and "prompt" not in rows[1]
+    assert rows[0]["text"] == "ebc" and rows[0]["prompt"] == "hi" and "prompt" not in rows[1]
     assert rows[0]["terms"] == {"task": 0.75, "format": 1.0, "tag": 0.5, "prmu": 0.25}
     assert rows[0]["weights"] == {"task": 1.0, "tag": 0.2, "prmu": 0.5}
-    assert rows[1]["ended"] is False and rows[1]["tokens"] == 1 and rows[1]["advantage"] == -1.0
+    assert rows[1]["ended"] is False and rows[1]["tokens"] == 2 and rows[1]["begun"] == 1
+    assert rows[1]["advantage"] == -1.0
     assert {row["gold"] for row in rows} == {question.gold}
 
     kept_rollouts.drop(tmp_path, "guided", from_index=1)
