@@ -201,10 +201,12 @@ def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
 
     average = replace(job, prompt=load.mean_prompt)
     passes = "ffb" if checkpointing else "fb"
-    micro_batches = 1 + g.group / micro  # the prompt's own forward and backward among them
-    update = Work(update_flops(average, g.layout, micro, checkpointing),
+    trained = replace(average, group=min(g.trained or g.group, g.group))
+    micro_batches = 1 + trained.group / micro  # the prompt's own forward and backward among them
+    update = Work(update_flops(trained, g.layout, micro, checkpointing),
                   *overhead(average, passes, micro_batches))
-    score = passes_work(average, load.question + g.group * g.completion, load.question, "f", micro_batches)
+    score = passes_work(average, load.question + g.group * g.completion, load.question, "f",
+                        1 + g.group / micro)
 
     phases = []
     for stage, steps, adapters in (("guided", g.guided_steps, 3), ("explore", g.explore_steps, 2)):

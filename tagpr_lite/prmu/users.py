@@ -73,10 +73,12 @@ class TextEmbeddings:
         self.known: dict[str, Tensor] = load_file(path) if path.exists() else {}
 
     def add(self, questions: list[Question], limit: int, tick: Callable[[int], None] = lambda n: None,
-            keep: bool = True) -> None:
+            keep: bool = True, alone: bool = False) -> None:
         """Embeds the texts of these questions and of their histories (`limit` items) that are not known yet.
 
-        keep: writes the file. It is written whole, so this is too slow after every single question.
+        keep: writes the file. It is written whole, so this is too slow after every single question. alone:
+        one text in a forward. A text's last bits depend on what it is padded beside, and a run that goes on
+        after a cut asks in another order.
         """
         texts: set[str] = set()
         for question in questions:
@@ -87,8 +89,10 @@ class TextEmbeddings:
         if not new_texts:
             return
 
-        states = mean_states(self.model, self.tokenizer, new_texts, TEXT_TOKENS, text_limit(self.path.parent),
-                             tick)
+        states = {}
+        for texts_together in [[text] for text in new_texts] if alone else [new_texts]:
+            states |= mean_states(self.model, self.tokenizer, texts_together, TEXT_TOKENS,
+                                  text_limit(self.path.parent), tick)
         table = base_of(self.model).get_input_embeddings().weight  # [V, H]
         for text in new_texts:
             encoded = self.tokenizer(as_text(self.tokenizer, text), truncation=True, max_length=TEXT_TOKENS,
@@ -106,7 +110,7 @@ class TextEmbeddings:
         The three vectors of an item: the state of its text, the state of the user's response to it, the token
         embedding of that response.
         """
-        self.add([question], limit, keep=False)
+        self.add([question], limit, keep=False, alone=True)
         items = [torch.cat([self[item.text][:1], self[response(item)]])
                  for item in history_items(question, limit)]
         query = self[topic(question)][0]

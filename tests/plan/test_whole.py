@@ -127,6 +127,9 @@ def test_more_steps_take_longer_and_a_faster_card_is_faster():
 
     longer = with_settings(config, {"grpo.guided_steps": 400})
     assert hours(longer, "4090") > hours(config, "4090") > hours(config, "H100") > 0
+    group = config.grpo.group
+    half, whole = (with_settings(config, {"grpo.trained": trained}) for trained in (group // 2, group))
+    assert hours(half, "4090") < hours(config, "4090") == hours(whole, "4090")
 
 
 # ---------------------------------------------------------------- the table of a run
