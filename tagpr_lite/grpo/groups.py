@@ -144,21 +144,22 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
                 together: BatchLimit) -> Group:
     """The rollout with its terms, rewards [G] and advantages [G]."""
     # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
+    chains = rollout.chains  # [G] token ids
     texts = [completion_text(tokenizer, ids, s.ended)
-             for ids, s in zip(rollout.chains, rollout.samples, strict=True)]
+             for ids, s in zip(chains, rollout.samples, strict=True)]
     completion_terms = [terms(text, s.ended, rollout.question, teaching, stage.thinks)
                         for text, s in zip(texts, rollout.samples, strict=True)]
     in_form = [n for n, completion in enumerate(completion_terms) if completion.format]  # [0, 1, 3], say
     if stage.score_prmu is not None and stage.trusted_prmu_weight and in_form:
         # Only chains in form are scored: the format gate takes PRMU's term from the others.
-        scores = stage.score_prmu(rollout.question, [rollout.chains[n] for n in in_form], together)
+        scores = stage.score_prmu(rollout.question, [chains[n] for n in in_form], together)
         for n, score in zip(in_form, scores.tolist(), strict=True):
             completion_terms[n].prmu = score
 
     # 2. Their weighted sum, less what is taken off for running into the limit.
     weights = (stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight, stage.gate)
     rewards = torch.tensor([t.total(*weights) for t in completion_terms])
-    lengths = torch.tensor([len(ids) for ids in rollout.chains])
+    lengths = torch.tensor([len(ids) for ids in chains])
     rewards = rewards - losses.overlong(lengths, g.completion, g.overlong)
     for reward in rewards.tolist():  # a reward that is NaN would only look like a group without signal
         require_finite_number(reward, f"{stage.name}: a reward", "the reward model is at fault")

@@ -89,10 +89,10 @@ class TextEmbeddings:
         if not new_texts:
             return
 
-        states = {}
-        for texts_together in [[text] for text in new_texts] if alone else [new_texts]:
-            states |= mean_states(self.model, self.tokenizer, texts_together, TEXT_TOKENS,
-                                  text_limit(self.path.parent), tick)
+        together = text_limit(self.path.parent)
+        states: dict[str, Tensor] = {}
+        for part in [[text] for text in new_texts] if alone else [new_texts]:
+            states |= mean_states(self.model, self.tokenizer, part, TEXT_TOKENS, together, tick)
         table = base_of(self.model).get_input_embeddings().weight  # [V, H]
         for text in new_texts:
             encoded = self.tokenizer(as_text(self.tokenizer, text), truncation=True, max_length=TEXT_TOKENS,
