@@ -40,6 +40,7 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "grpo.temperature": (0.01, 100), "grpo.completion": (16, HUGE), "grpo.clip_low": (0, 1),
     "grpo.clip_high": (0, 1000), "grpo.beta": (0, 1000), "grpo.std_floor": (1e-6, 1000),
     "grpo.alpha_task": (0, 1000), "grpo.alpha_tag": (0, 1000), "grpo.alpha_prmu": (0, 1000),
+    "grpo.alpha_step": (0, 1000),
     "grpo.gate": (0, 1), "grpo.guard_accuracy": (0, 1), "grpo.guard_agreement": (-1, 1),
     "grpo.overlong": (0, HUGE), "grpo.resample": (0, 1000), "grpo.micro": (1, 4096),
     "grpo.decode_rows": (1, HUGE), "grpo.logp_chunk": (1, HUGE), "grpo.save_every": (1, HUGE),

@@ -304,6 +304,10 @@ class GRPO:
     """Weight of the task term in the reward; a completion that is no chain gets none of it."""
     alpha_tag: float = 0.2
     """Weight of the tag term in the reward; GRPO's stage 2 sets it to 0."""
+    alpha_step: float = 0.0
+    """Weight of a step's own advantage in GRPO's stage 1, beside the whole chain's: a step whose claims,
+    moves and conclusion are right more often than the same step of the group's other chains is raised, the
+    others are lowered (grpo/step_credit.py). 0: off, as where `grpo.alpha_tag` is 0, and in stage 2."""
     gate: float = 1.0
     """How much of the task and PRMU terms depends on the tag term in GRPO's stage 1: they are multiplied by
     1 - gate * (1 - tag term). 1: a right answer counts as far as its reasoning holds; 0: it counts whole.

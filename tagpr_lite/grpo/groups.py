@@ -28,6 +28,7 @@ from . import losses
 from .guard import Guard
 from .midway import beginnings, within
 from .rewards import Terms, terms
+from .step_credit import step_advantages
 
 POLICY, REFERENCE = "policy", "ref"  # names of the two adapters
 
@@ -62,11 +63,16 @@ class Group(Rollout):
     advantages: Tensor = field(default_factory=lambda: torch.zeros(0))
     """[G], such as [0.90, -1.51, -0.30, 0.90]: how much better than the group's mean, in deviations; 0 where
     a completion is not trained on (grpo.trained)."""
+    step_advantages: Tensor | None = None
+    """[G, R], what is added to the advantage of each token for its step (grpo.alpha_step); None where steps
+    are not credited."""
 
     @property
     def has_signal(self) -> bool:
-        """Whether the rewards differ. Where they do not, every advantage is 0 and nothing can be learned."""
-        return bool(losses.has_signal(self.rewards))
+        """Whether the rewards differ, or the steps. Where they do not, every advantage is 0 and nothing can
+        be learned."""
+        steps_differ = self.step_advantages is not None and bool(self.step_advantages.any())
+        return bool(losses.has_signal(self.rewards)) or steps_differ
 
 
 ScorePRMU = Callable[[Question, list[list[int]], BatchLimit], Tensor]
@@ -82,6 +88,8 @@ class Stage:
     """The weights of the reward's terms (rewards.py)."""
     tag_weight: float = 0.0
     prmu_weight: float = 0.0
+    step_weight: float = 0.0
+    """How much the advantage of a token's step counts beside the chain's (step_credit.py)."""
     score_prmu: ScorePRMU | None = None
     """Who gives the PRMU term; None where its weight is 0."""
     guard: Guard | None = None
@@ -168,8 +176,14 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
     trained = losses.most_different(rewards, g.trained)
     advantages = torch.zeros(len(rewards))
     advantages[trained] = losses.advantages(rewards[trained][None], g.std_floor, g.loss)[0]
+
+    # 4. Step by step, where steps are credited: [G, R] for the tokens behind what was begun.
+    of_steps = None
+    if stage.step_weight:
+        of_steps = stage.step_weight * step_advantages(tokenizer, rollout.question, chains, teaching,
+                                                       g.std_floor)[:, len(rollout.begun_ids):]
     group = Group(rollout.question, rollout.prompt_ids, rollout.samples, rollout.shared_prompt,
-                  rollout.begun_ids, completion_terms, rewards, advantages)
+                  rollout.begun_ids, completion_terms, rewards, advantages, of_steps)
     if not group.has_signal:
         group.shared_prompt = None  # it will not be trained on: its memory is wanted
     return group

@@ -49,8 +49,8 @@ def has_signal(rewards: Tensor) -> Tensor:
 
 def policy_loss(kind: str, logps: Tensor, old_logps: Tensor, advantage: Tensor, mask: Tensor, clip_low: float,
                 clip_high: float) -> Tensor:
-    """The surrogate of every token, rho = exp(logp - old). logps, old_logps, mask [m, R], advantage [m] ->
-    [m, R].
+    """The surrogate of every token, rho = exp(logp - old). logps, old_logps, mask [m, R] -> [m, R].
+    advantage: [m], one for all tokens of a completion, or [m, R].
 
     grpo, dapo, dr_grpo   -min(rho A, clip(rho, 1 - low, 1 + high) A): PPO (arXiv 1707.06347, eq. 7) with
                           DAPO's separate upper clip (arXiv 2503.14476, eq. 8)
@@ -59,7 +59,7 @@ def policy_loss(kind: str, logps: Tensor, old_logps: Tensor, advantage: Tensor, 
     cispo                 -min(rho, 1 + high) A logp, rho held constant: every token keeps a gradient
                           (2506.13585, eq. 4)
     """
-    a = advantage[:, None]  # [m, 1]: the same for every token of a completion
+    a = advantage[:, None] if advantage.dim() == 1 else advantage  # [m, 1] or [m, R]
     gap = logps - old_logps  # log rho
     if kind == "cispo":
         return -gap.exp().clamp(max=1 + clip_high).detach() * a * logps

@@ -86,7 +86,8 @@ def trained_part(g: GRPO, group: Group) -> Group:
     if not 0 < g.trained < len(group.samples):
         return group
     trained = losses.most_different(group.rewards, g.trained).tolist()
-    part = replace(group, samples=[group.samples[n] for n in trained], advantages=group.advantages[trained])
+    part = replace(group, samples=[group.samples[n] for n in trained], advantages=group.advantages[trained],
+                   step_advantages=None if group.step_advantages is None else group.step_advantages[trained])
     group.shared_prompt = None  # it is the part's now
     return part
 
@@ -101,7 +102,9 @@ def policy_gradient(g: GRPO, model, group: Group, weights: Tensor, micro: int) -
         samples = group.samples[batch.rows]
         old_logps = torch.zeros(batch.mask.shape, device=device)  # [m, R], from sampling
         old_logps[batch.mask] = torch.tensor([logp for s in samples for logp in s.logps], device=device)
-        advantages = group.advantages[batch.rows].to(device)  # [m]
+        advantages = group.advantages[batch.rows].to(device)[:, None].expand(batch.mask.shape)  # [m, R]
+        if group.step_advantages is not None:
+            advantages = advantages + group.step_advantages[batch.rows, :batch.mask.shape[1]].to(device)
         token_weight = weights[batch.rows].to(device)  # [m]
         surrogate = losses.policy_loss(g.loss, batch.logps, old_logps, advantages, batch.mask, g.clip_low,
                                        g.clip_high)

@@ -34,7 +34,7 @@ def work(config: Config, folder: Path) -> None:
     g = config.grpo
     model, tokenizer, questions, teaching = load_policy(config, folder, start="sft")
     stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
-                  gate=g.gate if g.alpha_tag else 0.0,
+                  step_weight=g.alpha_step if g.alpha_tag else 0.0, gate=g.gate if g.alpha_tag else 0.0,
                   taught_lengths=taught_lengths(config, folder, tokenizer),
                   thinks=config.sft.thinks)
     if asks_prmu(config):

@@ -101,3 +101,32 @@ def remark_checks(score: int, remarks: str, change: int, scale: tuple[int, int])
         checks.append((int(before), int(after)) == (score, moved))
         score = int(after)
     return checks, score
+
+
+def checks_by_step(texts: list[str], scale: tuple[int, int]) -> tuple[list[list[bool]], int | None]:
+    """(for each step whether its parts are right, the score that the moves end at; None without any move).
+    texts: of the steps, without their quotations.
+
+    Each move begins where the one before it ended, in whatever step. ['Usually 3; "" bad 3 to 2.', '"" good 1
+    to 2.'] gives ([[True], [False]], 2).
+    """
+    score: int | None = None
+    checks: list[list[bool]] = []
+    for text in texts:
+        own: list[bool] = []
+        if past := WITHOUT.search(text):
+            of_remarks, score = remark_checks(int(past[1]), past[2], -1, scale)
+            own += of_remarks
+        if new := WITH.search(text):
+            if score is not None:
+                own.append(int(new[1]) == score)
+            of_remarks, score = remark_checks(int(new[1]), new[2], +1, scale)
+            own += of_remarks
+        usual, moves = moves_of(text)
+        if usual is not None:
+            score = usual
+        for side, before, after in moves:
+            own.append(score in (None, before) and after in next_scores(before, side, scale))
+            score = after
+        checks.append(own)
+    return checks, (score if any(checks) else None)

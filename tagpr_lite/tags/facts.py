@@ -10,7 +10,9 @@ it is the cheapest proof of flawed reasoning. These claims are recognised:
     12 past reviews          how many items there are
     "It broke"               words that must stand in the profile or in the question
     "It broke" got 2         the score or label of a past text that has these words, also as
-                             'Got 2; without "It broke" bad 2 to 2, "soft" good 2 to 1'
+                             'Got 2; without "It broke" bad 2 to 2, "soft" good 2 to 1', and in a choice
+                             as '"A spy flees" is action'
+    Both have spy and train  words that stand in the question and in a past text, in a choice
     About 4 words, plain case, no end mark
                              the style of the user's titles (lamp/style.py), in a task of free text
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 
 from ..lamp.prompts import facts, rating_stats
 from ..lamp.style import style_claims, style_of
@@ -44,6 +47,7 @@ ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|
 GOT = re.compile(r'(?P<words>(?:"[^"]+"(?:, | and )?)+) got (?P<label>\w+)'
                  r'|\b[Gg]ot (?P<score>\d{1,9}); without '
                  r'(?P<remarks>(?:"[^"]+" (?:good|bad) \d{1,9} to \d{1,9}(?:, )?)+)')
+BOTH_HAVE = re.compile(r"\bboth have ([^.;\"]+)", re.I)
 QUOTE = re.compile(r'"([^"]*)"')
 UNQUOTABLE = re.compile(r'["<>]')
 """Marks that cannot stand in a quotation of a step; where a text has one, its quotation has a space."""
@@ -99,6 +103,8 @@ def claims_of_steps(chain: Chain, question: Question) -> list[list[Claim]]:
             checked += _score_claims(step.text, scores, mean, usual)
         if style is not None:
             checked += style_claims(step.text, style)
+        if question.task.form == "choice" and question.task.labels:
+            checked += _choice_claims(step.text, question)
         for label, count in TIMES.findall(step.text):
             if label.lower() in label_counts:
                 checked.append((f"{label} {count} times", label_counts[label.lower()] == int(count)))
@@ -128,6 +134,29 @@ def _score_claims(text: str, scores: list[int], mean: float, usual: int) -> list
     for low, high in RANGE.findall(text):
         checked.append((f"{low} to {high}", (int(low), int(high)) == (min(scores), max(scores))))
     return checked
+
+
+def _choice_claims(text: str, question: Question) -> list[Claim]:
+    """The claims of a step about the labels of past texts, and about words that they share with the
+    question."""
+    checked: list[Claim] = []
+    for quotation, label in is_label(question.task.labels).findall(text):
+        holds = any(item.label.lower() == label.lower() and normalised(quotation) in quotable(item.text)
+                    for item in question.profile)
+        checked.append((f'"{quotation}" is {label}', holds))
+    asked = content_words(question.task.payload(question.input))
+    past = content_words(" ".join(item.text for item in question.profile))
+    for listed in BOTH_HAVE.findall(text):
+        for word in re.split(r", (?:and )?| and ", listed.strip()):
+            checked.append((f"both have {word}", word.lower() in asked & past))
+    return checked
+
+
+@lru_cache
+def is_label(labels: tuple[str, ...]) -> re.Pattern:
+    """What finds '"words" is label'; of "dark comedy" and "comedy" the longer one."""
+    longest_first = sorted(labels, key=len, reverse=True)
+    return re.compile(rf'"([^"]+)" (?:is|was) ({"|".join(map(re.escape, longest_first))})\b', re.I)
 
 
 def _is_stretch(part: list[int], whole: list[int]) -> bool:

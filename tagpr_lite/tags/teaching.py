@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from operator import itemgetter
 from pathlib import Path
-from statistics import quantiles
+from statistics import mean, quantiles
 
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
@@ -19,6 +19,7 @@ from ..lamp.words import length_units
 from ..runs import read_json, read_jsonl
 from .facts import claims
 from .schema import PRIMARY, Chain, parse
+from .step_checks import checks_of_steps
 
 Forms = dict[str, set[tuple[str, ...]]]
 """{task: sequences of tags}, such as {"LaMP_1": {("examine_examples", "compare_options", "conclude")}}."""
@@ -40,6 +41,9 @@ class Teaching:
     supports: dict[str, frozenset[str]] = field(default_factory=dict)
     """{task: what three of four of its chains state that an answer is held against}, such as {"LaMP_3":
     {"comparison"}} (tags/follows.py, `supports`)."""
+    checks: dict[tuple[str, str], float] = field(default_factory=dict)
+    """{(task, tag): mean number of checkable parts of such a step}, such as {("LaMP_3", "apply_preferences"):
+    1.0} (tags/step_checks.py)."""
 
     def nearness(self, chain: Chain, task: str) -> float:
         """How near the chain's sequence of tags is to one of the teacher's for the task: 1 for the same one,
@@ -57,6 +61,7 @@ def teaching_of(kept: list[dict], tags: Iterable[str] = PRIMARY, questions: Iter
     question_of = {question.id: question for question in questions}
     claim_counts: dict[str, list[int]] = {}
     word_counts: dict[str, list[int]] = {}
+    check_counts: dict[tuple[str, str], list[int]] = {}
     for row in kept:
         question = question_of.get(row["id"])
         chain = parse(row["text"], allowed=None) if question is not None else None
@@ -64,8 +69,11 @@ def teaching_of(kept: list[dict], tags: Iterable[str] = PRIMARY, questions: Iter
             holding = sum(holds for _, holds in claims(chain, question))
             claim_counts.setdefault(row["task"], []).append(holding)
             word_counts.setdefault(row["task"], []).append(len(words_of(chain, question.task.language)))
+            for step, checks in zip(chain.steps, checks_of_steps(chain, question), strict=True):
+                check_counts.setdefault((row["task"], step.tag), []).append(len(checks))
     return Teaching(tuple(tags), forms_of(kept), lower_quartiles(claim_counts), lower_quartiles(word_counts),
-                    supports_of(kept))
+                    supports_of(kept),
+                    {of_tag: mean(counts) for of_tag, counts in sorted(check_counts.items())})
 
 
 def read_teaching(folder: Path, questions: Iterable[Question]) -> Teaching:

@@ -9,6 +9,7 @@ from tagpr_lite.engine import model as engine
 from tagpr_lite.engine.memory import BatchLimit
 from tagpr_lite.engine.sample import Sample, end_tokens, sample
 from tagpr_lite.grpo import groups, midway
+from tagpr_lite.grpo.written_steps import written_steps
 from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.chat import completion_text
 from tagpr_lite.lamp.prompts import build
@@ -69,12 +70,12 @@ def test_a_chain_is_cut_behind_its_steps(policy, questions):
     for question in questions:
         chain = template.write(question, 0)
         ids = tokenizer(render(chain), add_special_tokens=False).input_ids
-        ends = midway.step_ends(tokenizer, ids)
+        ends = [step.end for step in written_steps(tokenizer, ids)]
         assert len(ends) == len(chain.steps)
         for n, step in zip(ends, chain.steps, strict=True):
             assert tokenizer.decode(ids[:n]).rstrip().endswith(f"{step.text}</{step.tag}>")
-    assert midway.step_ends(tokenizer, tokenizer("<think> no step </think> 4").input_ids) == []
-    assert midway.step_ends(tokenizer, []) == []
+    assert written_steps(tokenizer, tokenizer("<think> no step </think> 4").input_ids) == []
+    assert written_steps(tokenizer, []) == []
 
 
 def test_all_completions_go_on_from_the_same_steps(conf, policy, questions, teachers_chains):
@@ -86,7 +87,7 @@ def test_all_completions_go_on_from_the_same_steps(conf, policy, questions, teac
         prompt = one.prompt_ids[:len(one.prompt_ids) - len(one.begun_ids)]
         ids = chains[tuple(prompt)]
         assert one.begun_ids and one.begun_ids == ids[:len(one.begun_ids)]
-        assert len(one.begun_ids) in midway.step_ends(tokenizer, ids)
+        assert len(one.begun_ids) in [step.end for step in written_steps(tokenizer, ids)]
         assert one.prompt_ids == prompt + one.begun_ids
         assert all(len(chain) <= conf.grpo.completion for chain in one.chains)
         cuts.add(len(one.begun_ids) / len(ids))
