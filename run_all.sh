@@ -28,7 +28,8 @@ else
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed" >&2; exit 2; }
     echo "installing requirements into .venv ..."
     python3 -m venv "$here/.venv"
-    if "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"; then
+    # --no-compile: what is imported is compiled then; the other thousands of files never are
+    if "$python" -m pip install --quiet --disable-pip-version-check --no-compile -r "$here/requirements.txt"; then
       cp "$here/requirements.txt" "$stamp"
     elif [ "${1:-}" != doctor ]; then  # the doctor says what is missing, and whether the index can be reached
       echo "error: the packages could not be installed; bash run_all.sh doctor says what is wrong" >&2; exit 2

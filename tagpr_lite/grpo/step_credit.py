@@ -15,7 +15,9 @@ and its tokens are trained with  A_chain + alpha_step * A_step. The step advanta
 the group's chains, so there is nothing to gain by more steps or by fewer. GRPO with process supervision
 (Shao et al. 2024, arXiv 2402.03300, section 4.1.3) normalises the rewards of steps too, over all steps of a
 group; there a token is credited with all steps that follow, here with its own step alone: less variance, and
-blind to what a step does for later ones, which the chain's own advantage sees.
+blind to what a step does for later ones, which the chain's own advantage sees. The paper's second version
+calls tags process supervision in its title (2509.23140v2); how it credits a step is not known, and all of the
+above is our choice.
 """
 from __future__ import annotations
 
