@@ -88,8 +88,6 @@ class Stage:
     """The weights of the reward's terms (rewards.py)."""
     tag_weight: float = 0.0
     prmu_weight: float = 0.0
-    step_weight: float = 0.0
-    """How much the advantage of a token's step counts beside the chain's (step_credit.py)."""
     score_prmu: ScorePRMU | None = None
     """Who gives the PRMU term; None where its weight is 0."""
     guard: Guard | None = None
@@ -102,6 +100,8 @@ class Stage:
     """Tokens of the completions that SFT was trained on, such as [92, 128, 131]."""
     thinks: bool = True
     """Whether a completion is to think before it answers; with sft.form=answer it is not."""
+    step_weight: float = 0.0
+    """How much the advantage of a token's step counts beside the chain's (step_credit.py)."""
 
     @property
     def trusted_prmu_weight(self) -> float:

@@ -12,7 +12,6 @@ it is the cheapest proof of flawed reasoning. These claims are recognised:
     "It broke" got 2         the score or label of a past text that has these words, also as
                              'Got 2; without "It broke" bad 2 to 2, "soft" good 2 to 1', and in a choice
                              as '"A spy flees" is action'
-    Both have spy and train  words that stand in the question and in a past text, in a choice
     About 4 words, plain case, no end mark
                              the style of the user's titles (lamp/style.py), in a task of free text
 
@@ -47,7 +46,6 @@ ITEMS = re.compile(r"\b(\d+) (?:past|earlier|previous) (?:items|reviews|ratings|
 GOT = re.compile(r'(?P<words>(?:"[^"]+"(?:, | and )?)+) got (?P<label>\w+)'
                  r'|\b[Gg]ot (?P<score>\d{1,9}); without '
                  r'(?P<remarks>(?:"[^"]+" (?:good|bad) \d{1,9} to \d{1,9}(?:, )?)+)')
-BOTH_HAVE = re.compile(r"\bboth have ([^.;\"]+)", re.I)
 QUOTE = re.compile(r'"([^"]*)"')
 UNQUOTABLE = re.compile(r'["<>]')
 """Marks that cannot stand in a quotation of a step; where a text has one, its quotation has a space."""
@@ -137,18 +135,12 @@ def _score_claims(text: str, scores: list[int], mean: float, usual: int) -> list
 
 
 def _choice_claims(text: str, question: Question) -> list[Claim]:
-    """The claims of a step about the labels of past texts, and about words that they share with the
-    question."""
+    """The claims of a step about the labels of past texts."""
     checked: list[Claim] = []
     for quotation, label in is_label(question.task.labels).findall(text):
         holds = any(item.label.lower() == label.lower() and normalised(quotation) in quotable(item.text)
                     for item in question.profile)
         checked.append((f'"{quotation}" is {label}', holds))
-    asked = content_words(question.task.payload(question.input))
-    past = content_words(" ".join(item.text for item in question.profile))
-    for listed in BOTH_HAVE.findall(text):
-        for word in re.split(r", (?:and )?| and ", listed.strip()):
-            checked.append((f"both have {word}", word.lower() in asked & past))
     return checked
 
 

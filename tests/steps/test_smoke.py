@@ -124,16 +124,6 @@ def test_the_report_opens_in_a_browser(smoke, tmp_path):
     assert "CONSOLE" not in got.stderr and "</html>" in got.stdout and "explore" in got.stdout
 
 
-ALL_STEPS = """import sys
-from importlib import import_module
-from tagpr_lite.config import load
-from tagpr_lite.steps import STEPS
-for step in STEPS.values():
-    import_module(step.module).main(load("smoke", sys.argv[1:]))
-"""
-"""All steps in one process, whose libraries are loaded once: the run is begun six times."""
-
-
 def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke, tmp_path):
     """kill -9 a little into each step of more than seconds, then do it to its end: adapters, checks, rollouts
     and predictions equal the undisturbed run's. The first two steps are taken over from that run."""
@@ -144,14 +134,13 @@ def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke,
                  folder / "chains" / "rollouts.jsonl"):
         if path.stem not in ("prepare", "tag"):
             path.unlink()
-    for name in ("plan.json", "plan_table.json"):
-        shutil.copy(smoke / name, folder)
+    shutil.copy(smoke / "plan.json", folder)
     sign = {"sft": lambda: len(metrics("sft")) > 30, "reward": lambda: len(metrics("reward")) > 1,
             "guided": lambda: len(metrics("guided")) > 1, "explore": lambda: len(metrics("explore")) > 0,
             "evaluate": lambda: any((folder / "samples").glob("guided@greedy.jsonl"))}
     metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
-    command = [sys.executable, "-c", ALL_STEPS, f"results={tmp_path}"]
-    for is_under_way in sign.values():
+    for step, is_under_way in sign.items():
+        command = [sys.executable, "-m", STEPS[step].module, "--preset", "smoke", f"results={tmp_path}"]
         p = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, start_new_session=True)
         deadline = time.time() + 300
@@ -160,8 +149,8 @@ def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke,
             time.sleep(0.02)
         os.killpg(p.pid, signal.SIGKILL)
         p.wait()
-    got = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True)
-    assert got.returncode == 0, got.stderr[-3000:]
+        got = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True)
+        assert got.returncode == 0, got.stderr[-3000:]
     for stage in ("sft", "guided", "explore"):
         assert runs.digest(smoke / stage) == runs.digest(folder / stage), stage
     for path in sorted((smoke / "eval").rglob("*.json")):
