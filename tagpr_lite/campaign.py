@@ -24,7 +24,7 @@ from . import config as cfg
 from .config import UserError
 from .report import campaign_page, campaign_scores, figures, over_seeds
 from .report.differences import read_answers
-from .runs import guard, keep_memory, one_line, whole_folder, write_text
+from .runs import guard, keep_memory, one_line, read_metrics, whole_folder, write_text
 from .steps import STEPS
 
 FOLDER = Path(__file__).parent / "campaigns"
@@ -124,10 +124,12 @@ def run_step_script(step: str, preset: str, words: list[str]) -> None:
 
 def begin_with(first: Path, folder: Path) -> None:
     """A run begins as a copy of its seed's first one: every step that its settings do not touch is up to
-    date, by its manifest, and the others are made again."""
+    date, by its manifest, and the others are made again. Scores are not copied: until a run is evaluated
+    itself, it has none to show."""
     if folder != first and not folder.exists():
+        left_out = shutil.ignore_patterns(".kept", "eval", "evaluate.json", "report.html", "report.md")
         with whole_folder(folder) as beside:
-            shutil.copytree(first, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".kept"))
+            shutil.copytree(first, beside, dirs_exist_ok=True, ignore=left_out)
 
 
 # ---------------------------------------------------------------- the table
@@ -163,7 +165,7 @@ def main(words: list[str] | None = None) -> None:
 
 def run_and_report(args: argparse.Namespace) -> None:
     """Runs the campaign, prints its table, and writes it to results/<campaign>.md, and the page with drawings
-    to <campaign>.html; the learning curves to <campaign>.svg once every run has its second GRPO stage."""
+    to <campaign>.html; the learning curves of the runs that have both GRPO stages to <campaign>.svg."""
     campaign = read(args.campaign)
     if args.name:
         campaign["name"] = args.name
@@ -180,9 +182,10 @@ def run_and_report(args: argparse.Namespace) -> None:
     changes = {str(variant): " ".join(as_words(settings or {}))
                for variant, settings in campaign["variants"].items()}
     write_text(report.with_suffix(".html"), campaign_page.render(campaign["name"], found, values, changes))
-    explored = "explore" in campaign["steps"] and all((folder / "explore").is_dir() for folder in run_folders)
-    if explored:
-        write_text(report.with_suffix(".svg"), figures.alone(figures.learning(run_folders)))
+    with_both_stages = [folder for folder in run_folders
+                        if read_metrics(folder, "guided") and read_metrics(folder, "explore")]
+    if with_both_stages:
+        write_text(report.with_suffix(".svg"), figures.alone(figures.learning(with_both_stages)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import pytest
 
 from tagpr_lite import campaign, config
 from tagpr_lite.config import UserError
-from tagpr_lite.runs import write_json
+from tagpr_lite.runs import write_json, write_jsonl
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_wrong_setting_is_said_before_anything_runs(small, tmp_path, capsys):
         campaign.main([small, "lamp.user=3"])
     assert stop.value.code == 2 and "unknown key 'lamp.user'" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
-    with pytest.raises(UserError, match="known: learning, prmu, proof, robustness, sensitivity"):
+    with pytest.raises(UserError, match="known: learning, prmu, proof, proof_tiny, robustness"):
         campaign.read("nothing")
 
 
@@ -104,3 +104,26 @@ def test_variants_share_what_their_settings_do_not_touch(small, tmp_path, capfd)
     # The second run has a copy of its own: to change it does not change the first one.
     (tmp_path / "results" / "small-long-0" / "data" / "train.jsonl").write_text("")
     assert (tmp_path / "results" / "small-short-0" / "data" / "train.jsonl").stat().st_size
+
+
+def test_a_run_begins_without_the_scores_of_the_first_one(tmp_path):
+    """Else the table would show them as its own until its evaluation is done."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for name in ("eval/sft/LaMP_3.json", "manifests/evaluate.json", "manifests/sft.json", "prmu/report.json",
+                 "samples/sft@greedy.jsonl"):
+        write_json(first / name, {})
+    (first / "report.md").write_text("# scores")
+    campaign.begin_with(first, second)
+    copied = sorted(str(path.relative_to(second)) for path in second.rglob("*") if path.is_file())
+    assert copied == ["manifests/sft.json", "prmu/report.json", "samples/sft@greedy.jsonl"]
+
+
+def test_curves_are_of_the_runs_that_have_both_stages(small, tmp_path):
+    """A campaign may have variants without GRPO; they hold up neither the table nor the curves."""
+    rows = [{"step": stage, "index": index, "reward": 0.5, "task": 0.4, "tag": 0.3}
+            for stage in ("guided", "explore") for index in (0, 1)]
+    write_jsonl(tmp_path / "results" / "small-short-0" / "metrics.jsonl", rows)
+    write_jsonl(tmp_path / "results" / "small-long-0" / "metrics.jsonl", rows[:2])
+    campaign.main([small, "--table"])
+    curves = (tmp_path / "results" / "small.svg").read_text()
+    assert "small-short-0" in curves and "small-long-0" not in curves
