@@ -15,6 +15,11 @@ it is the cheapest proof of flawed reasoning. These claims are recognised:
     About 4 words, plain case, no end mark
                              the style of the user's titles (lamp/style.py), in a task of free text
 
+Reinforcement finds what a claim can be had for: after a hundred steps a policy wrote 'Similar past item: "In
+the" is" is" is" is"', sixteen quotations that stand in every text. So what a chain says again is no further
+claim; a quotation of one or two letters that holds is none; and marks that do not close, or that enclose a
+space at their edge, quote nothing that is there.
+
 A chain may also say nothing that could be wrong. So every step must have some substance: a step that looks at
 the history (its tag says so) a word or number of the profile, any other step one of the profile or of the
 question.
@@ -49,6 +54,7 @@ GOT = re.compile(r'(?P<words>(?:"[^"]+"(?:, | and )?)+) got (?P<label>\w+)'
 QUOTE = re.compile(r'"([^"]*)"')
 UNQUOTABLE = re.compile(r'["<>]')
 """Marks that cannot stand in a quotation of a step; where a text has one, its quotation has a space."""
+SHORTEST_QUOTATION = 3  # characters; of a script without spaces one is enough
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 LOOKS = re.compile(r"example|histor|profile|past|pattern|habit|record|previous|prior")
 """Found in the tag of a step that looks at the history."""
@@ -82,7 +88,8 @@ def claims(chain: Chain, question: Question) -> list[Claim]:
 
 
 def claims_of_steps(chain: Chain, question: Question) -> list[list[Claim]]:
-    """The claims of each step of the chain, in the order of the steps."""
+    """The claims of each step of the chain, in the order of the steps; a claim counts where it is made first.
+    """
     # 1. The truth about the profile: scores, counts such as {"comedy": 3}, and all words that may be quoted.
     profile = question.profile
     is_rating = question.task.kind == "rating"
@@ -112,11 +119,31 @@ def claims_of_steps(chain: Chain, question: Question) -> list[list[Claim]]:
             quotations, label = got["words"] or got["remarks"], got["label"] or got["score"]
             holds = any(_got(item, quotations, label) for item in profile)
             checked.append((f"{quotations} got {label}", holds))
-        for quotation in QUOTE.findall(step.text):
-            if normalised(quotation):
-                checked.append((f'"{quotation}"', normalised(quotation) in all_text))
+        checked += _quotation_claims(step.text, all_text)
         by_step.append(checked)
+
+    # 3. What is said again is no further claim.
+    made: set[str] = set()
+    for number, checked in enumerate(by_step):
+        first_made = [claim for claim in dict.fromkeys(checked) if claim[0] not in made]
+        made |= {said for said, _ in first_made}
+        by_step[number] = first_made
     return by_step
+
+
+def _quotation_claims(text: str, all_text: str) -> list[Claim]:
+    """The claims that the quotations of a step stand in `all_text`."""
+    checked: list[Claim] = []
+    for quotation in QUOTE.findall(text):
+        wanted = normalised(quotation)
+        if wanted:
+            holds = quotation == quotation.strip() and wanted in all_text
+            # A letter or two, such as "is", stand in every text: to quote them shows nothing.
+            if not holds or len(wanted) >= SHORTEST_QUOTATION or not wanted.isascii():
+                checked.append((f'"{quotation}"', holds))
+    if text.count('"') % 2:
+        checked.append(("a quotation that does not end", False))
+    return checked
 
 
 def _score_claims(text: str, scores: list[int], mean: float, usual: int) -> list[Claim]:
@@ -200,7 +227,7 @@ def substance(chain: Chain, question: Question) -> float:
             return True
         source = past_text if looks_back else all_text
         quotations = [normalised(quotation) for quotation in QUOTE.findall(step.text)]
-        return any(len(quotation) > 2 and quotation in source for quotation in quotations)
+        return any(len(quotation) >= SHORTEST_QUOTATION and quotation in source for quotation in quotations)
 
     return sum(has_substance(step) for step in chain.steps) / len(chain.steps)
 

@@ -181,7 +181,10 @@ def test_chains_do_not_depend_on_the_hash_seed():
     ('"fine" got 3.', [False, True]),
     ('Got 4; without "number 1" bad 4 to 4, "fine" good 4 to 3.', [True, True, True]),
     ('Got 5; without "number 1" bad 5 to 5, "fine" good 5 to 4.', [False, True, True]),
-    ('"zz" "" and "it"', [False, True]),
+    ('"zz" "" and "it"', [False]),  # "it" stands in every text, and shows nothing
+    ('"broke", "broke" and "It broke"', [True, True]),  # said again it is no further claim
+    ('"It broke" is" is" is"', [True, False, False]),  # what a policy wrote after a hundred steps of GRPO
+    ('" broke" and "broke', [False, False]),
 ])
 def test_claims_are_checked_against_the_profile(text, holds):
     assert [ok for _, ok in claims(Chain((Step("conclude", text),), "2"), review())] == holds

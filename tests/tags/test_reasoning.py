@@ -13,7 +13,7 @@ MOVIE = Question("m", TASKS["LaMP_2"], "u", "A film", "comedy", (Item("a", "A fi
 WHOLE = ('<think>\n<examine_examples>"soap" got 3. Past scores 3 3, mean 3.0.</examine_examples>\n'
          '<analyze_query>Usually 3; "soap" bad 3 to 2.</analyze_query>\n'
          '<apply_preferences>Comes to 2.</apply_preferences>\n</think>\n2')
-# Its six claims: "soap" got 3, "soap" twice, the scores, their mean, the usual score.
+# Its five claims: "soap" got 3, "soap" (said twice, counted once), the scores, their mean, the usual score.
 HOLLOW = ('<think>\n<examine_examples>The user wrote "nothing". About 4.</examine_examples>\n</think>\n4')
 BORROWED = ('<think>\n<examine_examples>The user wrote "soap".</examine_examples>\n'
             '<infer_preferences>About 3 words, plain case, no end mark.</infer_preferences>\n</think>\n3')
@@ -29,7 +29,7 @@ def test_forms_are_the_teacher_s_by_task():
 
 def test_a_whole_chain():
     assert state_of([Written(RATING, WHOLE, 40, 0.5)], TAUGHT) == {
-        "completions": 1, "chains": 1.0, "steps": 3.0, "tokens": 40.0, "form": 1.0, "claims": 6.0,
+        "completions": 1, "chains": 1.0, "steps": 3.0, "tokens": 40.0, "form": 1.0, "claims": 5.0,
         "true": 1.0, "follows": 1.0, "entropy": 0.5,
         "tags": {"analyze_query": 1, "apply_preferences": 1, "examine_examples": 1}}
 
@@ -57,14 +57,14 @@ def test_a_chain_that_leaves_out_the_teacher_s_sum_does_not_follow():
 
 def test_a_false_claim_counts_as_one_of_all():
     lie = WHOLE.replace("mean 3.0", "mean 4.0")
-    assert state_of([Written(RATING, lie)], TAUGHT)["true"] == pytest.approx(5 / 6, abs=1e-4)
+    assert state_of([Written(RATING, lie)], TAUGHT)["true"] == pytest.approx(4 / 5, abs=1e-4)
 
 
 def test_means_are_over_all_completions_and_a_text_that_is_no_chain_counts_as_nothing():
     state = state_of([Written(RATING, WHOLE, 40), Written(RATING, "2", 2, 0.3), Written(RATING, "", 0, 0.1),
                       Written(RATING, "<think>\n<examine_examples>never closed", 18)], TAUGHT)
     assert state == {"completions": 4, "chains": 0.25, "steps": 0.75, "tokens": 15.0, "form": 0.25,
-                     "claims": 1.5, "true": 1.0, "follows": 0.25, "entropy": 0.2,
+                     "claims": 1.25, "true": 1.0, "follows": 0.25, "entropy": 0.2,
                      "tags": {"analyze_query": 1, "apply_preferences": 1, "examine_examples": 1}}
 
 

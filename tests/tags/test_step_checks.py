@@ -58,8 +58,8 @@ def test_other_tasks_have_the_claims_of_their_steps():
     films = question("LaMP_2", (Item("a", "A spy flees a train", "action"), Item("b", "A clown", "comedy")))
     got = checks("comedy", '"A spy flees" is action. "A clown" is action. "A clown" is short.',
                  "Both have train and soap.", "This user used action 2 times.", "So comedy.", asked=films)
-    # three quotations stand in the profile, of the two labels one is right; "soap" is in no past film
-    assert sorted(got[0]) == [False, True, True, True, True] and got[1:] == [[True, False], [False], []]
+    # Two quotations stand there, one is made twice; one label of two is right; no past film has "soap".
+    assert sorted(got[0]) == [False, True, True, True] and got[1:] == [[True, False], [False], []]
 
 
 @pytest.mark.parametrize("text, wanted", [
