@@ -1,12 +1,14 @@
 """The whole method by `bash run_all.sh smoke`: once undisturbed, once killed in every step, and fed with bad
 input."""
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -126,7 +128,10 @@ def test_the_report_opens_in_a_browser(smoke, tmp_path):
 
 def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke, tmp_path):
     """kill -9 a little into each step of more than seconds, then do it to its end: adapters, checks, rollouts
-    and predictions equal the undisturbed run's. The first two steps are taken over from that run."""
+    and predictions equal the undisturbed run's. The first two steps are taken over from that run.
+
+    Each of these ten processes is a fork of one that has imported the libraries and computed nothing.
+    """
     folder = tmp_path / "smoke"
     for part in ("data", "chains", "manifests"):
         shutil.copytree(smoke / part, folder / part)
@@ -139,18 +144,25 @@ def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke,
             "guided": lambda: len(metrics("guided")) > 1, "explore": lambda: len(metrics("explore")) > 0,
             "evaluate": lambda: any((folder / "samples").glob("guided@greedy.jsonl"))}
     metrics = lambda step: runs.read_metrics(folder, step) if (folder / "metrics.jsonl").exists() else []
-    for step, is_under_way in sign.items():
-        command = [sys.executable, "-m", STEPS[step].module, "--preset", "smoke", f"results={tmp_path}"]
-        p = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, start_new_session=True)
+    config = load("smoke", [f"results={tmp_path}"])
+    modules = [STEPS[step].module for step in sign]
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload(["trl", "tagpr_lite.engine.model", *modules])
+    for (step, is_under_way), module in zip(sign.items(), modules, strict=True):
+        main = import_module(module).main
+        killed = fork.Process(target=main, args=(config,))
+        killed.start()
         deadline = time.time() + 300
         while not is_under_way():
-            assert time.time() < deadline and p.poll() is None
+            assert time.time() < deadline and killed.is_alive()
             time.sleep(0.02)
-        os.killpg(p.pid, signal.SIGKILL)
-        p.wait()
-        got = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True)
-        assert got.returncode == 0, got.stderr[-3000:]
+        killed.kill()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL, step
+        whole = fork.Process(target=main, args=(config,))
+        whole.start()
+        whole.join()
+        assert whole.exitcode == 0, step
     for stage in ("sft", "guided", "explore"):
         assert runs.digest(smoke / stage) == runs.digest(folder / stage), stage
     for path in sorted((smoke / "eval").rglob("*.json")):
