@@ -1,4 +1,5 @@
-"""What a reader must know before the numbers: what was replaced, and what looked wrong in training."""
+"""What a reader must know before the numbers: what was replaced, which stage of GRPO kept the adapter that it
+began with, and what looked wrong in training."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,12 +7,14 @@ from pathlib import Path
 from ..runs import read_metrics
 from .tables import maybe
 
-STAGES = ("guided", "explore")
+STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"}
+"""The stages of GRPO, and what each begins with."""
 
 
 def notices(folder: Path) -> list[tuple[str, str]]:
     """(a word, a sentence) of each, such as ("Alarm.", "guided, after 4 steps: ...")."""
     return ([("Replaced.", sentence) for sentence in replaced(folder)]
+            + [("Kept.", sentence) for sentence in kept_beginnings(folder)]
             + [("Alarm.", sentence) for sentence in alarms(folder)])
 
 
@@ -20,6 +23,19 @@ def replaced(folder: Path) -> list[str]:
     plan = maybe(folder / "plan.json", {})
     sentences = plan.get("replaced") if isinstance(plan, dict) else None
     return [str(sentence) for sentence in sentences] if isinstance(sentences, list) else []
+
+
+def kept_beginnings(folder: Path) -> list[str]:
+    """A sentence of each stage whose best check is the one before its first step: its scores are those of the
+    stage before, and say nothing of what its steps did."""
+    sentences = []
+    for stage, beginning in STAGES.items():
+        checks = read_metrics(folder, f"{stage}_check")
+        best = [check.get("index") for check in checks if check.get("best") is True][-1:]
+        if len(checks) > 1 and best == [0]:
+            sentences.append(f"{stage} keeps {beginning}: no later check on held-out users was better with the "
+                             f"reasoning intact. `{stage}_last` in evaluate.systems scores its last step.")
+    return sentences
 
 
 def alarms(folder: Path) -> list[str]:

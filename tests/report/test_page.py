@@ -13,6 +13,7 @@ from tagpr_lite.config import Config
 from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.report.examples import chain, verdict
 from tagpr_lite.report.markdown import markdown
+from tagpr_lite.report.notices import kept_beginnings
 from tagpr_lite.report.page import render
 from tagpr_lite.runs import append_jsonl, save_config, write_json, write_jsonl
 from tagpr_lite.steps import STEPS, step8_report
@@ -123,6 +124,22 @@ def test_a_browser_opens_it_without_a_word(run, tmp_path):
     assert "CONSOLE" not in browser.stderr
     assert browser.stdout.count("<svg") == render(run, ABOUT).count("<svg")
     assert "Tagging the Thought" in browser.stdout
+
+
+def test_a_stage_that_keeps_what_it_began_with_says_so(run):
+    """Without it, a reader takes an adapter that is SFT's for what reinforcement made."""
+    def check(index, best):
+        return {"step": "guided_check", "index": index, "score": 0.5, "best": best}
+
+    write_jsonl(run / "metrics.jsonl", [check(0, True), check(4, False), check(8, False)])
+    sentence, = kept_beginnings(run)
+    assert sentence.startswith("guided keeps SFT's adapter: no later check on held-out users was better")
+    assert sentence in html.unescape(render(run, ABOUT)).partition("<h2")[0]
+    assert f"**Kept.** {sentence}" in markdown(run)
+    write_jsonl(run / "metrics.jsonl", [check(0, True), check(4, True), check(8, False)])
+    assert kept_beginnings(run) == []
+    write_jsonl(run / "metrics.jsonl", [check(0, True)])
+    assert kept_beginnings(run) == []
 
 
 def test_alarms_stand_at_the_top_of_both_reports(run):
