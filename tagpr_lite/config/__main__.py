@@ -1,17 +1,29 @@
-"""python -m tagpr_lite.config: every setting with its default and its help."""
-import textwrap
+"""Every setting, with its default and its help.
 
-import yaml
+    python -m tagpr_lite.config                        all of them, section by section
+    python -m tagpr_lite.config clip                   those with the word in their name or help
+    python -m tagpr_lite.config --explain grpo.group   one: help, range, and what each preset sets and why
+"""
+import argparse
+import sys
 
-from . import fields
+from .explain import explain, listing
+from .loading import UserError
 
 
-def main() -> None:
-    for key, default, help_text in fields():
-        default_text = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
-        print(f"{key} = {default_text}")
-        print(textwrap.fill(" ".join(help_text.split()), 118, initial_indent="    ",
-                            subsequent_indent="    "))
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tagpr_lite.config", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("word", nargs="?", default="", help="to look for")
+    parser.add_argument("--explain", metavar="KEY", help="such as grpo.group")
+    args = parser.parse_args(words)
+    try:
+        print(explain(args.explain) if args.explain else listing(args.word))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
 
 
 if __name__ == "__main__":

@@ -117,11 +117,14 @@ def _set(config: Config, key: str, value: Any, where: str) -> None:
     types = get_type_hints(type(owner)) if dataclasses.is_dataclass(owner) else {}
     is_setting = name in types and not dataclasses.is_dataclass(types[name])
     if not is_setting:
-        known_keys = [known for known, _, _ in fields()]
-        nearest = difflib.get_close_matches(key, known_keys, n=1, cutoff=0.5)
-        advice = f"; did you mean '{nearest[0]}'?" if nearest else ""
-        raise UserError(f"{where}: unknown key '{key}'{advice}")
+        raise UserError(f"{where}: unknown key '{key}'{nearest_key(key)}")
     setattr(owner, name, _cast(value, types[name], key, where))
+
+
+def nearest_key(key: str) -> str:
+    """The end of an error about an unknown key: "; did you mean 'grpo.group'?"; "" where nothing is near."""
+    nearest = difflib.get_close_matches(key, [known for known, _, _ in fields()], n=1, cutoff=0.5)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""
 
 
 def _cast(value: Any, kind: Any, key: str, where: str) -> Any:

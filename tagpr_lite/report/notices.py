@@ -33,8 +33,8 @@ def kept_beginnings(folder: Path) -> list[str]:
         checks = read_metrics(folder, f"{stage}_check")
         best = [check.get("index") for check in checks if check.get("best") is True][-1:]
         if len(checks) > 1 and best == [0]:
-            sentences.append(f"{stage} keeps {beginning}: no later check on held-out users was better with the "
-                             f"reasoning intact. `{stage}_last` in evaluate.systems scores its last step.")
+            sentences.append(f"{stage} keeps {beginning}: no later check on held-out users was better with "
+                             f"the reasoning intact. `{stage}_last` in evaluate.systems scores its last step.")
     return sentences
 
 
