@@ -34,7 +34,8 @@ def kept_beginnings(folder: Path) -> list[str]:
         best = [check.get("index") for check in checks if check.get("best") is True][-1:]
         if len(checks) > 1 and best == [0]:
             sentences.append(f"{stage} keeps {beginning}: no later check on held-out users was better with "
-                             f"the reasoning intact. `{stage}_last` in evaluate.systems scores its last step.")
+                             "the reasoning intact. "
+                             f"`{stage}_last` in evaluate.systems scores its last step.")
     return sentences
 
 
