@@ -66,7 +66,8 @@ if [ -z "$preset" ]; then
   preset=${choice##* }
 fi
 
-# ---- 3. the eight steps
+# ---- 3. the eight steps, which all belong to this one process: no other may write into the run's folder meanwhile
+export TAGPR_OWNER=$$
 for step in $("$python" -m tagpr_lite.steps); do
   "$python" -m "$step" --preset "$preset" ${settings[@]+"${settings[@]}"}
 done

@@ -24,7 +24,7 @@ from . import config as cfg
 from .config import UserError
 from .report import campaign_page, campaign_scores, figures, over_seeds
 from .report.differences import read_answers
-from .runs import guard, keep_memory, one_line, read_metrics, whole_folder, write_text
+from .runs import OWNER, guard, keep_memory, one_line, read_metrics, whole_folder, write_text
 from .steps import STEPS
 
 FOLDER = Path(__file__).parent / "campaigns"
@@ -117,7 +117,8 @@ def run(campaign: dict, overrides: list[str]) -> None:
 def run_step_script(step: str, preset: str, words: list[str]) -> None:
     """Runs a step's script; its exit code ends the campaign where it is not 0."""
     command = [sys.executable, "-m", STEPS[step].module, "--preset", preset, *words]
-    finished = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False)
+    environment = {OWNER: str(os.getpid())} | os.environ | {"PYTHONWARNINGS": "ignore"}
+    finished = subprocess.run(command, env=environment, check=False)
     if finished.returncode:
         raise SystemExit(finished.returncode)
 
@@ -127,7 +128,7 @@ def begin_with(first: Path, folder: Path) -> None:
     date, by its manifest, and the others are made again. Scores are not copied: until a run is evaluated
     itself, it has none to show."""
     if folder != first and not folder.exists():
-        left_out = shutil.ignore_patterns(".kept", "eval", "evaluate.json", "report.html", "report.md")
+        left_out = shutil.ignore_patterns(".kept", ".owner", "eval", "evaluate.json", "report.*")
         with whole_folder(folder) as beside:
             shutil.copytree(first, beside, dirs_exist_ok=True, ignore=left_out)
 

@@ -38,7 +38,8 @@ def listing(word: str = "") -> str:
         lines += [f"{key} = {as_yaml(default)}", indented(help_text), ""]
     if not lines:
         raise UserError(f"no setting has '{word}' in its name or help; without a word all are listed")
-    return "\n".join(lines).rstrip()
+    lines.append("These are the defaults; presets set others: python -m tagpr_lite.config --explain KEY")
+    return "\n".join(lines)
 
 
 def explain(key: str) -> str:

@@ -51,8 +51,10 @@ class Lamp:
     profile_max: int = 64
     """Most profile items kept for a question (the newest, and the retrieved ones)."""
     exclude: list[str] = field(default_factory=list)
-    """Leaks whose profile items are left out instead of only counted: gold, asked, future, shared (see
-    lamp/leaks.py)."""
+    """Leaks whose profile items are left out instead of only counted. gold: the item holds the answer. asked:
+    it is the question's own text. future: it is dated after the question. taught: a dev question's text
+    stands in a training profile. shared: a user is in train and dev; such training questions are left out
+    (lamp/leaks.py)."""
     mini_users: int = 60
     """Users of the built-in benchmark, per task and split; each has a hidden rule of its own."""
     mini_tasks: list[str] = field(default_factory=list)
@@ -61,8 +63,8 @@ class Lamp:
     mini_language: str = "en"
     """Language of the built-in benchmark: en, or zh (Chinese, our extension)."""
     mini_people: str = "new"
-    """Dev users of the built-in benchmark: new (none of them trained on) or same (the training users,
-    later)."""
+    """Dev users of the built-in benchmark. new: none of them was trained on. same: the training users, asked
+    later questions."""
 
     @property
     def made_tasks(self) -> list[str]:
@@ -91,12 +93,11 @@ class Model:
     vram: float = 0.0
     """GPU memory budget in GiB; 0: what is free. A CPU run has no budget."""
     bits: int = 4
-    """Bits of a weight of the base model. 4: NF4 with double quantisation. 32: not quantised, in the type
-    that is computed with (for comparisons)."""
+    """Bits of a weight of the base model. 4: NF4 with double quantisation. 32: not quantised; weights are
+    kept in the compute type, float32 on a CPU and bfloat16 on a card."""
     unpack: bool = False
-    """Keep a dense copy of the NF4 weights' values too: the same numbers without unpacking them in every
-    forward. For CPUs, where memory is not the limit: sampling a token takes less than half of the time, for 4
-    bytes a parameter."""
+    """Also keep the 4-bit weights unpacked, for 4 bytes a parameter: the same numbers, and sampling a token
+    takes less than half of the time. For CPUs, where memory is not the limit."""
     lora_r: int = 16
     """LoRA rank."""
     lora_alpha: int = 32
@@ -131,8 +132,8 @@ class Tag:
     example: bool = True
     """Show the teacher one worked example before each question; small models need it."""
     room: int = 1024
-    """Most tokens of a teacher's answer, its thinking included. A labeller that cannot be read has it in its
-    second turn."""
+    """Most tokens of a teacher's answer, its thinking included. The model that names the steps is asked again
+    with this limit where its first, shorter reply cannot be read."""
     temperature: float = 0.8
     """Sampling temperature of the teacher."""
     at_once: int = 8
@@ -163,8 +164,8 @@ class Tag:
     """JSON file that maps names of steps to the names to use, {"look_at_history": "examine_examples"}: the
     chains/synonyms.json of an earlier run, edited by hand."""
     near: float = 0.75
-    """Names of steps are merged while the mean distance (1 - cosine) between two groups of names is below
-    this (average linkage)."""
+    """Two groups of names of steps are merged where their mean distance (1 - cosine) is below this (average
+    linkage). Larger: fewer, wider tags."""
     mend: float = 0.3
     """A name that is none of the nine tags becomes the nearest tag if their similarity (cosine) is at least
     this; otherwise its chain is dropped."""
@@ -221,26 +222,25 @@ class Reward:
     epochs: int = 1
     """Passes of PRMU over its preference pairs."""
     lr: float = 1e-4
-    """Learning rate of PRMU's adapter, head and history encoder. Larger steps spoil the match of user and
-    chain, which is right to a large part before any training."""
+    """Learning rate of PRMU's adapter, head and history encoder. Larger values harm the likeness of user and
+    chain, which tells users apart before any training."""
     batch: int = 8
     """Preference pairs in an optimiser step of PRMU."""
     micro: int = 0
     """Chains in one forward of PRMU; the gradient does not depend on it. 0: all chains of a question that are
-    compared with each other. With fewer, PRMU's training forwards every chain twice. Halved when memory runs
-    out. Where there is a memory budget, the plan decides it."""
+    compared with each other. With fewer, every chain is forwarded twice: the loss needs the scores of all of
+    them first. Halved when memory runs out. Where there is a memory budget, the plan decides it."""
     tokens: int = 4
     """Soft tokens that carry a user's embedding into PRMU's prompt."""
     heldout: float = 0.15
-    """Share of training users that PRMU is not trained on: they decide when it stops, and calibrate it. The
+    """Share of training users that PRMU is not trained on: they are for early stopping and calibration. Its
     report is on dev users."""
     reported: int = 200
     """Most preference pairs of PRMU's report; their users were in no training."""
     history: int = 8
     """Most profile items that PRMU's history encoder reads."""
     strangers: int = 2
-    """Number of other users with whose chains a question's good chain is compared, to make preference
-    pairs."""
+    """How many other users' chains each good chain is paired with, to make preference pairs."""
     rollouts: int = 0
     """Questions for which the SFT policy writes chains with the profile, without one and with another user's;
     they give PRMU more kinds of preference pairs. 0: none."""
@@ -274,10 +274,10 @@ class GRPO:
     prompts: int = 4
     """Prompts in an optimiser step of GRPO."""
     midway: float = 0.0
-    """Share of the groups whose completions all go on from the first steps of one chain, which the policy has
-    written, instead of from the prompt. Such a group compares what a chain may go on with, and only that is
-    trained; it is shorter, and says more exactly which step was good or bad (cf. VinePPO, arXiv 2410.01679).
-    Behind which step is drawn anew each time."""
+    """Share of the groups that do not start from the prompt, but behind the first steps of a chain that the
+    policy has written. How many steps is drawn anew each time. The completions of such a group differ only in
+    what follows, and only that is trained, so the comparison says more exactly which step was good or bad
+    (cf. VinePPO, arXiv 2410.01679)."""
     guided_steps: int = 20
     """Optimiser steps of GRPO's stage 1, whose reward is task + tag + PRMU."""
     explore_steps: int = 20
@@ -297,10 +297,12 @@ class GRPO:
     length should not decide how much its tokens count. In the rest the objectives agree, because each batch
     is used for one update."""
     clip_low: float = 0.2
-    """Lower clip of the probability ratio: it may fall to 1 - clip_low."""
+    """Lower clip of the probability ratio: it may fall to 1 - clip_low. Each batch is used for one update, so
+    the ratio is 1 up to rounding, and the clip is a guard."""
     clip_high: float = 0.28
     """Upper clip of the probability ratio: it may rise to 1 + clip_high. Larger than the lower clip, as in
-    DAPO (clip-higher)."""
+    DAPO (clip-higher). Each batch is used for one update, so the ratio is 1 up to rounding, and the clip is a
+    guard."""
     beta: float = 0.0
     """Weight of the KL term to the frozen adapter that the stage began with, `ref`; at 0 the reference pass
     is skipped."""
@@ -308,7 +310,8 @@ class GRPO:
     """Advantages of a group are divided by max(standard deviation of its rewards, this): a tiny spread is
     noise, not signal."""
     alpha_task: float = 1.0
-    """Weight of the task term in the reward; a completion that is no chain gets none of it."""
+    """Weight of the task term in the reward. A completion that is not in form gets none of it: it must have
+    ended, thought in one closed block, and answered in the task's form."""
     alpha_tag: float = 0.2
     """Weight of the tag term in the reward; GRPO's stage 2 sets it to 0."""
     alpha_step: float = 0.0
@@ -341,8 +344,8 @@ class GRPO:
     and counted."""
     layout: str = "two_phase"
     """How a prompt and its completions meet in GRPO's training: two_phase, kept, recompute, packed or classic
-    (engine/prefix.py). All give the same gradient. two_phase is the fastest, kept spends checkpointing on the
-    prompt alone, recompute and packed need less memory, classic is for comparison."""
+    (engine/prefix.py). All give the same gradient. two_phase is the fastest, kept checkpoints only the
+    prompt, recompute and packed need less memory, classic is for comparison."""
     once: bool = False
     """Forward a prompt once for sampling and training together. It saves one forward of each prompt. What the
     backward needs is held meanwhile, for all prompts of a step. A memory budget switches it off."""
@@ -353,8 +356,8 @@ class GRPO:
     checkpointing: bool = True
     """Activation checkpointing in GRPO's updates, where `model.checkpointing` is on too."""
     decode_rows: int = 64
-    """Completions sampled together in GRPO; with more, their own keys and values need more memory than those
-    of the prompts."""
+    """Completions sampled together in GRPO. More are faster, and need more memory for their keys and
+    values."""
     self_check: bool = True
     """Compare GRPO's layout with the classic one on a real group before training, and stop if they differ."""
     logp_chunk: int = 256
@@ -363,8 +366,9 @@ class GRPO:
     """Optimiser steps between two saved states of GRPO, from which a cut run goes on."""
     check_every: int = 2
     """Optimiser steps of GRPO between two checks, in which the policy answers the held-out questions
-    (`lamp.val`). There is one before the first step and one after the last. The best adapter is kept. 0: no
-    checks, and the last adapter is kept."""
+    (`lamp.val`). There is one before the first step and one after the last. The best adapter is kept: better
+    is a gain above its standard error without a loss of the tag term beyond its own. 0: no checks, and the
+    last adapter is kept."""
     patience: int = 0
     """A stage of GRPO ends early after so many checks in a row without a better one; 0: it never does."""
     kept_rollouts: int = 4000
@@ -377,10 +381,10 @@ class Evaluate:
     """What answers the dev questions, and how."""
     systems: list[str] = field(default_factory=lambda: ["base", "base_profile", "sft", "guided", "explore"])
     """Systems that are scored on dev, each a word: an adapter (`base` without the profile, `base_profile`
-    with it, sft, guided, explore, guided_last, explore_last), then whose profile it sees (@none, @other) and
-    how it answers (@vote8: most of 8 samples; @prmu8, @prmu8-other, @prmu8-none: PRMU's choice under the
-    user's own, another's or no embedding; @best8: the oracle's choice; @random8). `explore@none@vote8` has
-    all three."""
+    with it, sft, guided, explore, guided_last, explore_last), then what profile it sees (@none, @other,
+    @half, @k0 to @k99, @bm25, @dense, @recency, @random, @shuffled) and how it answers (@vote8: most of 8
+    samples; @prmu8, @prmu8-other, @prmu8-none: PRMU's choice under the user's own, another's or no embedding;
+    @best8: the oracle's choice; @random8). `explore@none@vote8` has all three."""
     batch: int = 32
     """Completions decoded together in the evaluation: so many questions where a system answers once, and
     fewer where it draws samples."""
@@ -398,7 +402,8 @@ class Config:
     name: str = ""
     """Name of the run: the folder results/<name>. Empty: the preset's name."""
     preset: str = "cpu"
-    """Name of the preset that the settings were read from."""
+    """Name of the preset that the settings were read from. It is set by --preset, or by the first word behind
+    run_all.sh."""
     seed: int = 0
     """Seed of the run; every random choice is a function of it."""
     results: str = "results"

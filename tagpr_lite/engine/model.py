@@ -29,12 +29,12 @@ from . import prefix
 from .adapters import adapter_parameters, add_adapter, load_adapter, save_adapter, using
 from .fold import values
 from .location import budget, find, identity, public_name
-from .state import load_training_state, save_training_state
+from .state import load_training_state, remove_training_state, save_training_state
 from .usable import check_usable, loading
 
 __all__ = ["adapter_parameters", "add_adapter", "bind", "budget", "find", "identity", "load", "load_adapter",
-           "load_training_state", "peak_memory", "placement", "public_name", "save_adapter",
-           "save_training_state", "using"]
+           "load_training_state", "peak_memory", "placement", "public_name", "remove_training_state",
+           "save_adapter", "save_training_state", "using"]
 
 
 def placement() -> tuple[torch.device, torch.dtype]:

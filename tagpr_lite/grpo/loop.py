@@ -28,6 +28,7 @@ from ..engine.model import (
     adapter_parameters,
     load_training_state,
     peak_memory,
+    remove_training_state,
     save_adapter,
     save_training_state,
 )
@@ -104,7 +105,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         print(f"  {stage.name} ends after {done} of {stage.steps} steps: {held_out.since_best} checks in a "
               "row were no better", flush=True)
     save_adapters(folder / stage.name, model, params, held_out.params)
-    state_file.unlink(missing_ok=True)
+    remove_training_state(state_file)
 
 
 def forget_later_lines(folder: Path, stage: str, done: int) -> None:

@@ -73,7 +73,8 @@ def tag_term(text: str, question: Question, teaching: Teaching) -> float:
     """0 unless the chain is well-formed with known tags; then form * leads * size * freshness * substance *
     truth.
 
-    Each factor is at most 1, so that neither more steps nor more claims than the teacher's earn anything.
+    Each factor is at most 1, so that neither more steps nor more claims than the teacher usually makes earn
+    anything.
 
     form         nearness of the sequence of tags to the teacher's for the task, squared (tags/teaching.py)
     leads        1/4 + 3/4 * soundness^4. soundness: the share of right parts in what leads to the answer,

@@ -7,5 +7,6 @@
     python -m tagpr_lite.lessons.user_embedding    what a user embedding does to PRMU's score
     python -m tagpr_lite.lessons.run_folder        the files of a run, step by step
 
-They print what they compute; no figure in them is written down beforehand.
+They print what they compute; no figure in them is written down beforehand. To try what a lesson ends with,
+edit it where it is: `git checkout` brings it back.
 """

@@ -31,6 +31,8 @@ print("The user's own answer:", question.gold)
 
 # ---- 2. The teacher's chain. This teacher is a set of rules; a language model can take its place.
 
+# It compares two reviews: from an old one's score it takes away what the old one alone says, then adds what
+# the new one alone says. "bad 2 to 2": that complaint leaves the score at 2; "good 2 to 3": it rises to 3.
 cues = template.learn_reading(train_questions)  # which remarks were praise and which were complaints
 chain = template.write(question, attempt=0, cues=cues)
 text = render(chain)
@@ -56,7 +58,7 @@ for broken in broken_texts:
 
 # ---- 4. The claims. What a chain says about the history is checked against the history.
 
-print("\nClaims of the teacher's chain:")
+print("\nClaims of the teacher's chain (the first: a review with both remarks got 4):")
 for claim, holds in claims(chain, question):
     print(f"  {holds!s:6} {claim}")
 
@@ -70,7 +72,8 @@ print(f"\nThe same with {other_digit} in the place of the first {digits[0]}:")
 for claim, holds in claims(false_chain, question):
     print(f"  {holds!s:6} {claim}")
 
-# ---- 5. The answer. It should follow from the steps, whether or not it is the user's own.
+# ---- 5. The answer. It should follow from the steps, right or wrong. Each move of the sum is a part, and the
+# last one must end at the answer. ("comparison" is what this teacher's chains consist of.)
 
 scale_low, scale_high = question.task.scale
 for answer in [chain.answer, str(scale_low if chain.answer != str(scale_low) else scale_high)]:
@@ -79,7 +82,7 @@ for answer in [chain.answer, str(scale_low if chain.answer != str(scale_low) els
           f"{soundness(answered, question, ('comparison',)):.2f}")
 
 # Two things to try:
-# 1. Another task: "LaMP_2" (a film's tag) or "LaMP_4" (a headline). Which claims can be checked there?
-#    (Part 5 is about ratings: leave it out.)
+# 1. Another task: "LaMP_2" (a film's tag) or "LaMP_4" (a headline). Which claims can be checked there? (Leave
+#    out the false claim in part 4, and part 5: they are about ratings.)
 # 2. Write a chain of your own as text, with a quotation that does not stand in the history, and print
 #    claims(parse(text), question).

@@ -29,7 +29,7 @@ from ..tags.teaching import Teaching
 
 G = 8             # completions in the group
 ROOM = 100        # most tokens of a completion
-LEARNT = 0.04     # nats a token at which SFT stops: completions that are all equal would teach nothing
+LEARNT = 0.04     # nats a token at which SFT stops: completions that are all equal teach nothing
 torch.manual_seed(0)
 logging.disable_progress_bar()
 
@@ -87,7 +87,7 @@ with torch.no_grad():
         old_logps = torch.cat([old_logps, logps.gather(1, new_ids)], 1)
         running = running & (new_ids[:, 0] != tokenizer.eos_token_id)
 
-# ---- 5. The rewards of their texts (lesson 2), and the advantages.
+# ---- 5. The rewards of their texts (lesson 2; there is no teacher to compare with), and the advantages.
 
 rewards = torch.zeros(G, dtype=torch.float64)
 for n in range(G):
@@ -116,5 +116,5 @@ with torch.no_grad():
 print("log p, gain", " ".join(f"{value:+5.2f}" for value in gain))
 
 # Two things to try:
-# 1. Set LEARNT = 0.01. What happens to the rewards, the advantages and the gradient?
-# 2. Put parts 6 and 7 in a loop of four updates. From which update on does the clip matter?
+# 1. Set LEARNT = 0.001, then 0.5. What happens to the rewards, the advantages and the gradient?
+# 2. Parts 6 and 7 four times, model.zero_grad() before each. From which update on does the clip matter?

@@ -41,8 +41,10 @@ for asked in train_questions:
 teaching = teaching_of(kept, questions=train_questions)
 chain = template.write(question, attempt=0, cues=cues)
 
-print(f"{len(kept)} chains of the teacher: {teaching.claims['LaMP_3']:.0f} true claims and "
-      f"{teaching.words['LaMP_3']:.0f} words each or more, in three of four of them")
+usual_claims, usual_words = teaching.claims["LaMP_3"], teaching.words["LaMP_3"]
+print(f"{len(kept)} chains of the teacher; three of four make {usual_claims:.0f} true claims or more, in "
+      f"{usual_words:.0f} words or more.")
+print(f"A chain with c true claims has at most (1 + c) / (1 + {usual_claims:.0f}) of the tag term.")
 print(f"The user's own answer is {question.gold}. The teacher's chain:\n{render(chain)}\n")
 
 # ---- 2. Completions that a policy might write.
@@ -53,6 +55,7 @@ false_first = replace(first, text=first.text.replace("Got ", "Got 1"))  # "Got 4
 completions = {
     "the teacher's chain": render(chain),
     "the same, a wrong answer": render(replace(chain, answer=wrong_answer)),
+    "hollow, a wrong answer": render(Chain((Step(first.tag, "Fine."), Step(last.tag, "So.")), wrong_answer)),
     "a false claim": render(replace(chain, steps=(false_first, *middle, last))),
     "without its middle step": render(replace(chain, steps=(first, last))),
     "hollow: says nothing": render(Chain((Step(first.tag, "Fine."), Step(last.tag, "So.")), question.gold)),
@@ -84,5 +87,5 @@ print(f"\nBy hand, 'a false claim': {by_hand:.4f}; by Terms.total: {rewards['a f
 # Two things to try:
 # 1. Write a completion with the right answer that earns more than the teacher's chain with gate 1. Where you
 #    find one, a policy will find it too: that is how the rules of tags/facts.py came to be.
-# 2. Set TAG_WEIGHT = 2. Which completion with a wrong answer then earns more, with gate 0, than a right
-#    answer whose chain is hollow?
+# 2. Set TAG_WEIGHT = 2. A wrong answer with a good chain then earns more, with gate 0, than a right answer
+#    with a hollow one. Is that what you want? What does gate 1 make of the two?

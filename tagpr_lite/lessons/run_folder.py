@@ -4,8 +4,8 @@
 
 The eight steps are eight programs that know nothing of each other: each reads files of the run's folder and
 writes others. So a step can be done again, replaced or looked into, and a run that was stopped goes on. This
-lesson does a whole run, far too short to learn anything, and shows what is new after each step. It shows a
-finished run when it is given its folder:
+lesson does a whole run, far too short to learn anything (rewards stay 0), and shows what is new after each
+step. It shows a finished run when it is given its folder:
 
     python -m tagpr_lite.lessons.run_folder results/cpu
 
@@ -31,7 +31,7 @@ SHORT = ["lamp.mini_users=12", "lamp.dev_limit=4", "lamp.val_limit=2", "sft.epoc
 def show(title, value):
     """One line: what it is, and as much of it as fits."""
     text = " ".join(value.split()) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    print(f"    {title}: {text if len(text) <= 170 else text[:170] + ' ...'}")
+    print(f"    {title}: {text[:170]}{' ...' * (len(text) > 170)}")
 
 
 def run(step):
@@ -91,6 +91,8 @@ SHOWN = {"prepare": show_prepare, "tag": show_tag, "sft": show_metrics("sft"), "
 # ---- 1. The run: one that is there, or a short one in a temporary folder.
 
 finished = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+if finished and not (finished / "manifests" / "report.json").exists():
+    sys.exit(f"error: {finished} is no folder of a finished run")
 temporary = tempfile.TemporaryDirectory()
 config = cfg.load("smoke", [f"results={temporary.name}", "name=short", *SHORT])
 folder = finished or config.folder
@@ -113,8 +115,6 @@ if finished is None:
     for step in STEPS:
         run(step)
 temporary.cleanup()
-
 # Two things to try:
-# 1. Run it on a folder of yours, change one setting, such as sft.lr, and start the run again. Which steps are
-#    done again? The manifests say why.
-# 2. Delete one line of chains/kept.jsonl and start the run again.
+# 1. Run it on a folder of yours, change a setting (sft.lr), and start the run again. What is done anew?
+# 2. Put "sft.epochs=40" and "grpo.guided_steps=3" into SHORT. When is a reward above 0?

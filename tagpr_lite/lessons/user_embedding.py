@@ -31,7 +31,8 @@ torch.manual_seed(0)
 
 # ---- 1. Users who tag films. Each has habits of their own: users give one film different tags.
 
-questions = mini.build(seed=0, users=24, tasks=["LaMP_2"])["LaMP_2"]["train"]
+TASK = "LaMP_2"
+questions = mini.build(seed=0, users=24, tasks=[TASK])[TASK]["train"]
 questions = [replace(question, retrieved=retrieve(question, "bm25", 3, 0)) for question in questions]
 asked = questions[0]
 other = next(each for each in questions if each.user != asked.user and each.gold != asked.gold)
@@ -70,22 +71,19 @@ for name, user in (("the user", own), ("another user", others)):
 # ---- 5. Is that luck? The same over all users: how often is the own answer above another user's?
 
 right, right_as_other, count = 0, 0, 0
-for asked in questions:
-    for other in questions:
-        if other.user == asked.user or other.gold == asked.gold:
-            continue
-        completions = [prmu.encode(chain.format(answer)) for answer in (asked.gold, other.gold)]
-        with torch.no_grad():
-            scores = prmu.rate(asked, completions, prmu.user(asked))
-            scores_as_other = prmu.rate(asked, completions, prmu.user(other))
-        right += bool(scores[0] > scores[1])
-        right_as_other += bool(scores_as_other[0] > scores_as_other[1])
-        count += 1
-        break
-print(f"\nOwn answer above another user's, {count} users: {right / count:.2f} asked as the user, "
+for each in questions:
+    stranger = next(one for one in questions if one.user != each.user and one.gold != each.gold)
+    completions = [prmu.encode(chain.format(answer)) for answer in (each.gold, stranger.gold)]
+    with torch.no_grad():
+        scores = prmu.rate(each, completions, prmu.user(each))
+        scores_as_other = prmu.rate(each, completions, prmu.user(stranger))
+    right += bool(scores[0] > scores[1])
+    right_as_other += bool(scores_as_other[0] > scores_as_other[1])
+    count += 1
+print(f"\nOwn answer above another user's, {count} questions: {right / count:.2f} asked as the user, "
       f"{right_as_other / count:.2f} asked as the other one")
 
-# ---- 6. A history that grows changes the embedding at once, without training.
+# ---- 6. A history that grows changes the embedding at once, without training. One item says most of it here.
 
 history = asked.profile[-settings.history:]
 directions = []
@@ -101,4 +99,4 @@ folder.cleanup()
 
 # Two things to try:
 # 1. Ask with prmu.generic_user() too. Which term of r is left?
-# 2. tasks=["LaMP_3"] (ratings). Does the match still tell users apart? What would training have to add?
+# 2. TASK = "LaMP_3" (ratings). Does the match still tell users apart? What would training have to add?

@@ -17,12 +17,13 @@ from .files import (
 )
 from .metrics import drop_metrics, log_metrics, read_metrics, save_config
 from .numbers import require_finite_number
+from .owner import VARIABLE as OWNER
 from .seeds import seed_of
 from .steps import run_step
 from .text import duration, one_line, printable
 from .waiting import within
 
-__all__ = ["MALLOC", "append_jsonl", "as_command", "cache_folder", "cli", "digest", "drop_metrics",
+__all__ = ["MALLOC", "OWNER", "append_jsonl", "as_command", "cache_folder", "cli", "digest", "drop_metrics",
            "duration", "fingerprint", "free_bytes", "guard", "keep_memory", "log_metrics", "one_line",
            "printable", "progress", "read_json", "read_jsonl", "read_metrics", "require_finite_number",
            "run_step", "save_config", "seed_of", "whole_file", "whole_folder", "within", "write_json",

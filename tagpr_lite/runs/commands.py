@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -20,6 +22,10 @@ from .text import one_line, printable
 # again for gigabytes that it gave back a moment ago, and waits while they are cleared: up to half of its
 # time.
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+
+
+SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
+"""How libraries quote the system's number of an error."""
 
 
 def keep_memory() -> None:
@@ -65,7 +71,8 @@ class PrintableStream:
 
 
 def guard(work: Callable[[], None], debug: bool = False) -> None:
-    """Runs `work`; a UserError becomes one line on stderr and exit code 2."""
+    """Runs `work`; bad input, and what a disk or the system refuses, becomes one line on stderr and exit code
+    2."""
     warnings.simplefilter("ignore", FutureWarning)  # what libraries tell their own developers
     try:
         with redirect_stdout(PrintableStream(sys.stdout)):
@@ -77,9 +84,46 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
         raise SystemExit(2) from None
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        refused = refused_by_system(error)
+        if refused is None or debug:
+            raise
+        print(f"error: {one_line(refused, most=2000)}", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+# What to do about the faults of an environment that people meet.
+REMEDIES = {errno.ENOSPC: "make room", errno.EDQUOT: "make room, or ask for more of it",
+            errno.EROFS: "choose another results=, on a disk that can be written",
+            errno.EACCES: "change its permissions, or choose another results=",
+            errno.EPERM: "change its permissions, or choose another results=",
+            errno.ENAMETOOLONG: "choose a shorter name= or results=",
+            errno.ENOTDIR: "a file stands where a folder is wanted; choose another results=",
+            errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+            errno.EMFILE: "raise the limit of open files (ulimit -n)", errno.EIO: "the disk is at fault",
+            errno.ENOENT: "it was removed meanwhile, or the disk that held it is gone"}
+
+
+def refused_by_system(error: BaseException) -> str | None:
+    """What the system refused and what to do, in a line, such as "[Errno 28] No space left on device:
+    'results/cpu/x': make room; nothing that was whole is damaged, ..."; None where the error is another one.
+
+    Libraries wrap such an error in one of their own: safetensors says "I/O error: No space left on device (os
+    error 28)". So the words of the errors that led to it are looked at too.
+    """
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        wrapped = SYSTEM_ERROR.search(str(error)) if number is None else None
+        if wrapped:
+            number = int(wrapped[1] or wrapped[2])
+        if number in REMEDIES:
+            return (f"{error}: {REMEDIES[number]}; nothing that was whole is damaged, and the same command "
+                    "goes on afterwards")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def progress(total: int, about: str, unit: str = "it"):

@@ -16,6 +16,7 @@ from .. import config as cfg
 from ..config import Config, UserError
 from . import kept
 from .files import digest, fingerprint, read_json, write_json
+from .owner import own
 
 
 def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str], outputs: list[str],
@@ -42,6 +43,7 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
     outputs_plain = [output.lstrip("?") for output in outputs]
     refuse_foreign_folder(folder, outputs_plain if inputs else ["."])
     if not of_unfinished:
+        own(folder)
         refuse_unfinished(folder, name, inputs)
     key = step_key(config, name, inputs, settings, outside, models)
     manifest = folder / "manifests" / f"{name}.json"
@@ -70,6 +72,8 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
     # 3. The work. Bad input must not cost the results of an earlier, good one.
     state = {"key": key, "done": False, "outputs": outputs_plain}
     write_json(manifest, state)
+    if not of_unfinished:
+        own(folder)  # it may be new
     try:
         work(config, folder)
     except UserError:
