@@ -1,6 +1,7 @@
-"""SFT: our loss is TRL's own on the same batch, and the end token is learned."""
+"""SFT: our loss and our steps are TRL's own, the end token is learned, and a cut run goes on bit for bit."""
+import json
 import math
-import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -10,31 +11,61 @@ from tagpr_lite import config
 from tagpr_lite.config import UserError
 from tagpr_lite.engine import model as engine
 from tagpr_lite.engine import update as engine_update
+from tagpr_lite.engine.memory import keep_gradient
+from tagpr_lite.runs import read_metrics
 from tagpr_lite.steps import step1_prepare, step2_tag, step3_sft
-from tagpr_lite.steps.step3_sft import batch_gradient, examples, in_order, make_trainer
+from tagpr_lite.steps.step3_sft import batch_gradient, examples, in_order, sequence_limit, train
+
+ROW = {"input_ids": [1, 40, 41, 42, 43, 2, 50, 51, 2], "completion_mask": [0] * 6 + [1] * 3}
 
 
-def build(tmp_path, rows, *settings):
-    conf = config.load("smoke", [f"results={tmp_path}", *settings])
+def random_rows(count=3):
+    """Rows whose prompts and completions have (30, 9), (12, 20), (50, 5) tokens, again and again."""
+    g = torch.Generator().manual_seed(0)
+    lengths = [(30, 9), (12, 20), (50, 5)] * count
+    return [{"input_ids": torch.randint(3, 900, (n + m,), generator=g).tolist(),
+             "completion_mask": [0] * n + [1] * m} for n, m in lengths[:count]]
+
+
+def build(tmp_path, *settings):
+    conf = config.load("smoke", [f"results={tmp_path}", "name=run", *settings])
     model, tokenizer = engine.load(conf.model)
     model = engine.add_adapter(model, conf.model, "policy")
-    return make_trainer(conf, model, tokenizer, rows, tmp_path / "state",
-                        lambda *a, **k: None, tmp_path), model, tokenizer
+    if conf.model.checkpointing:
+        model.get_base_model().activation_checkpointing_enable()
+    return conf, model, tokenizer
 
 
-def batch_of_three(tmp_path, *settings):
-    """(trainer, model whose adapter is not 0, batch of three rows of other lengths), as the trainer sees
-    them."""
-    g = torch.Generator().manual_seed(0)
-    rows = [{"input_ids": torch.randint(3, 900, (n + m,), generator=g).tolist(), "completion_mask": [0] * n
-             + [1] * m} for n, m in ((30, 9), (12, 20), (50, 5))]
-    trainer, model, _ = build(tmp_path, rows, *settings)
+def shaken(tmp_path, *settings):
+    """(config, model whose adapter is not 0, tokenizer)."""
+    conf, model, tokenizer = build(tmp_path, *settings)
     for param in engine.adapter_parameters(model, "policy").values():
         torch.nn.init.normal_(param, std=0.1, generator=torch.Generator(param.device).manual_seed(1))
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    assert int((batch["labels"] != -100).sum()) == 9 + 20 + 5
-    return trainer, model, batch
+    return conf, model, tokenizer
+
+
+def trls(tmp_path, conf, model, tokenizer, rows):
+    """TRL's own trainer with the settings of step 3, over torch's attention."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+    model.config._attn_implementation = "sdpa"
+    before = copies(model)
+    args = SFTConfig(output_dir=str(tmp_path / "trl"), per_device_train_batch_size=conf.sft.batch,
+                     num_train_epochs=1, learning_rate=conf.sft.lr, lr_scheduler_type="cosine",
+                     warmup_steps=step3_sft.WARMUP, max_length=None, bf16=False, gradient_checkpointing=False,
+                     completion_only_loss=True, train_sampling_strategy="sequential", seed=conf.seed,
+                     save_strategy="no", report_to="none", dataloader_pin_memory=False, disable_tqdm=True)
+    trainer = SFTTrainer(model=model, args=args, train_dataset=Dataset.from_list(rows),
+                         processing_class=tokenizer)
+    for name, param in engine.adapter_parameters(model, "policy").items():
+        param.data = before[name]  # TRL casts a quantised model's adapters to bf16
+    return trainer
+
+
+def copies(model):
+    """{name: values} of the adapter."""
+    params = engine.adapter_parameters(model, "policy")
+    return {name: param.detach().clone() for name, param in params.items()}
 
 
 def gradient_of(model):
@@ -51,96 +82,119 @@ def difference(ours, theirs):
     return float(max((ours[name] - theirs[name]).abs().max() for name in theirs) / scale)
 
 
+def gradient_step(conf, model, rows):
+    """The loss of one batch, its gradient added as step 3 adds it."""
+    model.train()
+    params = engine.adapter_parameters(model, "policy").values()
+    return sequence_limit(conf, conf.folder).attempt(
+        partial(batch_gradient, model, rows, logp_chunk=conf.grpo.logp_chunk), present=len(rows),
+        undo=keep_gradient(params))
+
+
 @pytest.mark.parametrize("micro", [0, 1, 2])
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_the_loss_and_its_gradient_are_trls_own(tmp_path, micro, checkpointing):
     """Both on one batch: the completion's tokens, the end token among them, are scored and no others. The
     trainer's own forward goes through torch's attention, under a mask; in ours nothing hides the padding."""
-    from trl import SFTTrainer
-    trainer, model, batch = batch_of_three(tmp_path, f"sft.micro={micro}",
-                                           f"model.checkpointing={checkpointing}")
+    conf, model, tokenizer = shaken(tmp_path, f"sft.micro={micro}", f"model.checkpointing={checkpointing}")
+    rows = random_rows()
     layer = model.get_base_model().model.layers[0]
     assert layer.gradient_checkpointing == checkpointing
-    ours = trainer.training_step(model, dict(batch))
+    ours = gradient_step(conf, model, rows)
     grads = gradient_of(model)
-    model.config._attn_implementation = "sdpa"
-    theirs = SFTTrainer.compute_loss(trainer, model, dict(batch))
+    trainer = trls(tmp_path, conf, model, tokenizer, rows)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    assert int((batch["labels"] != -100).sum()) == 9 + 20 + 5
+    theirs = trainer.compute_loss(model, batch)
     theirs.backward()
     assert not ours.requires_grad and torch.allclose(ours, theirs, atol=1e-5)
     assert difference(grads, gradient_of(model)) <= 1e-4
 
 
+def test_a_whole_training_is_trls_own(tmp_path):
+    """Schedule, clipping, AdamW and the order of the batches: after eleven steps the same adapter."""
+    rows = random_rows(43)
+    trained = {}
+    for who in ("ours", "trl"):
+        conf, model, tokenizer = shaken(tmp_path, "model.bits=32", "sft.lr=1e-2")
+        if who == "ours":
+            train(conf, conf.folder, model, rows)
+        else:
+            trls(tmp_path, conf, model, tokenizer, rows).train()
+        trained[who] = copies(model)
+    _, untrained, _ = shaken(tmp_path, "model.bits=32")
+    before = engine.adapter_parameters(untrained, "policy")
+    moved = max(float((trained["trl"][name] - before[name]).abs().max()) for name in before)
+    apart = max(float((trained["trl"][name] - trained["ours"][name]).abs().max()) for name in before)
+    assert moved > 0.02 and apart < 0.02 * moved
+    rates = [row["lr"] for row in read_metrics(conf.folder, "sft")]
+    assert len(rates) == 11 and rates[0] == 0.0 and rates[1] == 1e-2 and 0 < rates[-1] < 1e-3
+
+
 def test_the_gradient_does_not_depend_on_the_micro_batch(tmp_path):
     """Only where nothing is quantised is it exact enough to be held to 1e-6."""
-    trainer, model, batch = batch_of_three(tmp_path, "model.bits=32")
-    whole = batch_gradient(model, batch, 3, 64)
+    _, model, _ = shaken(tmp_path, "model.bits=32")
+    rows = random_rows()
+    whole = batch_gradient(model, rows, 3, 64)
     want = gradient_of(model)
     for micro in (1, 2, 4):
-        parts = batch_gradient(model, batch, micro, 64)
+        parts = batch_gradient(model, rows, micro, 64)
         assert float(parts) == pytest.approx(float(whole), rel=1e-6)
         assert difference(gradient_of(model), want) <= 1e-6
 
 
 def test_no_column_is_forwarded_that_a_micro_batch_does_not_need(tmp_path, monkeypatch):
-    trainer, model, batch = batch_of_three(tmp_path)
+    _, model, _ = shaken(tmp_path)
     seen = []
     monkeypatch.setattr(engine_update, "sft_gradient", lambda model, ids, scored, divisor, chunk: seen.append(
         (tuple(ids.shape), tuple(scored.shape), int(divisor))) or torch.tensor(0.0))
-    batch_gradient(model, batch, 2, 64)
+    batch_gradient(model, random_rows(), 2, 64)
     assert seen == [((2, 39), (2, 27), 34), ((1, 55), (1, 5), 34)]  # the first scored token is the 13th
 
 
 def test_out_of_memory_gives_the_same_gradient_and_is_remembered(tmp_path, capsys):
-    trainer, model, batch = batch_of_three(tmp_path, "model.bits=32", "sft.micro=2")
-    whole = trainer.training_step(model, dict(batch))
+    conf, model, _ = shaken(tmp_path, "model.bits=32", "sft.micro=2")
+    whole = gradient_step(conf, model, random_rows())
     want = gradient_of(model)
     with small_memory(rows=1, spared=1) as tried:  # the first forward fits: its gradient is there and goes
-        trainer, model, batch = batch_of_three(tmp_path, "model.bits=32", "sft.batch=3")
+        conf, model, _ = shaken(tmp_path, "model.bits=32", "sft.batch=3")
         tried.append(0)
-        loss = trainer.training_step(model, dict(batch))
+        loss = gradient_step(conf, model, random_rows())
         assert difference(gradient_of(model), want) <= 1e-6 and float(loss) == pytest.approx(float(whole))
         assert tried == [0, 3] and capsys.readouterr().out.count("from now on 1 sequences") == 1
     conf = config.load("smoke", ["sft.batch=3"])
-    assert step3_sft.sequence_limit(conf, tmp_path).size == 1
+    assert sequence_limit(conf, tmp_path / "run").size == 1
     conf.sft.micro = 2
-    assert step3_sft.sequence_limit(conf, tmp_path).size == 2
+    assert sequence_limit(conf, tmp_path / "run").size == 2
 
 
 def test_what_a_failed_attempt_has_added_to_the_gradient_is_taken_back(tmp_path, capsys):
-    trainer, model, batch = batch_of_three(tmp_path, "model.bits=32", "sft.micro=2")
-    batch = {name: torch.cat([tensor, tensor[:1]]) for name, tensor in batch.items()}  # two forwards of two
-    trainer.training_step(model, dict(batch))
-    trainer.training_step(model, dict(batch))  # and a gradient that was there before
+    conf, model, _ = shaken(tmp_path, "model.bits=32", "sft.micro=2")
+    rows = random_rows(4)  # two forwards of two
+    gradient_step(conf, model, rows)
+    gradient_step(conf, model, rows)  # and a gradient that was there before
     want = gradient_of(model)
-    trainer.training_step(model, dict(batch))
+    gradient_step(conf, model, rows)
     with small_memory(rows=1, spared=1) as tried:
-        trainer.training_step(model, dict(batch))
+        gradient_step(conf, model, rows)
     assert tried == [2, 2] and difference(gradient_of(model), want) <= 1e-6
 
 
 def test_one_sequence_that_is_too_long_is_a_line_of_advice(tmp_path):
-    trainer, model, batch = batch_of_three(tmp_path)
+    conf, model, _ = shaken(tmp_path)
     with small_memory(rows=0), pytest.raises(UserError, match="(sft.micro).*lower prompt.max_tokens"):
-        trainer.training_step(model, dict(batch))
-
-
-def test_padding_on_the_left_is_refused(tmp_path):
-    _, model, batch = batch_of_three(tmp_path)
-    turned = {name: tensor.flip(1) for name, tensor in batch.items()}
-    with pytest.raises(RuntimeError, match="pads on the left"):
-        batch_gradient(model, turned, 3, 64)
+        gradient_step(conf, model, random_rows())
 
 
 def test_adapters_train_in_full_precision_and_learn_to_stop(tmp_path):
-    row = {"input_ids": [1, 40, 41, 42, 43, 2, 50, 51, 2], "completion_mask": [0] * 6 + [1] * 3}
-    trainer, model, tokenizer = build(tmp_path, [row] * 120, "sft.lr=1e-2")
+    conf, model, tokenizer = build(tmp_path, "sft.lr=1e-2")
     assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
-    assert row["input_ids"][-1] == tokenizer.eos_token_id
-    trainer.train()
-    model.eval()
+    assert ROW["input_ids"][-1] == tokenizer.eos_token_id
+    train(conf, conf.folder, model, [ROW] * 120)
     with torch.no_grad():
         model.config._attn_implementation = "sdpa"
-        logits = model(input_ids=torch.tensor([row["input_ids"][:-1]], device=model.device)).logits[0, 5:]
+        logits = model(input_ids=torch.tensor([ROW["input_ids"][:-1]], device=model.device)).logits[0, 5:]
     assert logits.argmax(-1).tolist() == [50, 51, tokenizer.eos_token_id]
 
 
@@ -164,7 +218,7 @@ def test_ablations_train_on_other_forms_and_without_the_profile(tmp_path):
     assert "Past scores:" in asked
     conf.sft.profile = False
     rows = examples(conf, conf.folder, tokenizer)
-    assert not any("Past scores:" in tokenizer.decode(row["input_ids"]) for row in rows)
+    assert not any("Past scores:" in tokenizer.decode(ROW["input_ids"]) for row in rows)
     conf.sft.form = "bare"
     with pytest.raises(UserError, match="known are tagged, untagged, answer"):
         step3_sft.work(conf, conf.folder)
@@ -182,21 +236,13 @@ def test_the_order_of_training_is_seeded_and_grouped_by_length():
 
 # ---------------------------------------------------------------- not a number, not finished
 
-ROW = {"input_ids": [1, 40, 41, 42, 43, 2, 50, 51, 2], "completion_mask": [0] * 6 + [1] * 3}
-
-
-def test_a_loss_that_is_no_number_stops_training_before_a_checkpoint(tmp_path, monkeypatch):
-    """The trainer's default logs such a loss as 0.0 and goes on."""
+def test_a_loss_that_is_no_number_stops_training_before_a_state(tmp_path, monkeypatch):
     monkeypatch.setattr(step3_sft, "SAVE_EVERY", 1)
-    conf = config.load("smoke", [f"results={tmp_path}"])
+    conf, model, _ = build(tmp_path, "sft.lr=1")
     conf.sft.lr = 1e30
-    model, tokenizer = engine.load(conf.model)
-    model = engine.add_adapter(model, conf.model, "policy")
-    logged = []
-    trainer = make_trainer(conf, model, tokenizer, [ROW] * 40, tmp_path / "state",
-                           lambda index, **values: logged.append(values))
     with pytest.raises(UserError, match="sft: the .* is not a finite number; lower sft.lr"):
-        trainer.train()
+        train(conf, conf.folder, model, [ROW] * 40)
+    logged = read_metrics(conf.folder, "sft")
     assert len(logged) < 10 and all(math.isfinite(row["loss"]) for row in logged)
     with pytest.raises(UserError, match="not finite numbers"):
         next(iter(engine.adapter_parameters(model, "policy").values())).data.fill_(float("nan"))
@@ -204,37 +250,60 @@ def test_a_loss_that_is_no_number_stops_training_before_a_checkpoint(tmp_path, m
 
 
 def test_a_loss_that_is_no_number_is_seen_where_its_gradient_is_one(tmp_path, monkeypatch):
-    trainer, _, _ = build(tmp_path, [ROW] * 40)
+    conf, model, _ = build(tmp_path)
     real = engine_update.sft_gradient
     monkeypatch.setattr(engine_update, "sft_gradient", lambda *args: real(*args) + float("nan"))
     with pytest.raises(UserError, match="sft: the loss is not a finite number"):
-        trainer.train()
+        train(conf, conf.folder, model, [ROW] * 40)
 
 
-@pytest.mark.parametrize("missing", [*step3_sft.PARTS, "the end of trainer_state.json", "everything"])
-def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, monkeypatch, missing):
-    """Killed while it is written, or damaged: the one before it is used, as if nothing had been."""
-    monkeypatch.setattr(step3_sft, "SAVE_EVERY", 10)
-    state = tmp_path / "state"
-    trainer, model, _ = build(tmp_path, [ROW] * 120)
-    trainer.args.save_total_limit = None
-    trainer.train()
-    saved = {path.name for path in state.glob("checkpoint-*")}
-    assert saved == {"checkpoint-10", "checkpoint-20", "checkpoint-30"}
-    newest = state / "checkpoint-30"
-    assert step3_sft.newest_whole(state) == str(newest)
-    if missing == "everything":
-        shutil.rmtree(newest)
-        newest.mkdir()
-    elif missing.startswith("the end"):
-        path = newest / "trainer_state.json"
-        path.write_text(path.read_text()[:-20])
-    else:
-        (newest / missing).unlink()
-    assert step3_sft.newest_whole(state) == str(state / "checkpoint-20") and not newest.exists()
+class Cut(Exception):
+    """Stands for a kill: nothing that comes after it in the process is done."""
 
 
-def test_without_a_whole_checkpoint_training_begins_anew(tmp_path):
-    assert step3_sft.newest_whole(tmp_path / "none") is None
-    (tmp_path / "state" / "checkpoint-25").mkdir(parents=True)
-    assert step3_sft.newest_whole(tmp_path / "state") is None
+def trained(tmp_path, monkeypatch, cut_at=None, damage=None):
+    """(adapter, lines of metrics) after 12 steps; cut before a step, and its state damaged, if asked for."""
+    monkeypatch.setattr(step3_sft, "SAVE_EVERY", 3)
+    rows = random_rows(46)
+    real = step3_sft.batch_gradient
+    if cut_at is not None:
+        conf, model, _ = shaken(tmp_path)
+        steps = []
+
+        def cut(*args, **how):
+            steps.append(1)
+            if len(steps) > cut_at:
+                raise Cut
+            return real(*args, **how)
+
+        monkeypatch.setattr(step3_sft, "batch_gradient", cut)
+        with pytest.raises(Cut):
+            train(conf, conf.folder, model, rows)
+        monkeypatch.setattr(step3_sft, "batch_gradient", real)
+        if damage is not None:
+            damage(conf.folder / "sft" / step3_sft.STATE)
+    conf, model, _ = shaken(tmp_path)
+    train(conf, conf.folder, model, rows)
+    return copies(model), (conf.folder / "metrics.jsonl").read_text()
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {"none": None, "flipped": flip, "cut": lambda path: path.write_bytes(path.read_bytes()[:-500]),
+           "empty": lambda path: path.write_bytes(b""), "gone": lambda path: path.unlink(),
+           "no safetensors": lambda path: path.write_text(json.dumps({"x": 1}))}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_cut_run_goes_on_bit_for_bit_whatever_became_of_its_state(tmp_path, monkeypatch, capsys, damage):
+    """The state before the last one is there for that: 8 steps were done, states are of 6 and of 3."""
+    want, lines = trained(tmp_path / "whole", monkeypatch)
+    capsys.readouterr()
+    got, lines_again = trained(tmp_path / "cut", monkeypatch, cut_at=8, damage=DAMAGES[damage])
+    assert all(torch.equal(want[name], got[name]) for name in want) and lines == lines_again
+    said = capsys.readouterr().out.count("cannot be used")
+    assert said == (0 if damage in ("none", "gone") else 1)
