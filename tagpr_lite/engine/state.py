@@ -29,7 +29,9 @@ def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter],
                         **numbers: int) -> None:
     """One safetensors file (no pickle): parameters, their AdamW moments, how many steps are done, the best
     values of the parameters where there are any, and further numbers. The state before it becomes
-    `previous(path)`."""
+    `previous(path)`. Parameters that are not finite numbers are not saved: the last good state stays."""
+    if not all(bool(p.isfinite().all()) for p in params.values()):
+        return
     tensors = {name: p.detach() for name, p in params.items()}
     tensors |= {f"{BEST}/{name}": values for name, values in (best or {}).items()}
     for name, p in params.items():

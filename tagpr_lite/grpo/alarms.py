@@ -77,6 +77,13 @@ def equal_groups(seen: Seen) -> Found:
     return f"in {share:.0%} of the groups all rewards are equal, and nothing is learned from them"
 
 
+def no_number(seen: Seen) -> Found:
+    skipped = seen.steps[-1].get("skipped", 0)
+    if not skipped:
+        return None
+    return f"the gradient of {skipped} groups was not a finite number, and they were skipped"
+
+
 def low_format(seen: Seen) -> Found:
     share = seen.steps[0]["format"]
     return f"{share:.0%} of the first step's completions are in form" if share < LOW_FORMAT else None
@@ -151,6 +158,8 @@ ALARMS = {
         no_room, "raise grpo.completion to the length of the longest"),
     "cut_off": Alarm(
         cut_off, "raise grpo.completion, or train SFT longer (sft.epochs) until its chains end"),
+    "no_number": Alarm(
+        no_number, "lower grpo.lr (grpo.explore_lr); if it happens once in a long run, nothing"),
     "equal_groups": Alarm(
         equal_groups, "raise grpo.group or grpo.temperature, set grpo.resample=1, or take harder questions"),
     "low_format": Alarm(

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from ..config import Config
+from ..engine.finite import FiniteSteps
 from ..engine.memory import BatchLimit
 from ..engine.model import (
     adapter_parameters,
@@ -58,6 +59,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     # Where a cut run goes on: the steps done, the best parameters, the micro-batch that fitted into memory.
     state_file = folder / stage.name / "state.safetensors"
     done, best, saved = load_training_state(state_file, params, optimizer)
+    finite_steps = FiniteSteps(stage.name, "lower grpo.lr" if stage.lr == 0 else "lower grpo.explore_lr")
     together = completion_limit(config.grpo, folder)
     together.size = min(together.size, saved.get("micro", together.size))
     decoded = rollout_limit(config.grpo, folder)
@@ -81,6 +83,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
         if done == first and config.grpo.self_check:
             check_layout(config.grpo, model, params, groups[0])
         stats = optimizer_step(config.grpo, model, groups, optimizer, params, together)
+        finite_steps.see(stats.pop("fault", ""))
         if done == 0 and not stats["kl"] <= LARGEST_FIRST_KL:
             raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not "
                                "the adapter that the stage begins with")

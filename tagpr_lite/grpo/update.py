@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..config import GRPO
 from ..engine.check import self_check
+from ..engine.finite import fault_of_gradient
 from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.prefix import base_of
 from ..engine.update import MicroBatch, group_gradient
-from ..runs import require_finite_number
 from . import losses
 from .groups import REFERENCE, Group
 
@@ -47,12 +47,14 @@ def check_layout(g: GRPO, model, params: dict, group: Group) -> None:
 
 
 def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
-                   together: BatchLimit) -> dict[str, float]:
-    """One step on all groups that carry signal, `together` completions in one forward; returns {"loss", "kl",
-    ...}."""
+                   together: BatchLimit) -> dict:
+    """One step on all groups that carry signal, `together` completions in one forward. Returns {"loss", "kl",
+    ...}. Groups whose gradient is not finite are left out, and counted as "skipped". Where none is left, no
+    step is taken, and "fault" says what was not finite."""
     live = [trained_part(g, group) for group in groups if group.has_signal]
+    nothing = {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}
     if not live:
-        return {"loss": 0.0, "kl": 0.0, "entropy": 0.0, "grad_norm": 0.0, "drift": 0.0}
+        return nothing
     # Longest first, so that what fits once fits always.
     live.sort(key=lambda group: -len(group.prompt_ids) - sum(len(s.ids) for s in group.samples))
 
@@ -63,22 +65,30 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
     weights_of_groups = weights.split([len(group.samples) for group in live])
 
     totals: dict[str, float] = {}
+    fault, skipped = "", 0
     model.train()
     for group, weights in zip(live, weights_of_groups, strict=True):
+        put_back = keep_gradient(params.values())
         sums = together.attempt(partial(policy_gradient, g, model, group, weights),
-                                present=len(group.samples), undo=keep_gradient(params.values()))
+                                present=len(group.samples), undo=put_back)
+        fault_of_group = fault_of_gradient(sums["loss"], params.values())
+        if fault_of_group:
+            put_back()
+            fault, skipped = fault_of_group, skipped + 1
+            continue
         for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + value
     model.eval()
+    if skipped == len(live):
+        return nothing | {"skipped": skipped, "fault": fault}
     grad_norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
-    for what, value in (("loss", totals["loss"]), ("gradient's norm", float(grad_norm))):
-        require_finite_number(value, f"GRPO: the {what}", "lower grpo.lr")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
     tokens = totals.pop("tokens")
     per_token = {name: round(totals[name] / tokens, 6) for name in ("kl", "entropy", "drift")}
-    return {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(grad_norm), 5)}
+    stats = {"loss": round(totals["loss"], 6), **per_token, "grad_norm": round(float(grad_norm), 5)}
+    return stats | {"skipped": skipped} if skipped else stats
 
 
 def trained_part(g: GRPO, group: Group) -> Group:

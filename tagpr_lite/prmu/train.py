@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..engine.finite import FiniteSteps, fault_of_gradient
 from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.model import load_training_state, save_training_state
 from ..engine.prefix import SharedPrefix
@@ -62,6 +63,7 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
                    for check in range(1, settings.checks + 1)}  # 12 steps and 3 checks: {4, 8, 12}
 
     together = chain_limit(pairs, settings.micro, folder)
+    finite_steps = FiniteSteps("reward", "lower reward.lr")
 
     # Where a cut run goes on. A cut may lie between the writing of the two files: the losses count as far as
     # the steps do, one before training and one a check.
@@ -80,12 +82,13 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
         set_learning_rate(optimizer, settings.lr, (done + 1) / len(batches))
         rng = random.Random(seed_of(seed, "generic", done))
         stats = optimizer_step(prmu, batches[done], optimizer, params, rng, together)
+        finite_steps.see(stats.pop("fault", ""))
         done += 1
         if done in check_steps:
             stats["tune_loss"] = check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
             save_training_state(state_file, done, params, optimizer)
         log_metrics(folder, "reward", index=done - 1, **stats)
-        bar.set_postfix(accuracy=f"{stats['accuracy']:.2f}", refresh=False)
+        bar.set_postfix(accuracy=f"{stats.get('accuracy', 0):.2f}", refresh=False)
         bar.update()
     bar.close()
     prmu.eval()
@@ -179,25 +182,34 @@ def chain_limit(pairs: list[Pair], micro: int, folder: Path | None) -> BatchLimi
 
 
 def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[str, Tensor],
-                   rng: random.Random, together: BatchLimit) -> dict[str, float]:
-    """One optimiser step on the mean loss of the batch's pairs. Returns the means over these pairs:
-    {"loss", "accuracy", "margin"}."""
+                   rng: random.Random, together: BatchLimit) -> dict:
+    """One optimiser step on the mean loss of the batch's pairs. Returns the means over these pairs, {"loss",
+    "accuracy", "margin"}. Cases whose gradient is not finite are left out, and counted as "skipped". Where
+    none is left, no step is taken, and "fault" says what was not finite."""
     pair_count = sum(len(case) for case in batch)
     sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
+    fault, skipped = "", 0
     for case in batch:
         under_own_user = rng.random() >= prmu.settings.generic  # drawn once, whatever memory does
+        put_back = keep_gradient(params.values())
         loss, scores = together.attempt(partial(case_gradient, prmu, case, under_own_user, pair_count),
-                                        present=1 + len(case), undo=keep_gradient(params.values()))
+                                        present=1 + len(case), undo=put_back)
+        fault_of_case = fault_of_gradient(loss.item(), params.values())
+        if fault_of_case:
+            put_back()
+            fault, skipped = fault_of_case, skipped + 1
+            continue
         margins = scores[0] - scores[1:]  # [rejected chains]; above 0: told apart
         sums["loss"] += loss.item() / pair_count
         sums["accuracy"] += float((margins > 0).sum()) / pair_count
         sums["margin"] += float(margins.sum()) / pair_count
-    grad_norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
-    for what, value in (("loss", sums["loss"]), ("gradient's norm", float(grad_norm))):
-        require_finite_number(value, f"reward: the {what}", "lower reward.lr")
+    if skipped == len(batch):
+        return {"skipped": skipped, "fault": fault}
+    torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {name: round(value, 5) for name, value in sums.items()}
+    means = {name: round(value, 5) for name, value in sums.items()}
+    return means | {"skipped": skipped} if skipped else means
 
 
 def case_gradient(prmu: PRMU, case: list[Pair], under_own_user: bool, pair_count: int,

@@ -17,7 +17,6 @@ from ..runs import (
     log_metrics,
     progress,
     read_jsonl,
-    require_finite_number,
     run_step,
     seed_of,
     whole_folder,
@@ -111,6 +110,7 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
     """
     import torch
 
+    from ..engine.finite import FiniteSteps, fault_of_gradient
     from ..engine.memory import keep_gradient
     from ..engine.model import adapter_parameters, load_training_state, save_training_state
     if config.model.checkpointing:
@@ -119,6 +119,7 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
     optimizer = torch.optim.AdamW(params.values(), lr=config.sft.lr, weight_decay=0.0)
     batches = split(rows, config.sft.batch)
     together = sequence_limit(config, folder)
+    finite_steps = FiniteSteps("sft", "lower sft.lr")
 
     # Where a cut run goes on: the order is laid out beforehand, so that it only has to count.
     state_file = folder / "sft" / STATE
@@ -135,14 +136,16 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
             param_group["lr"] = lr
         gradient = partial(batch_gradient, model, batch, logp_chunk=config.grpo.logp_chunk)
         loss = float(together.attempt(gradient, present=len(batch), undo=keep_gradient(params.values())))
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(params.values(), 1.0))
-        # Before the step is taken, and before a state is saved: one of NaN must not be.
-        for what, value in (("loss", loss), ("gradient's norm", grad_norm)):
-            require_finite_number(value, f"sft: the {what}", "lower sft.lr")
-        optimizer.step()
+        fault = fault_of_gradient(loss, params.values())
+        if fault:
+            log_metrics(folder, "sft", index=done, skipped=1, lr=lr)
+        else:
+            torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+            optimizer.step()
+            log_metrics(folder, "sft", index=done, loss=round(loss, 5), lr=lr)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         optimizer.zero_grad(set_to_none=True)
-        log_metrics(folder, "sft", index=done, loss=round(loss, 5), lr=lr)
-        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        finite_steps.see(fault)
         bar.update()
         done += 1
         if done % SAVE_EVERY == 0:

@@ -598,9 +598,64 @@ def test_a_gradient_that_is_no_number_is_not_stepped_on(conf, questions, tmp_pat
     before = {name: param.detach().clone() for name, param in params.items()}
     real = losses.policy_loss
     monkeypatch.setattr(losses, "policy_loss", lambda *args: real(*args) * float("nan"))
-    with pytest.raises(UserError, match="not a finite number; lower grpo.lr"):
-        update.optimizer_step(conf.grpo, model, groups, torch.optim.AdamW(params.values()), params, limit(4))
+    optimizer = torch.optim.AdamW(params.values())
+    stats = update.optimizer_step(conf.grpo, model, groups, optimizer, params, limit(4))
+    assert stats["skipped"] == 2 and stats["fault"] == "the loss" and stats["loss"] == 0.0
     assert all(torch.equal(param, before[name]) for name, param in params.items())
+    assert all(param.grad is None for param in params.values())
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_group_whose_gradient_is_no_number_is_left_out(conf, questions, tmp_path, monkeypatch, broken):
+    """The step is the one that the other group alone would have made."""
+    def stepped(groups):
+        params = engine.adapter_parameters(model, rollouts.POLICY)
+        start = {name: param.detach().clone() for name, param in params.items()}
+        optimizer = torch.optim.SGD(params.values(), lr=1e-2)
+        stats = update.optimizer_step(conf.grpo, model, groups, optimizer, params, limit(4))
+        moved = {name: param.detach() - start[name] for name, param in params.items()}
+        with torch.no_grad():
+            for name, param in params.items():
+                param.copy_(start[name])
+        return stats, moved
+
+    conf.grpo.loss = "dr_grpo"  # its weights do not depend on the other group
+    model, tokenizer = policy(conf, tmp_path)
+    groups = groups_of(conf, model, tokenizer, questions)
+    real = update.policy_gradient
+
+    def one_is_broken(g, model, group, weights, micro):
+        sums = real(g, model, group, weights, micro)
+        if group.question == groups[broken].question:
+            next(iter(engine.adapter_parameters(model, rollouts.POLICY).values())).grad[0, 0] = float("inf")
+        return sums
+
+    monkeypatch.setattr(update, "policy_gradient", one_is_broken)
+    stats, moved = stepped(groups)
+    assert stats["skipped"] == 1 and "fault" not in stats
+    monkeypatch.setattr(update, "policy_gradient", real)
+    _, want = stepped([groups[1 - broken]])
+    # Of the same direction; its length differs, because the divisor counts the completions of both groups.
+    got, wanted = (torch.cat([move[name].flatten() for name in want]) for move in (moved, want))
+    assert wanted.norm() > 0 and (got / got.norm() - wanted / wanted.norm()).norm() < 1e-4
+
+
+def test_three_gradients_in_a_row_that_are_no_numbers_end_the_stage(conf, questions, tmp_path, monkeypatch):
+    """In one line, and with nothing but finite numbers left behind."""
+    model, tokenizer = policy(conf, tmp_path)
+    conf.grpo.save_every, conf.grpo.std_floor = 1, 1e-6
+    real = losses.policy_loss
+    monkeypatch.setattr(losses, "policy_loss", lambda *args: real(*args) * float("nan"))
+    monkeypatch.setattr(rollouts, "terms", lambda text, *_: Terms(len(text) % 7 / 7, 1.0, 1.0))
+    stage = rollouts.Stage("guided", 9, 1.0, 1.0, 0.0)
+    folder = tmp_path / "run"
+    says = "guided: the loss is not a finite number; lower grpo.lr. None of the last 3 steps was taken"
+    with pytest.raises(UserError, match=says):
+        loop.train(conf, folder, stage, model, tokenizer, questions, TEACHING, held_out(conf, folder, stage))
+    params = engine.adapter_parameters(model, rollouts.POLICY)
+    assert all(bool(param.isfinite().all()) for param in params.values())
+    assert [row["skipped"] > 0 for row in runs.read_metrics(folder, "guided")] == [True] * 2
+    assert any("not a finite number" in row["text"] for row in runs.read_metrics(folder, "guided_alarm"))
 
 
 def test_a_reward_that_is_no_number_is_not_taken_for_a_group_without_signal(conf, questions, tmp_path,

@@ -243,7 +243,9 @@ def test_a_loss_that_is_no_number_stops_training_before_a_state(tmp_path, monkey
     with pytest.raises(UserError, match="sft: the .* is not a finite number; lower sft.lr"):
         train(conf, conf.folder, model, [ROW] * 40)
     logged = read_metrics(conf.folder, "sft")
-    assert len(logged) < 10 and all(math.isfinite(row["loss"]) for row in logged)
+    taken = [row for row in logged if "skipped" not in row]
+    assert len(logged) < 10 and all(math.isfinite(row["loss"]) for row in taken)
+    assert [row.get("skipped") for row in logged[-3:]] == [1, 1, 1]
     with pytest.raises(UserError, match="not finite numbers"):
         next(iter(engine.adapter_parameters(model, "policy").values())).data.fill_(float("nan"))
         engine.save_adapter(model, "policy", tmp_path / "adapter")
