@@ -35,7 +35,15 @@ from ..engine.model import (
 )
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
-from ..runs import drop_metrics, log_metrics, progress, read_metrics, seed_of, whole_folder
+from ..runs import (
+    drop_metrics,
+    finishing_steps,
+    log_metrics,
+    progress,
+    read_metrics,
+    seed_of,
+    whole_folder,
+)
 from ..tags.teaching import Teaching
 from . import kept_rollouts
 from .alarms import Alarms
@@ -75,34 +83,37 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     bar = progress(stage.steps, stage.name, "step")
     bar.update(done)
     first = done
-    while done < stage.steps and not held_out.is_stalled:
-        started = time.time()
-        for param_group in optimizer.param_groups:
-            param_group["lr"] = lr * min(1.0, (done + 1) / WARM_UP_STEPS)
-        groups = collect_groups(config, stage, model, tokenizer, questions, teaching, done, decoded, together)
-        if done == first and config.grpo.self_check:
-            check_layout(config.grpo, model, params, groups[0])
-        stats = optimizer_step(config.grpo, model, groups, optimizer, params, together)
-        finite_steps.see(stats.pop("fault", ""))
-        if done == 0 and not stats["kl"] <= LARGEST_FIRST_KL:
-            raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is not "
-                               "the adapter that the stage begins with")
-        kept_rollouts.keep(config.grpo, folder, stage, done, groups, tokenizer)
-        if stage.guard:
-            stats |= update_guard(stage.guard, groups)
-        stats |= summary(groups)
-        stats |= {"micro_batch": together.size, "seconds": round(time.time() - started, 2),
-                  "peak_gib": round(peak_memory(), 3)}
-        log_metrics(folder, stage.name, index=done, **stats)
-        bar.set_postfix(reward=f"{stats['reward']:.3f}", task=f"{stats['task']:.3f}", refresh=False)
-        bar.update()
-        done += 1
-        if held_out.is_due(done, stage.steps):
-            held_out.check(model, tokenizer, params, done)
-        alarms.look(done)
-        if done % config.grpo.save_every == 0:
-            save_training_state(state_file, done, params, optimizer, best=held_out.params,
-                                micro=together.size)
+    with finishing_steps() as stop:
+        while done < stage.steps and not held_out.is_stalled:
+            started = time.time()
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = lr * min(1.0, (done + 1) / WARM_UP_STEPS)
+            groups = collect_groups(config, stage, model, tokenizer, questions, teaching, done, decoded,
+                                    together)
+            if done == first and config.grpo.self_check:
+                check_layout(config.grpo, model, params, groups[0])
+            stats = optimizer_step(config.grpo, model, groups, optimizer, params, together)
+            finite_steps.see(stats.pop("fault", ""))
+            if done == 0 and not stats["kl"] <= LARGEST_FIRST_KL:
+                raise RuntimeError(f"KL to the reference is {stats['kl']} before the first step: `ref` is "
+                                   "not the adapter that the stage begins with")
+            kept_rollouts.keep(config.grpo, folder, stage, done, groups, tokenizer)
+            if stage.guard:
+                stats |= update_guard(stage.guard, groups)
+            stats |= summary(groups)
+            stats |= {"micro_batch": together.size, "seconds": round(time.time() - started, 2),
+                      "peak_gib": round(peak_memory(), 3)}
+            log_metrics(folder, stage.name, index=done, **stats)
+            bar.set_postfix(reward=f"{stats['reward']:.3f}", task=f"{stats['task']:.3f}", refresh=False)
+            bar.update()
+            done += 1
+            if held_out.is_due(done, stage.steps):
+                held_out.check(model, tokenizer, params, done)
+            alarms.look(done)
+            if done % config.grpo.save_every == 0 or stop.asked:
+                save_training_state(state_file, done, params, optimizer, best=held_out.params,
+                                    micro=together.size)
+            stop.now()
     bar.close()
     if held_out.is_stalled:
         print(f"  {stage.name} ends after {done} of {stage.steps} steps: {held_out.since_best} checks in a "

@@ -32,6 +32,7 @@ from ..engine.model import load_training_state, save_training_state
 from ..engine.prefix import SharedPrefix
 from ..runs import (
     drop_metrics,
+    finishing_steps,
     log_metrics,
     progress,
     read_json,
@@ -78,18 +79,22 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
     bar = progress(len(batches), "reward", "step")
     bar.update(done)
     prmu.train()
-    while done < len(batches) and not is_stalled(tune_losses, settings.patience):
-        set_learning_rate(optimizer, settings.lr, (done + 1) / len(batches))
-        rng = random.Random(seed_of(seed, "generic", done))
-        stats = optimizer_step(prmu, batches[done], optimizer, params, rng, together)
-        finite_steps.see(stats.pop("fault", ""))
-        done += 1
-        if done in check_steps:
-            stats["tune_loss"] = check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
-            save_training_state(state_file, done, params, optimizer)
-        log_metrics(folder, "reward", index=done - 1, **stats)
-        bar.set_postfix(accuracy=f"{stats.get('accuracy', 0):.2f}", refresh=False)
-        bar.update()
+    with finishing_steps() as stop:
+        while done < len(batches) and not is_stalled(tune_losses, settings.patience):
+            set_learning_rate(optimizer, settings.lr, (done + 1) / len(batches))
+            rng = random.Random(seed_of(seed, "generic", done))
+            stats = optimizer_step(prmu, batches[done], optimizer, params, rng, together)
+            finite_steps.see(stats.pop("fault", ""))
+            done += 1
+            if done in check_steps:
+                stats["tune_loss"] = check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
+            # Logged before it is saved: a run that is cut in between writes the line again.
+            log_metrics(folder, "reward", index=done - 1, **stats)
+            if done in check_steps or stop.asked:
+                save_training_state(state_file, done, params, optimizer)
+            bar.set_postfix(accuracy=f"{stats.get('accuracy', 0):.2f}", refresh=False)
+            bar.update()
+            stop.now()
     bar.close()
     prmu.eval()
     restore_best(params, home)

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from .. import config as cfg
 from ..config import Config, UserError
+from .stopping import handle_signals
 from .text import one_line, printable
 
 # glibc: huge pages, and freed memory stays with the process. On a CPU every update otherwise asks the system
@@ -53,6 +54,7 @@ def cli(main: Callable[[Config], None], about: str) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value",
                         help=f"see {as_command('tagpr_lite.config').replace('%', '%%')}")
     args = parser.parse_args()
+    handle_signals()
     guard(lambda: main(cfg.load(args.preset, args.overrides)), debug=args.debug)
 
 
@@ -90,9 +92,9 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
             raise
         print(f"error: {one_line(refused, most=2000)}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(getattr(stopped, "exit_code", 130)) from None
 
 
 # What to do about the faults of an environment that people meet.

@@ -14,6 +14,7 @@ from ..plan.run_plan import follow, planned_models, read_plan
 from ..runs import (
     cli,
     drop_metrics,
+    finishing_steps,
     log_metrics,
     progress,
     read_jsonl,
@@ -129,27 +130,29 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
     bar = progress(len(batches), "sft", "step")
     bar.update(done)
     model.train()
-    while done < len(batches):
-        batch = batches[done]
-        lr = learning_rate(config.sft.lr, done, len(batches))
-        for param_group in optimizer.param_groups:
-            param_group["lr"] = lr
-        gradient = partial(batch_gradient, model, batch, logp_chunk=config.grpo.logp_chunk)
-        loss = float(together.attempt(gradient, present=len(batch), undo=keep_gradient(params.values())))
-        fault = fault_of_gradient(loss, params.values())
-        if fault:
-            log_metrics(folder, "sft", index=done, skipped=1, lr=lr)
-        else:
-            torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
-            optimizer.step()
-            log_metrics(folder, "sft", index=done, loss=round(loss, 5), lr=lr)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        optimizer.zero_grad(set_to_none=True)
-        finite_steps.see(fault)
-        bar.update()
-        done += 1
-        if done % SAVE_EVERY == 0:
-            save_training_state(state_file, done, params, optimizer)
+    with finishing_steps() as stop:
+        while done < len(batches):
+            batch = batches[done]
+            lr = learning_rate(config.sft.lr, done, len(batches))
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = lr
+            gradient = partial(batch_gradient, model, batch, logp_chunk=config.grpo.logp_chunk)
+            loss = float(together.attempt(gradient, present=len(batch), undo=keep_gradient(params.values())))
+            fault = fault_of_gradient(loss, params.values())
+            if fault:
+                log_metrics(folder, "sft", index=done, skipped=1, lr=lr)
+            else:
+                torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+                optimizer.step()
+                log_metrics(folder, "sft", index=done, loss=round(loss, 5), lr=lr)
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            optimizer.zero_grad(set_to_none=True)
+            finite_steps.see(fault)
+            bar.update()
+            done += 1
+            if done % SAVE_EVERY == 0 or stop.asked:
+                save_training_state(state_file, done, params, optimizer)
+            stop.now()
     bar.close()
     model.eval()
 

@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM: a training finishes its optimiser step, saves its state, and ends; a second one ends it
+at once.
+
+    with finishing_steps() as stop:
+        while done < steps:
+            ...
+            if stop.asked:
+                save(...)
+                stop.now()
+
+Everywhere else the first signal ends the command at once: what is written is written whole. The exit code is
+130 after Ctrl-C and 143 after SIGTERM, as a shell has them, and the same command goes on afterwards.
+"""
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PARENT_DIES = 1  # Linux's PR_SET_PDEATHSIG
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has ended the command; SIGTERM too, so that what cleans up after Ctrl-C does after both."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+class Stop:
+    """Which signal has asked for the end of a training, if any."""
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+
+    def note(self, number: int, _frame: object) -> None:
+        """The handler of a signal: the first is noted, the second ends the command."""
+        if self.asked is not None:
+            raise Stopped(number)
+        self.asked = number
+        print("\nstopping after this step; once more stops at once", file=sys.stderr, flush=True)
+
+    def now(self) -> None:
+        """Ends the command as it was asked to."""
+        if self.asked is not None:
+            raise Stopped(self.asked)
+
+
+def end_at_once(number: int, _frame: object) -> None:
+    """The handler of a signal outside of trainings."""
+    raise Stopped(number)
+
+
+def handle_signals() -> None:
+    """For commands: SIGINT and SIGTERM raise Stopped. A step that a script has started gets SIGTERM when the
+    script is gone: a kill of the script would leave it running."""
+    for number in SIGNALS:
+        signal.signal(number, end_at_once)
+    if os.environ.get("TAGPR_OWNER") and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGTERM)
+
+
+@contextmanager
+def finishing_steps() -> Iterator[Stop]:
+    """Within the block the first SIGINT or SIGTERM is noted, and the second raises Stopped. In another thread
+    than the main one signals cannot be handled, and the block changes nothing."""
+    stop = Stop()
+    try:
+        before = {number: signal.signal(number, stop.note) for number in SIGNALS}
+    except ValueError:
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

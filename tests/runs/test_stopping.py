@@ -1,0 +1,101 @@
+"""Signals: the first waits for the optimiser step, the second does not; a run goes on as if none had come."""
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tagpr_lite.runs import OWNER, finishing_steps, guard
+from tagpr_lite.runs.stopping import Stopped, handle_signals
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def handled():
+    """This process handles signals as a command does."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handle_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_waits_for_the_step_and_sets_the_exit_code(handled, capsys, number, code):
+    done = []
+
+    def training():
+        with finishing_steps() as stop:
+            for step in range(9):
+                if step == 2:
+                    os.kill(os.getpid(), number)
+                done.append(step)
+                stop.now()
+
+    with pytest.raises(SystemExit) as ended:
+        guard(training)
+    assert ended.value.code == code and done == [0, 1, 2]
+    said = capsys.readouterr().err
+    assert "stopping after this step" in said and "the same command goes on from here" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_at_once(handled, number):
+    done = []
+    with pytest.raises(Stopped), finishing_steps() as stop:
+        for step in range(9):
+            os.kill(os.getpid(), number)
+            done.append(step)
+            assert stop.asked == number
+    assert done == [0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_outside_of_a_training_the_first_signal_ends_at_once(handled, number):
+    with finishing_steps():
+        pass
+    with pytest.raises(Stopped):
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+
+
+def test_without_a_signal_nothing_happens_and_another_thread_may_train(handled):
+    asked = []
+
+    def work():
+        with finishing_steps() as stop:
+            stop.now()
+            asked.append(stop.asked)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    work()
+    assert asked == [None, None]
+
+
+def test_a_step_does_not_outlive_its_script(tmp_path):
+    """A script that is killed outright, and the step that it had started."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a process that its parent is gone")
+    step = ("import time; from tagpr_lite.runs.stopping import handle_signals; handle_signals(); "
+            "print('running', flush=True); time.sleep(60)")
+    script = f"export {OWNER}=$$; {sys.executable} -c \"{step}\" & echo $!; wait"
+    process = subprocess.Popen(["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True)
+    child = int(process.stdout.readline())
+    assert process.stdout.readline() == "running\n"
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        status = Path(f"/proc/{child}/stat")
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the step is still running")
