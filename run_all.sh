@@ -57,7 +57,7 @@ while [ $# -gt 0 ]; do
     -h|--help) sed -n '2,13p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
     *=*) settings+=("$1"); shift ;;
     -*) echo "error: unknown option $1; see bash run_all.sh --help" >&2; exit 2 ;;
-    *) [ -z "$preset" ] || { echo "error: two presets, $preset and $1" >&2; exit 2; }; preset=$1; shift ;;
+    *) [ -z "$preset" ] || { echo "error: two presets, $preset and $1; settings are written key=value" >&2; exit 2; }; preset=$1; shift ;;
   esac
 done
 if [ -z "$preset" ]; then

@@ -85,6 +85,16 @@ def test_a_command_of_a_module(command, tmp_path, monkeypatch, capsys):
     assert len(printed.splitlines()) > 2, printed
 
 
+def test_the_plan_that_is_shown_is_the_plan_that_is_printed(capsys, monkeypatch):
+    command, = (words for words in MODULES if "tagpr_lite.plan" in words)
+    monkeypatch.setattr(sys, "argv", shlex.split(command)[2:])
+    runpy.run_module("tagpr_lite.plan", run_name="__main__")
+    table = [line for line in capsys.readouterr().out.split("decided:")[0].splitlines() if line][1:]
+    assert "\n".join(table) in (ROOT / "tagpr_lite" / "README.md").read_text()
+    hours = round(float(table[-1].split()[-2]))
+    assert table[-1].endswith(" h") and f"{hours} hours estimated" in README
+
+
 def test_the_task_of_the_readme_is_read(tmp_path):
     declaration, = (block for kind, block in BLOCKS if kind == "yaml")
     (tmp_path / "wine.yaml").write_text(declaration)

@@ -19,6 +19,8 @@ from . import limits
 from .plain_yaml import parse
 from .settings import Config
 
+KINDS = {int: ", a whole number", float: ", a number", bool: ", true or false", str: ", a text"}
+"""What is said of a type beside its name."""
 PRESETS = Path(__file__).parents[1] / "presets"
 
 
@@ -134,7 +136,8 @@ def _cast(value: Any, kind: Any, key: str, where: str) -> Any:
     """
     value = _convert(value, kind)
     if not _has_type(value, kind):
-        raise UserError(f"{where}: {key}={limits.short(value)} should be {getattr(kind, '__name__', kind)}")
+        raise UserError(f"{where}: {key}={limits.short(value)} should be {getattr(kind, '__name__', kind)}"
+                        f"{KINDS.get(kind, '')}")
     return value
 
 

@@ -39,7 +39,8 @@ class Guard:
         self.trust = trust_above(accuracy, settings.guard_accuracy)
         if self.trust < 1:
             self._warn(f"its accuracy on held-out users is {accuracy:.3f}, "
-                       f"the bound {settings.guard_accuracy}")
+                       f"with its full weight from {settings.guard_accuracy + MARGIN:g} on and none below "
+                       f"{settings.guard_accuracy:g}")
 
     def see(self, correlation: float | None) -> None:
         """One step's correlation with the task term; None where no group had one."""
@@ -54,7 +55,8 @@ class Guard:
             self.trust = trust
             steps = len(self.correlations)
             self._warn(f"its correlation with the task term is {mean:.2f} over {steps} steps, "
-                       f"the bound {self.settings.guard_agreement}")
+                       f"with its full weight from {self.settings.guard_agreement + MARGIN:g} on and none "
+                       f"below {self.settings.guard_agreement:g}")
 
     def _warn(self, reason: str) -> None:
         outcome = f"lowered to {self.trust:.0%}" if self.trust else "dropped"

@@ -43,7 +43,7 @@ def check_layout(g: GRPO, model, params: dict, group: Group) -> None:
                              g.temperature, g.logp_chunk)
     model.eval()
     print("  self-check against the classic layout: "
-          + ", ".join(f"{k} {v:.1e}" for k, v in differences.items()))
+          + ", ".join(f"{k} {v:.1e}" for k, v in differences.items()) + ": equal up to rounding")
 
 
 def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,

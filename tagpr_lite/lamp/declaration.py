@@ -37,6 +37,8 @@ def declarations(path: Path) -> list[tuple[Task, dict]]:
     """The tasks that a YAML file declares, one or a list, each with its declaration, in words."""
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8-sig"), WordLoader)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as YAML: {one_line(error, 200)}") from None
     declared = [_without_null_words(one) for one in (tree if isinstance(tree, list) else [tree])]

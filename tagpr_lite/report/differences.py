@@ -128,7 +128,8 @@ def headline(systems: Mapping[str, list[Scored]], compared: list[Comparison]) ->
     found.sort(key=lambda comparison: comparison.against != "sft")
     parts = [f"{names(final)} minus {names(comparison.against)} is {with_interval(comparison.overall)}: "
              f"{verdict(comparison.overall)}" for comparison in found]
-    return head + "; ".join(parts) + ". (Task reward, 0 to 1, mean over tasks.)"
+    return head + "; ".join(parts) + (". (Task reward, 0 to 1, mean over tasks; of this one training, "
+                                            "intervals over users.)")
 
 
 def names(system: str) -> str:

@@ -1,11 +1,15 @@
-"""What a reader must know before the numbers: what was replaced, which stage of GRPO kept the adapter that it
-began with, and what looked wrong in training."""
+"""What a reader must know before the numbers.
+
+A model that can know nothing, what was replaced, which stage of GRPO kept the adapter that it began with,
+whether PRMU counted in full, and what looked wrong in training.
+"""
 from __future__ import annotations
 
 from pathlib import Path
 
+from ..config import parse_yaml
 from ..runs import read_metrics
-from .tables import maybe
+from .tables import maybe, number, percent
 
 STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"}
 """The stages of GRPO, and what each begins with."""
@@ -13,8 +17,10 @@ STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"
 
 def notices(folder: Path) -> list[tuple[str, str]]:
     """(a word, a sentence) of each, such as ("Alarm.", "guided, after 4 steps: ...")."""
-    return ([("Replaced.", sentence) for sentence in replaced(folder)]
+    return ([("Tiny model.", sentence) for sentence in tiny(folder)]
+            + [("Replaced.", sentence) for sentence in replaced(folder)]
             + [("Kept.", sentence) for sentence in kept_beginnings(folder)]
+            + [("PRMU.", sentence) for sentence in less_trusted(folder)]
             + [("Alarm.", sentence) for sentence in alarms(folder)])
 
 
@@ -37,6 +43,31 @@ def kept_beginnings(folder: Path) -> list[str]:
                              "the reasoning intact. "
                              f"`{stage}_last` in evaluate.systems scores its last step.")
     return sentences
+
+
+def tiny(folder: Path) -> list[str]:
+    """A sentence where the base model is random."""
+    try:
+        config = parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    model = config.get("model") if isinstance(config, dict) else None
+    if not isinstance(model, dict) or model.get("name") != "tiny":
+        return []
+    return ["The base model is a tiny random one that knows nothing before SFT: this run shows that the "
+            "parts fit together, and a difference to its base says nothing."]
+
+
+def less_trusted(folder: Path) -> list[str]:
+    """A sentence where the guard has lowered PRMU's term in stage 1, or dropped it (grpo/guard.py)."""
+    trusts = [number(line.get("trust")) for line in read_metrics(folder, "guided")]
+    trusts = [trust for trust in trusts if trust is not None]
+    if not trusts or min(trusts) >= 1:
+        return []
+    return [f"guided gives PRMU's term {percent(trusts[0])} of its weight at first and "
+            f"{percent(trusts[-1])} at last. It has its full weight where PRMU's accuracy on held-out users "
+            "and its agreement with the task term are 0.1 above their bounds (grpo.guard_accuracy, "
+            "grpo.guard_agreement), and none at them."]
 
 
 def alarms(folder: Path) -> list[str]:

@@ -126,6 +126,7 @@ def work(config: Config, folder: Path, source: str = "", replaced: Sequence[str]
     plan and the report."""
     from ..engine.embed import encoder
     from ..engine.usable import check_usable
+    print(f"  the run's folder is {folder}", flush=True)
     tokenizer = check_usable(config.model)
     loaded = load(config)
     check_limits(config, set(loaded))

@@ -81,6 +81,8 @@ def written_chains(config: Config, questions: dict[str, Question], allowed: tupl
                         f"only {', '.join(PRIMARY)}")
     with progress(len(questions) * t.samples, "tag", "attempt") as bar:
         kept, dropped = chains.generate(list(questions.values()), writer, t, bar.update)
+        bar.total = bar.n  # solved questions need no further attempts
+        bar.refresh()
     return kept, dropped, writer.source
 
 

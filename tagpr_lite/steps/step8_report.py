@@ -22,17 +22,17 @@ def main(config: Config) -> None:
                      "?plan.json", "?plan_table.json", "?guided/rollouts.jsonl", "?explore/rollouts.jsonl"],
              settings=[], of_unfinished=True, outputs=["report.html", "report.md"],
              work=work)
+    # Also where nothing had to be done: whoever starts a run wants to know what came out, and where it is.
+    text = (config.folder / "report.md").read_text(encoding="utf-8")
+    print(text.partition("\n## ")[0].partition("\n")[2].strip())
+    print(f"[report] {config.folder / 'report.html'}", flush=True)
 
 
 def work(config: Config, folder: Path) -> None:
     about_steps = {name: step.about for name, step in STEPS.items()}
-    page = folder / "report.html"
     found = read_findings(folder)
-    table = markdown(folder, found)
-    write_text(page, render(folder, about_steps, found))
-    write_text(folder / "report.md", table)
-    print(table)
-    print(f"[report] {page}", flush=True)
+    write_text(folder / "report.html", render(folder, about_steps, found))
+    write_text(folder / "report.md", markdown(folder, found))
 
 
 if __name__ == "__main__":

@@ -97,16 +97,30 @@ def test_verdicts_are_words():
     assert verdict(None, "a", "b")[0] == "wrong"
 
 
-def test_the_step_writes_both_files_prints_the_table_and_skips_itself(tmp_path, capsys):
+def test_the_step_writes_both_files_says_what_came_out_and_skips_itself(tmp_path, capsys):
     config = Config(name="demo", results=str(tmp_path))
     make_run(config.folder)
     save_config(config)
     step8_report.main(config)
     printed = capsys.readouterr().out
-    assert "| explore " in printed and str(config.folder / "report.html") in printed
+    assert "explore minus SFT is" in printed and str(config.folder / "report.html") in printed
     check((config.folder / "report.html").read_text(encoding="utf-8"))
     step8_report.main(config)
-    assert "up to date, skipped" in capsys.readouterr().out
+    printed = capsys.readouterr().out  # also then it says where the page is
+    assert "up to date, skipped" in printed and str(config.folder / "report.html") in printed
+
+
+def test_a_tiny_model_and_a_term_that_counts_less_are_said_first(run):
+    write_jsonl(run / "metrics.jsonl", [{"step": "guided", "index": n, "trust": trust}
+                                        for n, trust in enumerate((0.5, 0.5, 0.12))])
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("name: smollm2", "name: tiny"))
+    top = markdown(run).partition("\n## ")[0]
+    assert "**Tiny model.**" in top and "PRMU's term 50.0% of its weight at first and 12.0% at last" in top
+    (run / "config.yaml").write_text(text)
+    write_jsonl(run / "metrics.jsonl", [{"step": "guided", "index": 0, "trust": 1.0}, {"step": "guided"}])
+    top = markdown(run).partition("\n## ")[0]
+    assert "Tiny model" not in top and "PRMU's term" not in top
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
