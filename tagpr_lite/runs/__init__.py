@@ -15,6 +15,7 @@ from .files import (
     write_jsonl,
     write_text,
 )
+from .manifests import accept_changes
 from .metrics import drop_metrics, log_metrics, read_metrics, save_config
 from .numbers import require_finite_number
 from .owner import VARIABLE as OWNER
@@ -24,7 +25,8 @@ from .stopping import finishing_steps
 from .text import duration, one_line, printable
 from .waiting import within
 
-__all__ = ["MALLOC", "OWNER", "append_jsonl", "as_command", "cache_folder", "cli", "digest", "drop_metrics",
+__all__ = ["MALLOC", "OWNER", "accept_changes", "append_jsonl", "as_command", "cache_folder", "cli",
+           "digest", "drop_metrics",
            "duration", "fingerprint", "finishing_steps",
            "free_bytes", "guard", "keep_memory", "log_metrics", "one_line",
            "printable", "progress", "read_json", "read_jsonl", "read_metrics", "require_finite_number",

@@ -15,7 +15,8 @@ from typing import Any
 from .. import config as cfg
 from ..config import Config, UserError
 from . import kept
-from .files import digest, fingerprint, read_json, write_json
+from .files import digest, fingerprint, write_json
+from .manifests import MADE, is_within, made_files, read_manifest, refuse_changed
 from .owner import own
 
 
@@ -45,6 +46,7 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
     if not of_unfinished:
         own(folder)
         refuse_unfinished(folder, name, inputs)
+        refuse_changed(folder, name, inputs, config.preset)
     key = step_key(config, name, inputs, settings, outside, models)
     manifest = folder / "manifests" / f"{name}.json"
     kept.finish_moves(folder, name, outputs_plain, read_manifest(manifest))
@@ -87,7 +89,8 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
         raise
     if not all_written(folder, outputs):
         raise RuntimeError(f"{name} ended without writing {outputs}")
-    write_json(manifest, state | {"done": True, "seconds": round(time.time() - started, 1)})
+    seconds = round(time.time() - started, 1)
+    write_json(manifest, state | {"done": True, "seconds": seconds, MADE: made_files(folder, outputs_plain)})
     print(f"[{name}] done in {time.time() - started:.0f} s", flush=True)
 
 
@@ -123,19 +126,6 @@ def all_written(folder: Path, outputs: list[str]) -> bool:
     return all((folder / output).exists() for output in outputs if not output.startswith("?"))
 
 
-def read_manifest(path: Path, folder: Path | None = None, outputs: Iterable[str] = ()) -> dict | None:
-    """{"key", "done", "outputs", "seconds"}, or None where there is none. One that was damaged names no key,
-    and neither do outputs in the folder without a manifest: what nobody knows the key of is kept beside."""
-    unknown = {"key": None, "done": False}
-    if not path.exists():
-        return unknown if any((folder / output).exists() for output in outputs) else None
-    try:
-        found = read_json(path)
-    except UserError:
-        found = None
-    return found if isinstance(found, dict) else unknown
-
-
 # ---------------------------------------------------------------- what is refused
 
 def refuse_foreign_folder(folder: Path, outputs: list[str]) -> None:
@@ -158,10 +148,6 @@ def refuse_unfinished(folder: Path, name: str, inputs: list[str]) -> None:
         if path.stem == name or manifest.get("done"):
             continue
         for output in manifest.get("outputs", ()):
-            if any(_within(input_, output) or _within(output, input_) for input_ in wanted):
+            if any(is_within(input_, output) or is_within(output, input_) for input_ in wanted):
                 raise UserError(f"{name} reads {output}, and the step that makes it, {path.stem}, is not "
                                 f"finished: run {path.stem} to its end first")
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")

@@ -1,0 +1,81 @@
+"""Manifests: what a step was made from, and what it has made, file by file, so that a change is seen."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..config import UserError
+from .commands import as_command
+from .files import digest, read_json, write_json
+
+MADE = "made"
+"""The key of a manifest with {file: hash} of what the step has written."""
+
+
+def read_manifest(path: Path, folder: Path | None = None, outputs: Iterable[str] = ()) -> dict | None:
+    """{"key", "done", "outputs", "seconds", "made"}, or None where there is none. One that was damaged names
+    no key, and neither do outputs in the folder without a manifest: what nobody knows the key of is kept
+    beside."""
+    unknown = {"key": None, "done": False}
+    if not path.exists():
+        return unknown if any((folder / output).exists() for output in outputs) else None
+    try:
+        found = read_json(path)
+    except UserError:
+        found = None
+    return found if isinstance(found, dict) else unknown
+
+
+def refuse_changed(folder: Path, name: str, inputs: list[str], preset: str) -> None:
+    """UserError: a file that the step would read is not as its maker has left it. A flipped bit in an
+    adapter, or a line less in a JSONL file, would go on into every number after it without a word."""
+    wanted = [input_.lstrip("?") for input_ in inputs]
+    for path in sorted((folder / "manifests").glob("*.json")):
+        manifest = read_manifest(path) or {}
+        made = manifest.get(MADE)
+        if path.stem == name or not manifest.get("done") or not isinstance(made, dict):
+            continue
+        for file, hash_then in made.items():
+            is_read = any(is_within(file, input_) for input_ in wanted)
+            if not is_read or is_as_made(folder / file, hash_then):
+                continue
+            output = next((some for some in manifest.get("outputs", ()) if is_within(file, some)), file)
+            raise UserError(f"{folder / file} is not as step {path.stem} wrote it: remove {folder / output}, "
+                            f"and the same command (bash run_all.sh {preset}) makes it again; or, if the "
+                            f"change is yours: {as_command('tagpr_lite.runs')} {folder}")
+
+
+def is_as_made(file: Path, hash_then: str) -> bool:
+    return file.is_file() and digest(file) == hash_then
+
+
+def made_files(folder: Path, outputs: Iterable[str]) -> dict[str, str]:
+    """{file within the run's folder: its hash} of all files of the outputs."""
+    hashes = {}
+    for output in outputs:
+        place = folder / output
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if file.is_file() and not file.name.endswith(".part"):
+                hashes[str(file.relative_to(folder))] = digest(file)
+    return hashes
+
+
+def accept_changes(folder: Path) -> list[str]:
+    """Takes the files of all finished steps as they are now; returns those that were changed."""
+    changed = []
+    for path in sorted((folder / "manifests").glob("*.json")):
+        manifest = read_manifest(path) or {}
+        made = manifest.get(MADE)
+        if not isinstance(made, dict):
+            continue
+        different = [file for file, hash_then in made.items() if not is_as_made(folder / file, hash_then)]
+        if different:
+            manifest[MADE] = made_files(folder, manifest.get("outputs", ()))
+            write_json(path, manifest)
+            changed += different
+    return changed
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path of the run's folder is this one or lies in it."""
+    return path == folder or path.startswith(f"{folder}/")
