@@ -7,6 +7,7 @@
     python -m tagpr_lite.bench prmu --model smollm2                what the reward model costs
     python -m tagpr_lite.bench intervals                           differences' intervals on known effects
     python -m tagpr_lite.bench memory --model Qwen3-4B --vram 8    the plan of a run against what is counted
+    python -m tagpr_lite.bench kills --count 50                    a run that is killed again and again
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
 processes.
@@ -56,6 +57,10 @@ def main(words: list[str] | None = None) -> None:
     command.add_argument("--data-sets", type=int, default=1000, help="simulated data sets a scenario")
     command.add_argument("--seed", type=int, default=0, help="of the simulation")
     command.set_defaults(run=intervals)
+    command = commands.add_parser("kills", help="a run that is killed again and again against one left alone")
+    command.add_argument("--count", type=int, default=50, help="kills at least")
+    command.add_argument("--seed", type=int, default=0, help="of their moments")
+    command.set_defaults(run=kills)
     add_memory(commands.add_parser("memory", help="the plan of a whole run against the counter and a card"))
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
@@ -135,6 +140,11 @@ def memory(args: argparse.Namespace) -> None:
         return
     rows = bench_memory.bench_memory(args)
     print(json.dumps(rows, indent=1) if args.json else "\n".join(bench_memory.verified_lines(rows)))
+
+
+def kills(args: argparse.Namespace) -> None:
+    from .kills import bench_kills
+    print(json.dumps(bench_kills(args.count, args.seed), indent=1))
 
 
 def intervals(args: argparse.Namespace) -> None:

@@ -77,7 +77,12 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
     if not of_unfinished:
         own(folder)  # it may be new
     try:
-        work(config, folder)
+        try:
+            work(config, folder)
+        except Exception:
+            if of_unfinished:  # it may have met a damaged file, which other steps refuse beforehand
+                refuse_changed(folder, name, inputs, config.preset)
+            raise
     except UserError:
         begun = any((folder / output).exists() for output in outputs_plain)
         if moved and begun:

@@ -94,6 +94,19 @@ def test_the_report_shows_whatever_there_is(run, tmp_path):
     assert run(of_unfinished=True) == ["tag"]
 
 
+def test_a_report_that_stumbles_over_a_damaged_file_names_it(tmp_path):
+    conf = config.load("smoke", [f"results={tmp_path}", "name=run"])
+    run_step(conf, "prepare", inputs=[], settings=["seed"], outputs=["x.json"],
+             work=lambda config, folder: write_text(folder / "x.json", "[1]"))
+    reading = dict(inputs=["?x.json"], settings=[], outputs=["report.md"], of_unfinished=True,
+                   work=lambda config, folder: json.loads((folder / "x.json").read_text())[0].upper())
+    with pytest.raises(AttributeError):  # a fault of the program stays one
+        run_step(conf, "report", **reading)
+    (tmp_path / "run" / "x.json").write_text('[{"y": 2}]')
+    with pytest.raises(UserError, match="x.json is not as step prepare wrote it"):
+        run_step(conf, "report", **reading)
+
+
 @pytest.mark.parametrize("made", [None, [], "x", {}, {"data/a.jsonl": None, "../../etc/passwd": 3}])
 def test_a_manifest_of_an_earlier_version_or_a_damaged_one(run, tmp_path, made):
     run()
