@@ -128,7 +128,8 @@ def begin_with(first: Path, folder: Path) -> None:
     date, by its manifest, and the others are made again. Scores are not copied: until a run is evaluated
     itself, it has none to show."""
     if folder != first and not folder.exists():
-        left_out = shutil.ignore_patterns(".kept", ".owner", "eval", "evaluate.json", "report.*")
+        left_out = shutil.ignore_patterns(".kept", ".owner", "eval", "evaluate.json", "report.html",
+                                          "report.md")
         with whole_folder(folder) as beside:
             shutil.copytree(first, beside, dirs_exist_ok=True, ignore=left_out)
 

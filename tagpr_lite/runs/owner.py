@@ -24,8 +24,8 @@ VARIABLE = "TAGPR_OWNER"
 
 
 def own(folder: Path) -> None:
-    """From now on the folder belongs to this command, until the command ends. A folder that is not there yet
-    belongs to nobody. UserError: another command is at work in it."""
+    """From now on the folder belongs to this command, until `release`, or until the command ends. A folder
+    that is not there yet belongs to nobody. UserError: another command is at work in it."""
     if not folder.exists():
         return
     script = os.environ.get(VARIABLE, "")
@@ -41,6 +41,14 @@ def own(folder: Path) -> None:
         stream.seek(0)
         stream.truncate()
         stream.write(json.dumps(mine))
+
+
+def release(folder: Path) -> None:
+    """What this very process owns belongs to nobody any more; what a script owns, it owns until it ends."""
+    file = folder / FILE
+    owner = read(file.read_text(encoding="utf-8")) if file.exists() else None
+    if owner and owner["process"] == os.getpid():
+        file.unlink(missing_ok=True)
 
 
 def read(text: str) -> dict | None:

@@ -17,7 +17,7 @@ from ..config import Config, UserError
 from . import kept
 from .files import digest, fingerprint, write_json
 from .manifests import MADE, is_within, made_files, read_manifest, refuse_changed
-from .owner import own
+from .owner import own, release
 
 
 def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str], outputs: list[str],
@@ -39,15 +39,26 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
         the same             no     any          resumed; `work` finds the parts that it finished
         another              any    any          kept beside, and put back when their key comes back (kept.py)
     """
-    started = time.time()
     folder = config.folder
     outputs_plain = [output.lstrip("?") for output in outputs]
     refuse_foreign_folder(folder, outputs_plain if inputs else ["."])
-    if not of_unfinished:
-        own(folder)
-        refuse_unfinished(folder, name, inputs)
-        refuse_changed(folder, name, inputs, config.preset)
-    key = step_key(config, name, inputs, settings, outside, models)
+    try:
+        if not of_unfinished:
+            own(folder)
+            refuse_unfinished(folder, name, inputs)
+            refuse_changed(folder, name, inputs, config.preset)
+        key = step_key(config, name, inputs, settings, outside, models)
+        do_step(config, name, key, inputs, outputs, work, of_unfinished)
+    finally:
+        release(folder)
+
+
+def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: list[str],
+            work: Callable[[Config, Path], None], of_unfinished: bool) -> None:
+    """Does what the table of `run_step` says; key: what the step's result depends on now."""
+    started = time.time()
+    folder = config.folder
+    outputs_plain = [output.lstrip("?") for output in outputs]
     manifest = folder / "manifests" / f"{name}.json"
     kept.finish_moves(folder, name, outputs_plain, read_manifest(manifest))
     last = read_manifest(manifest, folder, outputs_plain)

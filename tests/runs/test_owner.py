@@ -88,6 +88,18 @@ def test_a_script_that_is_none_is_not_the_owner(tmp_path, monkeypatch, word):
     assert json.loads((tmp_path / FILE).read_text())["process"] in (os.getpid(), 0)
 
 
+def test_a_step_releases_what_it_owned_and_a_script_keeps_it(tmp_path, other, monkeypatch):
+    """A notebook that did a step does not keep the folder from the next command."""
+    other.kill()
+    other.wait()
+    step(tmp_path, [])
+    assert not (tmp_path / "run" / FILE).exists()
+    monkeypatch.setenv(OWNER, str(os.getppid()))
+    own(tmp_path / "run")
+    step(tmp_path, [])
+    assert json.loads((tmp_path / "run" / FILE).read_text())["process"] == os.getppid()
+
+
 def test_the_report_can_be_asked_for_while_a_run_is_at_work(tmp_path, other):
     c = config.load("smoke", [f"results={tmp_path}", "name=run"])
     done = []
