@@ -41,6 +41,8 @@ PAGES = ("README.md", "tagpr_lite/README.md", "results/README.md")
 
 def test_every_command_is_of_a_kind_that_is_tested():
     assert sorted(COMMANDS) == sorted(SCRIPT + LESSONS + MODULES)
+    in_tables = re.findall(r"^\|.*`python -m tagpr_lite\.bench (\w+)[^`]*` \|$", README, re.M)
+    assert in_tables == ["kills", "soak"]  # tests/bench/test_kills.py
     assert len(SCRIPT) >= 6 and len(MODULES) >= 4
 
 

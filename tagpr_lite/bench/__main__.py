@@ -8,6 +8,7 @@
     python -m tagpr_lite.bench intervals                           differences' intervals on known effects
     python -m tagpr_lite.bench memory --model Qwen3-4B --vram 8    the plan of a run against what is counted
     python -m tagpr_lite.bench kills --count 50                    a run that is killed again and again
+    python -m tagpr_lite.bench soak --steps 2000                   memory and open files over many steps
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
 processes.
@@ -61,6 +62,9 @@ def main(words: list[str] | None = None) -> None:
     command.add_argument("--count", type=int, default=50, help="kills at least")
     command.add_argument("--seed", type=int, default=0, help="of their moments")
     command.set_defaults(run=kills)
+    command = commands.add_parser("soak", help="memory and open files over many steps of GRPO")
+    command.add_argument("--steps", type=int, default=2000)
+    command.set_defaults(run=soak)
     add_memory(commands.add_parser("memory", help="the plan of a whole run against the counter and a card"))
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
@@ -145,6 +149,11 @@ def memory(args: argparse.Namespace) -> None:
 def kills(args: argparse.Namespace) -> None:
     from .kills import bench_kills
     print(json.dumps(bench_kills(args.count, args.seed), indent=1))
+
+
+def soak(args: argparse.Namespace) -> None:
+    from .soak import bench_soak
+    print(json.dumps(bench_soak(args.steps), indent=1))
 
 
 def intervals(args: argparse.Namespace) -> None:

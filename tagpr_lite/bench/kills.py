@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -33,6 +34,8 @@ PRELOADED = ["tagpr_lite.engine.model", "tagpr_lite.prmu.train", "tagpr_lite.grp
 LONGEST_WAIT = 4.0  # seconds until a kill at a random moment
 POLL = 0.002  # seconds between two looks for a file that is being written
 TIMES = ("seconds", "peak_gib")  # fields of metrics and manifests that differ from run to run
+TIMED = ("samples/", "eval/")  # files that hold times: their hashes in the manifests differ too
+SHOWS_TIMES = ("report.html", "report.md", "manifests/report.json", "plan_table.json")
 WRITTEN_IN = ("", "sft", "guided", "explore", "prmu", "chains", "data", "manifests")
 
 
@@ -74,25 +77,26 @@ def bench_kills(count: int, seed: int) -> dict:
 
 # ---------------------------------------------------------------- one run
 
-def run_steps(folder: str) -> None:
-    """All eight steps in this process, silent."""
+def run_steps(folder: str, words: list[str], steps: Iterable[str]) -> None:
+    """Steps in this process, silent, with these settings."""
     os.environ["OMP_NUM_THREADS"] = "1"
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     place = Path(folder)
-    config = cfg.load("smoke", [f"results={place.parent}", f"name={place.name}", *SHORT])
-    for step in STEPS.values():
-        import_module(step.module).main(config)
+    config = cfg.load("smoke", [f"results={place.parent}", f"name={place.name}", *words])
+    for step in steps:
+        import_module(STEPS[step].module).main(config)
 
 
-def begin(fork, folder: Path):
-    process = fork.Process(target=run_steps, args=(str(folder),))
+def begin(fork, folder: Path, words: list[str] = SHORT, steps: Iterable[str] = tuple(STEPS)):
+    """The process that does the steps."""
+    process = fork.Process(target=run_steps, args=(str(folder), words, steps))
     process.start()
     return process
 
 
-def run_to_end(fork, folder: Path) -> None:
-    process = begin(fork, folder)
+def run_to_end(fork, folder: Path, words: list[str] = SHORT, steps: Iterable[str] = tuple(STEPS)) -> None:
+    process = begin(fork, folder, words, steps)
     process.join()
     if process.exitcode:
         raise RuntimeError(f"the run {folder} ended with exit code {process.exitcode}")
@@ -142,19 +146,26 @@ def differences(first: Path, second: Path) -> list[str]:
 def is_equal(first: Path, second: Path, name: str) -> bool:
     if not (first / name).exists() or not (second / name).exists():
         return False
-    if name.startswith("report.") or name == "manifests/report.json":
+    if name in SHOWS_TIMES:
         return True
-    if name in ("metrics.jsonl", "config.yaml") or name.startswith("manifests/"):
+    if name == "metrics.jsonl" or name.startswith((*TIMED, "manifests/")):
         return comparable(first, name) == comparable(second, name)
+    if name == "config.yaml":  # but for where the run lies
+        places = (f"{folder.name}\n" for folder in (first, second))
+        texts = (folder / name for folder in (first, second))
+        return len({text.read_text().replace(place, "") for text, place in zip(texts, places)}) == 1
     return (first / name).read_bytes() == (second / name).read_bytes()
 
 
 def comparable(folder: Path, name: str):
-    """A file without what differs from run to run: times, memory, and where the run lies."""
-    if name == "metrics.jsonl":
-        return [{key: value for key, value in row.items() if key not in TIMES} for row in
-                read_jsonl(folder / name)]
-    if name == "config.yaml":
-        return {key: value for key, value in cfg.parse_yaml((folder / name).read_text()).items()
-                if key not in ("name", "results")}
-    return {key: value for key, value in read_json(folder / name).items() if key not in TIMES}
+    """A file of JSON without its times and its memory, wherever they stand in it."""
+    def without_times(value):
+        if isinstance(value, list):
+            return [without_times(part) for part in value]
+        if isinstance(value, dict):
+            return {key: without_times(part) for key, part in value.items()
+                    if key not in TIMES and not key.startswith(TIMED) and key not in SHOWS_TIMES}
+        return value
+
+    rows = read_jsonl(folder / name) if name.endswith(".jsonl") else read_json(folder / name)
+    return without_times(rows)

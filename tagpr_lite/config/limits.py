@@ -92,6 +92,10 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         if word not in answering_once:
             return (f"evaluate.faithful={short(word)}: it must be in evaluate.systems, reason and answer "
                     f"once; such are {', '.join(answering_once) or 'none'}")
+    for key, value in values.items():
+        words = value if isinstance(value, list) else [value]
+        if not all(is_writable(word) for word in words if isinstance(word, str)):
+            return f"{key} holds a character that no name and no path can hold"
     for key in NOT_EMPTY:
         if not values[key]:
             return f"{key} is empty"
@@ -106,6 +110,11 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
     if values["grpo.trained"] == 1:
         return "grpo.trained=1: the completions that are trained on are compared with each other; 0 is all"
     return None
+
+
+def is_writable(word: str) -> bool:
+    """Whether a file could have the word as its name or content: no NUL, no half of a surrogate pair."""
+    return "\0" not in word and not any("\ud800" <= character <= "\udfff" for character in word)
 
 
 def short(value: Any) -> str:

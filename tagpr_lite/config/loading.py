@@ -12,6 +12,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -73,7 +74,7 @@ def _parse_override(override: str) -> tuple[str, Any]:
     """("grpo.group", 4) of "grpo.group=4". The value is read as YAML; what is not YAML is a string."""
     key, equals, text = override.partition("=")
     if not equals:
-        raise UserError(f"'{override}': settings are written key=value, such as grpo.group=4")
+        raise UserError(f"{limits.short(override)}: settings are written key=value, such as grpo.group=4")
     try:
         value = parse(text) if text else ""
     except ValueError:
@@ -119,7 +120,7 @@ def _set(config: Config, key: str, value: Any, where: str) -> None:
     types = get_type_hints(type(owner)) if dataclasses.is_dataclass(owner) else {}
     is_setting = name in types and not dataclasses.is_dataclass(types[name])
     if not is_setting:
-        raise UserError(f"{where}: unknown key '{key}'{nearest_key(key)}")
+        raise UserError(f"{where}: unknown key {limits.short(key)}{nearest_key(key)}")
     setattr(owner, name, _cast(value, types[name], key, where))
 
 
@@ -206,6 +207,7 @@ def _fields_of(section: type, prefix: str) -> list[tuple[str, Any, str]]:
     return rows
 
 
+@cache
 def _help_texts(section: type) -> dict[str, str]:
     """{field: help}, the help read from the docstring under the field. Python keeps no such docstring, so the
     source of the class is parsed."""
