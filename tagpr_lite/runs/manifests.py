@@ -30,22 +30,24 @@ def refuse_changed(folder: Path, name: str, inputs: list[str], preset: str) -> N
     """UserError: a file that the step would read is not as its maker has left it. A flipped bit in an
     adapter, or a line less in a JSONL file, would go on into every number after it without a word."""
     wanted = [input_.lstrip("?") for input_ in inputs]
-    for maker, output, file in changed_files(folder):
-        if maker != name and any(is_within(file, input_) for input_ in wanted):
+    for maker, output, file in changed_files(folder, wanted):
+        if maker != name:
             raise UserError(f"{folder / file} is not as step {maker} wrote it: remove {folder / output}, and "
                             f"the same command (bash run_all.sh {preset}) makes it again; or, if the "
                             f"change is yours: {as_command('tagpr_lite.runs')} {folder}")
 
 
-def changed_files(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """(step that made it, its output, file) of every file of a finished step that is not as it was left."""
+def changed_files(folder: Path, wanted: list[str]) -> Iterator[tuple[str, str, str]]:
+    """(step that made it, its output, file) of every file of a finished step that is not as it was left.
+    wanted: files and folders that are looked at; no others are read."""
     for path in sorted((folder / "manifests").glob("*.json")):
         manifest = read_manifest(path) or {}
         made = manifest.get(MADE)
         if not manifest.get("done") or not isinstance(made, dict):
             continue
         for file, hash_then in made.items():
-            if not is_as_made(folder / file, hash_then):
+            is_wanted = any(is_within(file, place) for place in wanted)
+            if is_wanted and not is_as_made(folder / file, hash_then):
                 output = next((some for some in manifest.get("outputs", ()) if is_within(file, some)), file)
                 yield path.stem, output, file
 

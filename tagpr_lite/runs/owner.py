@@ -43,11 +43,13 @@ def own(folder: Path) -> None:
         stream.write(json.dumps(mine))
 
 
-def release(folder: Path) -> None:
-    """What this very process owns belongs to nobody any more; what a script owns, it owns until it ends."""
+def release(folder: Path, failed: bool = False) -> None:
+    """What this very process owns belongs to nobody any more. What a script owns, it owns until it ends,
+    which it does where a step has failed."""
     file = folder / FILE
     owner = read(file.read_text(encoding="utf-8")) if file.exists() else None
-    if owner and owner["process"] == os.getpid():
+    mine = {str(os.getpid()), os.environ.get(VARIABLE) if failed else None}
+    if owner and str(owner["process"]) in mine:
         file.unlink(missing_ok=True)
 
 

@@ -49,8 +49,10 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
             refuse_changed(folder, name, inputs, config.preset)
         key = step_key(config, name, inputs, settings, outside, models)
         do_step(config, name, key, inputs, outputs, work, of_unfinished)
-    finally:
-        release(folder)
+    except BaseException:
+        release(folder, failed=True)
+        raise
+    release(folder)
 
 
 def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: list[str],

@@ -100,6 +100,26 @@ def test_a_step_releases_what_it_owned_and_a_script_keeps_it(tmp_path, other, mo
     assert json.loads((tmp_path / "run" / FILE).read_text())["process"] == os.getppid()
 
 
+def test_a_step_that_fails_ends_its_script_and_leaves_no_file(tmp_path, monkeypatch):
+    step(tmp_path, [])
+    monkeypatch.setenv(OWNER, str(os.getppid()))
+    c = config.load("smoke", [f"results={tmp_path}", "name=run"])
+
+    def work(config, folder):
+        raise UserError("no good")
+
+    with pytest.raises(UserError, match="no good"):
+        run_step(c, "tag", inputs=["out"], settings=["seed"], outputs=["x"], work=work)
+    assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_a_second_command_does_not_take_the_file_of_the_first(tmp_path, other):
+    for _ in range(2):
+        with pytest.raises(UserError, match="belongs to another command"):
+            step(tmp_path, [])
+    assert json.loads((tmp_path / "run" / FILE).read_text())["process"] == other.pid
+
+
 def test_the_report_can_be_asked_for_while_a_run_is_at_work(tmp_path, other):
     c = config.load("smoke", [f"results={tmp_path}", "name=run"])
     done = []

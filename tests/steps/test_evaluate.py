@@ -19,7 +19,7 @@ from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.votes import voted
 from tagpr_lite.prmu.model import ADAPTER, PRMU
 from tagpr_lite.prmu.users import TextEmbeddings, texts_file
-from tagpr_lite.runs import read_json, read_jsonl
+from tagpr_lite.runs import accept_changes, read_json, read_jsonl
 from tagpr_lite.steps import answer, faithful, step1_prepare, step2_tag
 from tagpr_lite.steps import step7_evaluate as step
 from tagpr_lite.tags.schema import Chain, Step, render
@@ -367,6 +367,7 @@ def test_a_task_with_one_user_has_no_other_and_says_so(run, drawn):
     path = conf.folder / "data" / "dev.jsonl"
     rows = [row for row in read_jsonl(path) if row["task"] == "LaMP_3"][:1]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    accept_changes(conf.folder)
     with pytest.raises(UserError, match="explore@other needs another user, and LaMP_3 has one dev user"):
         step.main(conf)
     assert not drawn
