@@ -43,12 +43,12 @@ def own(folder: Path) -> None:
         stream.write(json.dumps(mine))
 
 
-def release(folder: Path, failed: bool = False) -> None:
-    """What this very process owns belongs to nobody any more. What a script owns, it owns until it ends,
-    which it does where a step has failed."""
+def release(folder: Path, script_ends: bool = False) -> None:
+    """What this very process owns belongs to nobody any more. What a script owns, it owns until it ends:
+    behind its last step, or a step that failed."""
     file = folder / FILE
     owner = read(file.read_text(encoding="utf-8")) if file.exists() else None
-    mine = {str(os.getpid()), os.environ.get(VARIABLE) if failed else None}
+    mine = {str(os.getpid()), os.environ.get(VARIABLE) if script_ends else None}
     if owner and str(owner["process"]) in mine:
         file.unlink(missing_ok=True)
 

@@ -50,9 +50,9 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
         key = step_key(config, name, inputs, settings, outside, models)
         do_step(config, name, key, inputs, outputs, work, of_unfinished)
     except BaseException:
-        release(folder, failed=True)
+        release(folder, script_ends=True)
         raise
-    release(folder)
+    release(folder, script_ends=of_unfinished)  # the report is the last step
 
 
 def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: list[str],
