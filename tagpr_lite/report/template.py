@@ -271,9 +271,6 @@ with user embeddings, and two stages of GRPO, guided and then exploratory.</li>
 built_in else "read from a folder" }}. \
 Scores can be set beside published ones only where the questions are the official
 ones.</li>{% endif %}
-{% if config.model and config.model.name == "tiny" %}<li>The model is a tiny random one: \
-the run shows that the parts
-fit together, and its scores mean nothing.</li>{% endif %}
 {% for note in data.notes or [] %}<li>{{ note }}</li>{% endfor %}
 {% if data.template %}<li>The chat template {{ data.template }}.</li>{% endif %}</ul>
 {% if plan %}<details><summary>Plan</summary><div class="scroll"><table>{% for key, value in plan %}<tr>

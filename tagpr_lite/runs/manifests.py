@@ -37,16 +37,16 @@ def refuse_changed(folder: Path, name: str, inputs: list[str], preset: str) -> N
                             f"change is yours: {as_command('tagpr_lite.runs')} {folder}")
 
 
-def changed_files(folder: Path, wanted: list[str]) -> Iterator[tuple[str, str, str]]:
+def changed_files(folder: Path, wanted: list[str] | None = None) -> Iterator[tuple[str, str, str]]:
     """(step that made it, its output, file) of every file of a finished step that is not as it was left.
-    wanted: files and folders that are looked at; no others are read."""
+    wanted: files and folders that are looked at, and no others are read; None: all."""
     for path in sorted((folder / "manifests").glob("*.json")):
         manifest = read_manifest(path) or {}
         made = manifest.get(MADE)
         if not manifest.get("done") or not isinstance(made, dict):
             continue
         for file, hash_then in made.items():
-            is_wanted = any(is_within(file, place) for place in wanted)
+            is_wanted = wanted is None or any(is_within(file, place) for place in wanted)
             if is_wanted and not is_as_made(folder / file, hash_then):
                 output = next((some for some in manifest.get("outputs", ()) if is_within(file, some)), file)
                 yield path.stem, output, file
@@ -69,18 +69,13 @@ def made_files(folder: Path, outputs: Iterable[str]) -> dict[str, str]:
 
 def accept_changes(folder: Path) -> list[str]:
     """Takes the files of all finished steps as they are now; returns those that were changed."""
-    changed = []
-    for path in sorted((folder / "manifests").glob("*.json")):
-        manifest = read_manifest(path) or {}
-        made = manifest.get(MADE)
-        if not isinstance(made, dict):
-            continue
-        different = [file for file, hash_then in made.items() if not is_as_made(folder / file, hash_then)]
-        if different:
-            manifest[MADE] = made_files(folder, manifest.get("outputs", ()))
-            write_json(path, manifest)
-            changed += different
-    return changed
+    changed = list(changed_files(folder))
+    for maker in sorted({maker for maker, _, _ in changed}):
+        path = folder / "manifests" / f"{maker}.json"
+        manifest = read_json(path)
+        manifest[MADE] = made_files(folder, manifest.get("outputs", ()))
+        write_json(path, manifest)
+    return [file for _, _, file in changed]
 
 
 def is_within(path: str, folder: str) -> bool:

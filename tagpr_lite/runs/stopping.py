@@ -20,6 +20,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .owner import VARIABLE
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PARENT_DIES = 1  # Linux's PR_SET_PDEATHSIG
 
@@ -61,7 +63,7 @@ def handle_signals() -> None:
     script is gone: a kill of the script would leave it running."""
     for number in SIGNALS:
         signal.signal(number, end_at_once)
-    if os.environ.get("TAGPR_OWNER") and sys.platform == "linux":
+    if os.environ.get(VARIABLE) and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGTERM)
 
 

@@ -147,7 +147,7 @@ def test_killed_in_every_long_step_it_still_finishes_with_the_same_result(smoke,
     config = load("smoke", [f"results={tmp_path}"])
     modules = [STEPS[step].module for step in sign]
     fork = multiprocessing.get_context("forkserver")
-    fork.set_forkserver_preload(["trl", "tagpr_lite.engine.model", *modules])
+    fork.set_forkserver_preload(["tagpr_lite.engine.model", *modules])
     for (step, is_under_way), module in zip(sign.items(), modules, strict=True):
         main = import_module(module).main
         killed = fork.Process(target=main, args=(config,))
