@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from . import config as cfg
-from .config import UserError
+from .config import UserError, is_plain_name
 from .report import campaign_page, campaign_scores, figures, over_seeds
 from .report.differences import read_answers
 from .runs import OWNER, guard, keep_memory, one_line, read_metrics, whole_folder, write_text
@@ -54,6 +54,8 @@ def read(name: str) -> dict:
     for key, kind, words in SHAPE:
         if key in campaign and not isinstance(campaign[key], kind):
             raise UserError(f"{path}: `{key}` should be {words}")
+    if not campaign["variants"]:
+        raise UserError(f"{path}: `variants` is empty")
     settings = [campaign.get("settings") or {}, *campaign["variants"].values()]
     if not all(isinstance(tree, dict | None) for tree in settings):
         raise UserError(f"{path}: settings are a map from a name to a value")
@@ -62,7 +64,7 @@ def read(name: str) -> dict:
         raise UserError(f"{path}: `seeds` should be a list of whole numbers")
     defaults = {"preset": "cpu", "seeds": [0], "steps": list(STEPS), "share": False, "settings": {}}
     campaign = defaults | campaign | {"name": path.stem}
-    unknown_steps = sorted(set(campaign["steps"]) - set(STEPS))
+    unknown_steps = [step for step in campaign["steps"] if step not in tuple(STEPS)]
     if unknown_steps:
         raise UserError(f"{path}: unknown step '{unknown_steps[0]}'; known: {', '.join(STEPS)}")
     return campaign
@@ -169,8 +171,10 @@ def run_and_report(args: argparse.Namespace) -> None:
     """Runs the campaign, prints its table, and writes it to results/<campaign>.md, and the page with drawings
     to <campaign>.html; the learning curves of the runs that have both GRPO stages to <campaign>.svg."""
     campaign = read(args.campaign)
-    if args.name:
+    if args.name is not None:
         campaign["name"] = args.name
+        if not args.name or not is_plain_name(args.name):
+            raise UserError(f"--name {args.name}: no plain name of a folder; results= says where it lies")
     if not args.table:
         run(campaign, args.overrides)
     run_folders = folders(campaign, args.overrides)

@@ -31,6 +31,13 @@ def test_every_campaign_that_is_shipped_has_right_settings():
             assert conf.seed == seed and conf.folder.name == f"{path.stem}-{variant}-{seed}"
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "x" * 200])
+def test_a_name_that_is_no_name_of_a_folder_is_refused(small, capsys, name):
+    with pytest.raises(SystemExit) as stop:
+        campaign.main([small, "--table", "--name", name])
+    assert stop.value.code == 2 and "no plain name" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_it_runs_seed_by_seed_and_goes_on(small, tmp_path, capfd):
     campaign_settings = campaign.read(small)
@@ -75,7 +82,9 @@ def test_the_differences_over_seeds_stand_below_the_table(small, tmp_path, capsy
 
 
 @pytest.mark.parametrize("text, says", [("seeds: [0]", "`variants` is missing"), ("variants: [", "not YAML"),
-                                        ("variants: {a: {}}\nsteps: [nap]", "unknown step 'nap'")])
+                                        ("variants: {a: {}}\nsteps: [nap]", "unknown step 'nap'"),
+                                        ("variants: {a: {}}\nsteps: [[]]", "unknown step"),
+                                        ("variants: {}", "`variants` is empty")])
 def test_a_bad_file_is_one_line(tmp_path, text, says):
     path = tmp_path / "c.yaml"
     path.write_text(text)

@@ -9,6 +9,7 @@
     python -m tagpr_lite.bench memory --model Qwen3-4B --vram 8    the plan of a run against what is counted
     python -m tagpr_lite.bench kills --count 50                    a run that is killed again and again
     python -m tagpr_lite.bench soak --steps 2000                   memory and open files over many steps
+    python -m tagpr_lite.bench inputs --count 10000                files and words with something changed
 
 Decisions. This file is the front and imports no model code, since `convert` measures the memory of bare
 processes.
@@ -19,8 +20,10 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from ..config import GRPO, Config, Model, Prompt, UserError
+from ..config import GRPO, Config, Model, Prompt, UserError, short
 from ..plan.__main__ import add_settings
 from ..runs import guard, keep_memory
 from .convert import WORK, bench_convert, measure
@@ -59,15 +62,32 @@ def main(words: list[str] | None = None) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the simulation")
     command.set_defaults(run=intervals)
     command = commands.add_parser("kills", help="a run that is killed again and again against one left alone")
-    command.add_argument("--count", type=int, default=50, help="kills at least")
+    command.add_argument("--count", type=at_least(1), default=50, help="kills at least")
     command.add_argument("--seed", type=int, default=0, help="of their moments")
     command.set_defaults(run=kills)
     command = commands.add_parser("soak", help="memory and open files over many steps of GRPO")
-    command.add_argument("--steps", type=int, default=2000)
+    command.add_argument("--steps", type=at_least(10), default=2000)
     command.set_defaults(run=soak)
+    command = commands.add_parser("inputs", help="files and words with something changed, for every reader")
+    command.add_argument("--count", type=at_least(1), default=1000, help="cases of all readers together")
+    command.add_argument("--seed", type=int, default=0, help="of the changes")
+    command.add_argument("--run", type=Path, metavar="FOLDER", help="a finished run; without, one is made")
+    command.set_defaults(run=inputs)
     add_memory(commands.add_parser("memory", help="the plan of a whole run against the counter and a card"))
     args = parser.parse_args(words)
     guard(lambda: args.run(args))
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a word that is a whole number, and not less than `least`."""
+    def whole(word: str) -> int:
+        number = int(word)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{short(number)} is less than {least}")
+        return number
+
+    whole.__name__ = "whole number"  # argparse says: invalid whole number value
+    return whole
 
 
 def add_grpo(command: argparse.ArgumentParser) -> None:
@@ -149,6 +169,11 @@ def memory(args: argparse.Namespace) -> None:
 def kills(args: argparse.Namespace) -> None:
     from .kills import bench_kills
     print(json.dumps(bench_kills(args.count, args.seed), indent=1))
+
+
+def inputs(args: argparse.Namespace) -> None:
+    from .inputs import bench_inputs
+    print(json.dumps(bench_inputs(args.count, args.seed, args.run and args.run.resolve()), indent=1))
 
 
 def soak(args: argparse.Namespace) -> None:

@@ -37,7 +37,8 @@ def listing(word: str = "") -> str:
             section_shown = section
         lines += [f"{key} = {as_yaml(default)}", indented(help_text), ""]
     if not lines:
-        raise UserError(f"no setting has '{word}' in its name or help; without a word all are listed")
+        raise UserError(f"no setting has {limits.short(word)} in its name or help; without a word all are "
+                        "listed")
     lines.append("These are the defaults; presets set others: python -m tagpr_lite.config --explain KEY")
     return "\n".join(lines)
 
@@ -46,7 +47,7 @@ def explain(key: str) -> str:
     """Everything that is known of a setting. UserError: there is no such key."""
     known = {name: (default, help_text) for name, default, help_text in fields()}
     if key not in known:
-        raise UserError(f"there is no setting '{key}'{nearest_key(key)}")
+        raise UserError(f"there is no setting {limits.short(key)}{nearest_key(key)}")
     default, help_text = known[key]
     lines = [f"{key} = {as_yaml(default)}    (the default)", indented(help_text), ""]
     lines += [indented(f"It is {kind_of(key)}{range_of(key)}."), ""]

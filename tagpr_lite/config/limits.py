@@ -103,13 +103,18 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         negative = [task for task, limit in values[key].items() if limit < 0]
         if negative:
             return f"{key}: a limit below 0, of {short(negative[0])}"
-    if not PLAIN_NAME.fullmatch(values["name"]) or values["name"] in (".", ".."):
+    if not is_plain_name(values["name"]):
         return f"name={short(values['name'])} is no plain name of a folder; results= says where it lies"
     if values["grpo.overlong"] > values["grpo.completion"]:
         return "grpo.overlong is more than grpo.completion"
     if values["grpo.trained"] == 1:
         return "grpo.trained=1: the completions that are trained on are compared with each other; 0 is all"
     return None
+
+
+def is_plain_name(word: str) -> bool:
+    """Whether a word is the name of a file or folder of the place where it stands, or empty."""
+    return bool(PLAIN_NAME.fullmatch(word)) and word not in (".", "..") and is_writable(word)
 
 
 def is_writable(word: str) -> bool:

@@ -144,7 +144,19 @@ def read_table(path: Path) -> dict:
         found = read_json(path) if path.exists() else {}
     except UserError:
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("rows", []), list) else {}
+    is_table = isinstance(found, dict) and isinstance(found.get("rows", []), list)
+    return found if is_table and all(map(is_row, found.get("rows", []))) else {}
+
+
+def is_row(row: object) -> bool:
+    """Whether it is a row of the table: words, and numbers or None."""
+    if not isinstance(row, dict):
+        return False
+    numbers = [row.get(key) for key in ("held", "peak", "seconds")]
+    return (all(isinstance(row.get(key), str) for key in ("step", "what", "at_once"))
+            and {"held", "peak", "seconds"} <= row.keys()
+            and all(number is None or isinstance(number, int | float) and abs(number) < 1e18
+                    for number in numbers))
 
 
 def table_cells(rows: list[dict]) -> list[tuple[str, ...]]:

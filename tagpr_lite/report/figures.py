@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import UserError
+from ..config import UserError, short
 from ..runs import guard, read_json, read_metrics, write_text
 from . import tables
 from .curves import points_of, timeline
@@ -110,6 +110,13 @@ def chart_height(chart: str) -> float:
     return float(view_box.split()[3])
 
 
+def drawing(path: str) -> Path:
+    """The word of a command that names the file of a drawing. Another kind of file is not written over."""
+    if not path.endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"{short(path)} is no name of a drawing, such as learning.svg")
+    return Path(path)
+
+
 def write_growth(args: argparse.Namespace) -> None:
     write_text(args.out, alone(growth(read_json(args.curve))))
 
@@ -125,10 +132,10 @@ def main(words: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="figure")
     command = commands.add_parser("growth")
     command.add_argument("curve", type=Path)
-    command.add_argument("out", type=Path)
+    command.add_argument("out", type=drawing)
     command.set_defaults(run=write_growth)
     command = commands.add_parser("learning")
-    command.add_argument("out", type=Path)
+    command.add_argument("out", type=drawing)
     command.add_argument("runs", type=Path, nargs="+")
     command.set_defaults(run=write_learning)
     args = parser.parse_args(words)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config import parse_yaml
-from ..runs import read_metrics
+from ..runs import read_config, read_metrics
 from .tables import maybe, number, percent
 
 STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"}
@@ -47,11 +46,7 @@ def kept_beginnings(folder: Path) -> list[str]:
 
 def tiny(folder: Path) -> list[str]:
     """A sentence where the base model is random."""
-    try:
-        config = parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    model = config.get("model") if isinstance(config, dict) else None
+    model = read_config(folder).get("model")
     if not isinstance(model, dict) or model.get("name") != "tiny":
         return []
     return ["The base model is a tiny random one that knows nothing before SFT: this run shows that the "

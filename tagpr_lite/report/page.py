@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
 from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
 from ..config import from_dict
 from ..lamp.rows import read_tasks
 from ..plan import run_plan
-from ..runs import duration, printable, read_jsonl, read_metrics
+from ..runs import duration, printable, read_config, read_jsonl, read_metrics
+from ..runs.manifests import read_manifest
 from . import differences, explorer_page, faithful, plots, reasoning, references, tables, tag_figures
 from .curves import curves
 from .examples import dev_examples, training_examples
@@ -44,7 +44,7 @@ def pipeline(folder: Path, descriptions: dict[str, str]) -> list[dict]:
     """
     steps = []
     for name, about in descriptions.items():
-        manifest = tables.maybe(folder / f"manifests/{name}.json", None)
+        manifest = read_manifest(folder / f"manifests/{name}.json")
         seconds = tables.number((manifest or {}).get("seconds"))
         if name == "report":
             time = ""
@@ -67,9 +67,8 @@ def plan_lines(folder: Path, settings: dict) -> list[tuple[str, str]]:
 
 def settings_part(folder: Path) -> dict:
     """The settings, as a tree and as the text of config.yaml; the plan, and the table of the whole run."""
-    config_file = folder / "config.yaml"
-    config_text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
-    config = yaml.safe_load(config_text) or {}
+    config = read_config(folder)
+    config_text = (folder / "config.yaml").read_text(encoding="utf-8") if config else ""
     rows = run_plan.read_table(folder / run_plan.TABLE).get("rows", [])
     return {"config": config, "config_text": config_text, "plan": plan_lines(folder, config),
             "plan_table": run_plan.table_cells(rows)}

@@ -16,7 +16,7 @@ from .files import (
     write_text,
 )
 from .manifests import accept_changes
-from .metrics import drop_metrics, log_metrics, read_metrics, save_config
+from .metrics import drop_metrics, log_metrics, read_config, read_metrics, save_config
 from .numbers import require_finite_number
 from .owner import VARIABLE as OWNER
 from .seeds import seed_of
@@ -26,9 +26,7 @@ from .text import duration, one_line, printable
 from .waiting import within
 
 __all__ = ["MALLOC", "OWNER", "accept_changes", "append_jsonl", "as_command", "cache_folder", "cli",
-           "digest", "drop_metrics",
-           "duration", "fingerprint", "finishing_steps",
-           "free_bytes", "guard", "keep_memory", "log_metrics", "one_line",
-           "printable", "progress", "read_json", "read_jsonl", "read_metrics", "require_finite_number",
-           "run_step", "save_config", "seed_of", "whole_file", "whole_folder", "within", "write_json",
-           "write_jsonl", "write_text"]
+           "digest", "drop_metrics", "duration", "fingerprint", "finishing_steps", "free_bytes", "guard",
+           "keep_memory", "log_metrics", "one_line", "printable", "progress", "read_config", "read_json",
+           "read_jsonl", "read_metrics", "require_finite_number", "run_step", "save_config", "seed_of",
+           "whole_file", "whole_folder", "within", "write_json", "write_jsonl", "write_text"]

@@ -99,6 +99,8 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
 
 # What to do about the faults of an environment that people meet.
 REMEDIES = {errno.ENOSPC: "make room", errno.EDQUOT: "make room, or ask for more of it",
+            errno.EISDIR: "a folder stands where a file is wanted", errno.EBUSY: "another program uses it",
+            errno.ELOOP: "a link leads to itself",
             errno.EROFS: "choose another results=, on a disk that can be written",
             errno.EACCES: "change its permissions, or choose another results=",
             errno.EPERM: "change its permissions, or choose another results=",

@@ -10,12 +10,14 @@ from .files import digest, read_json, write_json
 
 MADE = "made"
 """The key of a manifest with {file: hash} of what the step has written."""
+ACCEPTED = "accepted"
+"""The key of a manifest with the files that a person has changed and accepted since."""
 
 
 def read_manifest(path: Path, folder: Path | None = None, outputs: Iterable[str] = ()) -> dict | None:
-    """{"key", "done", "outputs", "seconds", "made"}, or None where there is none. One that was damaged names
-    no key, and neither do outputs in the folder without a manifest: what nobody knows the key of is kept
-    beside."""
+    """{"key", "done", "outputs", "seconds", "made", "accepted"}, or None where there is none. One that was
+    damaged names no key, and neither do outputs in the folder without a manifest: what nobody knows the key
+    of is kept beside."""
     unknown = {"key": None, "done": False}
     if not path.exists():
         return unknown if any((folder / output).exists() for output in outputs) else None
@@ -23,7 +25,16 @@ def read_manifest(path: Path, folder: Path | None = None, outputs: Iterable[str]
         found = read_json(path)
     except UserError:
         found = None
-    return found if isinstance(found, dict) else unknown
+    return found if is_manifest(found) else unknown
+
+
+def is_manifest(found: object) -> bool:
+    """Whether a JSON value has a manifest's shape; every key may be missing."""
+    if not isinstance(found, dict):
+        return False
+    lists = [found.get(key, []) for key in ("outputs", ACCEPTED)]
+    return isinstance(found.get("key", {}), dict | None) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists)
 
 
 def refuse_changed(folder: Path, name: str, inputs: list[str], preset: str) -> None:
@@ -71,11 +82,21 @@ def accept_changes(folder: Path) -> list[str]:
     """Takes the files of all finished steps as they are now; returns those that were changed."""
     changed = list(changed_files(folder))
     for maker in sorted({maker for maker, _, _ in changed}):
+        files = {file for step, _, file in changed if step == maker}
         path = folder / "manifests" / f"{maker}.json"
         manifest = read_json(path)
         manifest[MADE] = made_files(folder, manifest.get("outputs", ()))
+        manifest[ACCEPTED] = sorted(files | set(manifest.get(ACCEPTED, ())))
         write_json(path, manifest)
     return [file for _, _, file in changed]
+
+
+def accepted_files(folder: Path, inputs: list[str]) -> list[str]:
+    """Those of a step's inputs that a person has changed and accepted."""
+    wanted = [input_.lstrip("?") for input_ in inputs]
+    manifests = [read_manifest(path) or {} for path in sorted((folder / "manifests").glob("*.json"))]
+    accepted = [file for manifest in manifests for file in manifest.get(ACCEPTED, ())]
+    return [file for file in accepted if any(is_within(file, place) for place in wanted)]
 
 
 def is_within(path: str, folder: str) -> bool:

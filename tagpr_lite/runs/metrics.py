@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from .. import config as cfg
-from ..config import Config
-from .files import append_jsonl, read_jsonl, write_jsonl, write_text
+from ..config import Config, UserError
+from .files import append_jsonl, read_jsonl, read_text, write_jsonl, write_text
+from .text import one_line
 
 
 def log_metrics(folder: Path, step: str, **values: Any) -> None:
@@ -29,6 +30,21 @@ def drop_metrics(folder: Path, step: str, from_index: int = 0) -> None:
         rows = read_jsonl(path, partial=True)
         write_jsonl(path, [row for row in rows
                            if row.get("step") != step or row.get("index", 0) < from_index])
+
+
+def read_config(folder: Path) -> dict:
+    """The tree of config.yaml, such as {"seed": 0, "grpo": {"group": 4}}; {} where there is none."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        return {}
+    try:
+        tree = cfg.parse_yaml(read_text(path))
+        if not isinstance(tree, dict):
+            raise ValueError("no map of settings")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {one_line(error, 200)}; remove it, and step 1 writes it "
+                        "again") from None
+    return tree
 
 
 def save_config(config: Config) -> None:

@@ -16,8 +16,12 @@ from .. import config as cfg
 from ..config import Config, UserError
 from . import kept
 from .files import digest, fingerprint, write_json
-from .manifests import MADE, is_within, made_files, read_manifest, refuse_changed
+from .manifests import MADE, accepted_files, is_within, made_files, read_manifest, refuse_changed
 from .owner import own, release
+from .text import one_line
+
+BAD_INPUT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading something of another shape ends in."""
 
 
 def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str], outputs: list[str],
@@ -92,9 +96,10 @@ def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: li
     try:
         try:
             work(config, folder)
-        except Exception:
+        except BAD_INPUT as error:
             if of_unfinished:  # it may have met a damaged file, which other steps refuse beforehand
                 refuse_changed(folder, name, inputs, config.preset)
+            refuse_accepted(folder, name, inputs, error)
             raise
     except UserError:
         begun = any((folder / output).exists() for output in outputs_plain)
@@ -156,6 +161,15 @@ def refuse_foreign_folder(folder: Path, outputs: list[str]) -> None:
     if there:
         raise UserError(f"{folder} holds files and no run of this program: choose another name= or results=, "
                         "so that nothing in it is overwritten")
+
+
+def refuse_accepted(folder: Path, name: str, inputs: list[str], error: Exception) -> None:
+    """UserError: a step that reads what a person has changed by hand has met an error."""
+    accepted = accepted_files(folder, inputs)
+    if accepted:
+        raise UserError(f"{name} cannot use what was changed by hand: {', '.join(accepted[:3])} "
+                        f"({type(error).__name__}: {one_line(error, 100)}); remove the file, and the same "
+                        "command says what to do") from error
 
 
 def refuse_unfinished(folder: Path, name: str, inputs: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The benchmarks on made-up data and the tiny model: what they count and compare, never how long it takes."""
 import json
+import re
 import subprocess
 import sys
 
@@ -217,6 +218,14 @@ def test_settings_that_cannot_be_measured_are_refused_in_one_line(words, says, c
     with pytest.raises(SystemExit) as stop:
         bench.main(["grpo", "--model", "tiny", "--threads", str(torch.get_num_threads()), *words])
     assert stop.value.code == 2 and says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["kills", "--count", "0"], ["soak", "--steps", "9"],
+                                   ["inputs", "--count", "x"]])
+def test_a_campaign_of_nothing_is_refused(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        bench.main(words)
+    assert stop.value.code == 2 and re.search("is less than|invalid whole number", capsys.readouterr().err)
 
 
 def test_the_prmu_benchmark_counts_the_base_once(capsys):

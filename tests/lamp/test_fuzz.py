@@ -1,5 +1,4 @@
 """Files that no reader was written for: each gives a result or one clear line, never a traceback."""
-import copy
 import json
 import random
 from collections import Counter
@@ -7,6 +6,7 @@ from collections import Counter
 import pytest
 
 from tagpr_lite import score
+from tagpr_lite.bench.mutations import mutate
 from tagpr_lite.config import UserError
 from tagpr_lite.lamp.official.fetch import convert
 from tagpr_lite.lamp.official.files import load_folder
@@ -16,14 +16,6 @@ from tagpr_lite.lamp.tasks import TASKS
 KEYS = {"LaMP_1": ("abstract", "title"), "LaMP_2": ("description", "tag"), "LaMP_3": ("text", "score"),
         "LaMP_5": ("abstract", "title"), "LaMP_7": ("text",)}
 PAYLOAD = {"LaMP_1": '"A title", which reference is related? Just answer. [1]: "One" [2]: "Two"'}
-ODD = [None, True, 0, -1, 7, 1.5, float("nan"), float("inf"), 10**30, 10**400, "", " ", "\n", "5", "[1]",
-       "110", "\0", "a\nb\x1b[31m", "\ud83d", "\u2028", "x" * 10_000, [], {}, [[]], [None], {"id": 1},
-       "LaMP_3", "LaMP-2", "LaMP_9", "__DEEP__"]
-BITS = [b"\xff", b"\0", b"NaN", b"1e999", b"-", b"9" * 5000, b"[" * 5000, b"\\ud83d", b"\\", b'"', b"}]",
-        b",", b"/*", b"\xed\xa0\xbd"]
-OTHER = [b"", b" ", b"null", b"3", b'"x"', b"[]", b"{}", b"[[]]", b"<html>", b"\n<?xml?>", b"{" * 9999,
-         b"PK\x03\x04", b"\x1f\x8b\x08" * 9, bytes(range(256))]
-DEEP = [5, 19, 25, 900, 3000, 100_000]
 
 
 def make(task, split):
@@ -36,70 +28,6 @@ def make(task, split):
                   "user_id": 900 + n} for n in range(3)]
     gold = (TASKS[task].labels or ("a gold title",))[-1]
     return questions, {"task": task, "golds": [{"id": q["id"], "output": gold} for q in questions]}
-
-
-# ---------------------------------------------------------------- mutations
-
-def places(tree, path=()):
-    """The paths of all values in a tree."""
-    yield path
-    children = ()
-    if isinstance(tree, dict):
-        children = tree.items()
-    elif isinstance(tree, list):
-        children = enumerate(tree)
-    for key, value in children:
-        yield from places(value, path + (key,))
-
-
-def change_tree(tree, rng):
-    """One value replaced, dropped, doubled, emptied, renamed or swapped."""
-    tree = copy.deepcopy(tree)
-    *above, last = rng.choice([p for p in places(tree) if p])
-    node = tree
-    for key in above:
-        node = node[key]
-    how = rng.choice(["replace", "replace", "replace", "drop", "double", "empty", "rename", "swap"])
-    if how == "drop":
-        del node[last]
-    elif how == "double" and isinstance(node, list):
-        node.append(node[last])
-    elif how == "empty" and isinstance(node[last], list | dict | str):
-        node[last] = type(node[last])()
-    elif how == "rename" and isinstance(node, dict):
-        node[rng.choice(["ID", "Input", "", "golds", "output", "x\n"])] = node.pop(last)
-    elif how == "swap" and len(node) > 1:
-        other = rng.choice([k for k in (node if isinstance(node, dict) else range(len(node)))])
-        node[last], node[other] = node[other], node[last]
-    else:
-        node[last] = rng.choice(ODD)
-    depth = rng.choice(DEEP)
-    return json.dumps(tree, default=str).replace('"__DEEP__"', "[" * depth + "]" * depth).encode()
-
-
-def change_bytes(content, rng):
-    """One byte flipped, a stretch cut out, doubled or put in, another encoding, or another file
-    altogether."""
-    at, size = rng.randrange(len(content)), rng.randint(1, 40)
-    head, tail = content[:at], content[at:]
-    return rng.choice([lambda: head + bytes([tail[0] ^ 1 << rng.randrange(8)]) + tail[1:], lambda: head,
-                       lambda: tail, lambda: head + tail[size:], lambda: head + tail[:size] + tail,
-                       lambda: head + rng.choice(BITS) + tail, lambda: head + rng.choice(BITS) + tail,
-                       lambda: content.decode("latin-1").encode(rng.choice(["utf-16", "utf-32", "cp500",
-                                                                            "utf-8-sig"])),
-                       lambda: content.replace(b"\\u201c", b"\x93").replace(b"payload", b"p\xe4yload"),
-                       lambda: rng.choice(OTHER)])()
-
-
-def mutate(content, rng):
-    for _ in range(rng.choice([1, 1, 1, 2])):
-        try:
-            tree = json.loads(content)
-        except (ValueError, RecursionError):
-            tree = None
-        content = (change_tree(tree, rng) if isinstance(tree, list | dict) and tree and rng.random() < 0.6
-                   else change_bytes(content or b" ", rng))
-    return content
 
 
 def write(folder, files):

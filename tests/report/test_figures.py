@@ -36,3 +36,14 @@ def test_a_folder_without_grpo_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         figures.main(["learning", str(tmp_path / "x.svg"), str(tmp_path / "empty")])
     assert stop.value.code == 2 and "no GRPO stage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["", "..", "notes.txt", "/dev/null", "x" * 5000])
+def test_a_drawing_is_written_over_no_other_file(tmp_path, capsys, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        figures.main(["learning", out, str(tmp_path)])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2 and "is no name of a drawing" in line and len(line) < 300
+    assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -9,7 +9,7 @@ import pytest
 from invented_run import EVIL, TAGS, make_run
 from whole_page import check
 
-from tagpr_lite.config import Config
+from tagpr_lite.config import Config, UserError
 from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.report.examples import chain, verdict
 from tagpr_lite.report.markdown import markdown
@@ -108,6 +108,21 @@ def test_the_step_writes_both_files_says_what_came_out_and_skips_itself(tmp_path
     step8_report.main(config)
     printed = capsys.readouterr().out  # also then it says where the page is
     assert "up to date, skipped" in printed and str(config.folder / "report.html") in printed
+
+
+@pytest.mark.parametrize("text", ["a: [", "3", "\xff\xfe", "&a [*a]", "grpo: {gruop: 3}", "seed: x"])
+def test_damaged_settings_are_one_line(run, tmp_path, text):
+    (run / "config.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError) as error:
+        render(run, ABOUT)
+    assert "config.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("row", ["3", "{}", '{"step": 1, "what": "", "at_once": "", "held": 1, "peak": 1, '
+                                 '"seconds": "x"}', '{"step": "a", "what": "b", "at_once": "c"}'])
+def test_a_damaged_table_of_the_whole_run_is_left_out(run, row):
+    (run / "plan_table.json").write_text(f'{{"rows": [{row}]}}')
+    assert "</html>" in render(run, ABOUT)
 
 
 def test_a_tiny_model_and_a_term_that_counts_less_are_said_first(run):

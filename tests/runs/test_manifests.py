@@ -1,5 +1,6 @@
 """A file that is not as its maker has left it is not read: one line says so, with two ways out."""
 import json
+import shutil
 
 import pytest
 
@@ -124,3 +125,26 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         accept.main([str(tmp_path)])
     assert ended.value.code == 2 and "is no folder of a run" in capsys.readouterr().err
+
+
+def test_a_step_that_cannot_use_an_accepted_change_names_the_file(run, tmp_path):
+    conf = config.load("smoke", [f"results={tmp_path}", "name=run"])
+
+    def read(text_of):
+        run_step(conf, "reads", inputs=["data"], settings=[], outputs=["sum.json"], work=lambda _, folder:
+                 write_text(folder / "sum.json", text_of((folder / "data" / "a.jsonl").read_text())))
+
+    run()
+    read(len_of := lambda text: str(len(json.loads(text.partition("\n")[0]))))
+    with pytest.raises(KeyError):  # nobody has changed anything: a fault of the program stays one
+        run_step(conf, "other", inputs=["data"], settings=[], outputs=["x"], work=lambda *_: {}["primary"])
+    (tmp_path / "run" / "data" / "a.jsonl").write_text("7\n")
+    accept.main([str(tmp_path / "run")])
+    with pytest.raises(UserError, match=r"reads cannot use what was changed by hand: data/a.jsonl \(TypeEr"):
+        read(len_of)
+    with pytest.raises(OSError):  # a full disk is not the person's change
+        run_step(conf, "other", inputs=["data"], settings=[], outputs=["x"],
+                 work=lambda *_: open(tmp_path / "missing" / "x"))
+    shutil.rmtree(tmp_path / "run" / "data")
+    run()  # `prepare` makes it again, and what was accepted is forgotten
+    assert "accepted" not in json.loads((tmp_path / "run" / "manifests" / "prepare.json").read_text())

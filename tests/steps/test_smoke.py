@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tagpr_lite import runs
+from tagpr_lite.bench.inputs import bench_inputs
 from tagpr_lite.config import load
 from tagpr_lite.lamp.tasks import TASKS
 from tagpr_lite.plan.run_plan import SHOWN, TABLE
@@ -113,6 +114,14 @@ def test_whatever_a_step_reads_is_in_its_key(smoke, records, step):
     model = str(runs.cache_folder() / "tiny-3")
     if any(path.startswith(f"{model}/") for path in read["files"]):
         assert model in key["models"]
+
+
+def test_changed_files_and_words_are_a_result_or_one_line(smoke, capsys):
+    """20 cases of each reader; `bench inputs` does thousands."""
+    result = bench_inputs(500, seed=0, run=smoke)
+    faults = [name for name, counts in result["readers"].items() if "fault" in counts]
+    assert not faults, capsys.readouterr().out
+    assert all(counts["refused"] >= 3 for counts in result["readers"].values())
 
 
 def test_the_report_opens_in_a_browser(smoke, tmp_path):
