@@ -364,3 +364,8 @@ def test_waiting_has_a_bound_and_passes_on_what_happened():
     with pytest.raises(TimeoutError):
         runs.within(0.05, lambda: time.sleep(1))
     assert time.monotonic() - begun < 0.9
+
+
+def test_half_of_a_surrogate_pair_is_written_as_a_question_mark(tmp_path):
+    runs.write_json(tmp_path / "x.json", json.loads('{"a": "\\ud83d!", "b": "\\ud83d\\ude00"}'))
+    assert runs.read_json(tmp_path / "x.json") == {"a": "?!", "b": "😀"}

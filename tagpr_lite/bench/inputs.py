@@ -47,14 +47,12 @@ from ..tags.schema import PRIMARY
 from ..tags.teachers import replies
 from ..tags.teaching import read_teaching
 from . import kills
+from .file_events import written_path
 from .mutations import change_words, mutate
 
 SECONDS = 20.0
 MOST_LETTERS = 2010
 ALWAYS_WRITABLE = (os.devnull, "/dev/tty", "/proc/self")
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink",
-           "shutil.rmtree")
 
 
 class Reader(NamedTuple):
@@ -183,9 +181,9 @@ def watch_writes() -> list[str]:
     written: list[str] = []
 
     def notice(event: str, details: tuple) -> None:
-        opens = event == "open" and isinstance(details[2], int) and details[2] & WRITES
-        if (opens or event in CHANGES) and isinstance(details[0], str | bytes | os.PathLike):
-            written.append(os.path.abspath(os.fsdecode(details[0])))
+        path = written_path(event, details)
+        if path is not None:
+            written.append(os.path.abspath(path))
 
     sys.addaudithook(notice)
     return written

@@ -23,9 +23,9 @@ OTHER = [b"", b" ", b"null", b"3", b'"x"', b"[]", b"{}", b"[[]]", b"<html>", b"\
          b"PK\x03\x04", b"\x1f\x8b\x08" * 9, bytes(range(256))]
 DEEP = [5, 19, 25, 900, 3000, 100_000]
 WORDS = ["", " ", "-", "--", "-1", "0", "1e999", "nan", "9" * 5000, "[" * 3000, "&a [*a]",
-         "{a: &a [1], b: *a}", "a=b", "=", "=b", "a=", "x" * 10_000, "\x1b[31m", "\u202e", "..", "/dev/null",
-         "/dev/zero", "/", "--help", "--unknown", "grpo.group=1", "lamp.k=-1", "name=../x", "seed=nan",
-         "LaMP_3", "LaMP_9", "smoke", "."]
+         "{a: &a [1], b: *a}", "a=b", "=", "=b", "a=", "x" * 10_000, "\x1b[31m", "\u202e", "../x",
+         "/dev/null", "/dev/zero", "/", "--help", "--unknown", "grpo.group=1", "lamp.k=-1", "name=../x",
+         "seed=nan", "LaMP_3", "LaMP_9", "smoke", "."]
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:

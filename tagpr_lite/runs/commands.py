@@ -9,6 +9,7 @@ import shlex
 import sys
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -25,6 +26,8 @@ from .text import one_line, printable
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
 
 
+BARS = weakref.WeakSet()
+"""The progress bars that are shown."""
 SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 """How libraries quote the system's number of an error."""
 
@@ -82,7 +85,7 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {one_line(error, most=2000)}", file=sys.stderr)
+        complain(f"error: {one_line(error, most=2000)}")
         raise SystemExit(2) from None
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,11 +93,18 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
         refused = refused_by_system(error)
         if refused is None or debug:
             raise
-        print(f"error: {one_line(refused, most=2000)}", file=sys.stderr)
+        complain(f"error: {one_line(refused, most=2000)}")
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        complain("stopped; the same command goes on from here")
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
+
+
+def complain(line: str) -> None:
+    """A line on stderr, below the progress bars that were cut off, not behind one."""
+    for bar in list(BARS):
+        bar.close()
+    print(line, file=sys.stderr)
 
 
 # What to do about the faults of an environment that people meet.
@@ -135,5 +145,7 @@ def progress(total: int, about: str, unit: str = "it"):
     second."""
     from tqdm import tqdm
     live = sys.stderr.isatty()
-    return tqdm(total=total, desc=about, unit=unit, mininterval=0.5 if live else 30, dynamic_ncols=live,
-                smoothing=0.1)
+    bar = tqdm(total=total, desc=about, unit=unit, mininterval=0.5 if live else 30, dynamic_ncols=live,
+               smoothing=0.1)
+    BARS.add(bar)
+    return bar

@@ -89,15 +89,17 @@ def write_text(path: Path, text: str) -> None:
 
 def as_json(value: Any, path: Path, **how: Any) -> str:
     """The value as JSON text. NaN and infinity are no JSON: other readers refuse them, and a comparison with
-    them is always false. path: where it will be written, for the error."""
+    them is always false. Half of a surrogate pair, which no file can hold, becomes "?". path: where it will
+    be written, for the error."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, **how)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, **how)
     except ValueError:
         raise UserError(f"{path}: a value is not a finite number; nothing was written") from None
+    return text.encode("utf-8", "replace").decode()
 
 
 def parse_json(text: str) -> Any:
-    """The inverse; ValueError where the text is no JSON, NaN included, or nested too deeply."""
+    """The value of JSON text; ValueError where the text is no JSON, NaN included, or nested too deeply."""
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not a number")
 

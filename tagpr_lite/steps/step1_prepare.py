@@ -247,7 +247,7 @@ def check_limits(config: Config, loaded: set[str]) -> None:
     """UserError: a limit names a task that neither the source nor LaMP has. A misspelt one would leave the
     task without its limit."""
     known = loaded | set(TASKS) | {"default"}
-    for key in ("train_limit", "dev_limit", "from_profile"):
+    for key in ("train_limit", "val_limit", "dev_limit", "from_profile"):
         for name in getattr(config.lamp, key):
             if name not in known:
                 raise UserError(f"lamp.{key} names a task '{name}' that is not there; known: "

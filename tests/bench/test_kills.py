@@ -1,5 +1,7 @@
 """The campaign of kills, shortened, and that its comparison sees what differs."""
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -9,9 +11,9 @@ from tagpr_lite.bench import kills, soak
 
 @pytest.mark.long  # a smoke run that is killed in every step is in steps/test_smoke.py
 def test_a_few_kills_end_with_equal_files(capsys):
-    """At random moments and inside of writes; `bench kills` does hundreds."""
-    result = kills.bench_kills(3, seed=3)
-    assert result["kills"] == 3 and result["runs"] == result["equal"] >= 1, capsys.readouterr().out
+    """At random moments, before operations on files, by faults of the disk; `bench kills` does hundreds."""
+    result = kills.bench_kills(4, seed=3)
+    assert result["disturbances"] == 4 and result["runs"] == result["equal"] >= 1, capsys.readouterr().out
 
 
 @pytest.mark.long
@@ -19,6 +21,18 @@ def test_the_soak_measures_memory_and_files():
     result = soak.bench_soak(12)
     assert result["steps"] == 12 and result["with_signal"] > 0
     assert result["rss_mb"][0] > 100 and result["open_files"][0] >= 3
+
+
+def test_the_nth_operation_on_a_file_of_the_run_fails():
+    hook = kills.at_operation(kills.Disturbance("disk", 2, errno.ENOSPC), "/results/run")
+    writes, reads = os.O_WRONLY | os.O_CREAT, os.O_RDONLY
+    hook("open", ("/results/run/a", "w", writes))
+    for event, details in (("open", ("/results/run/a", "r", reads)), ("open", (3, "w", writes)),
+                           ("open", ("/results/run2/a", "w", writes)), ("import", ("json",))):
+        hook(event, details)  # these are not counted
+    with pytest.raises(OSError, match="No space left on device.*/results/run/a"):
+        hook("os.rename", ("/results/run/a", "/results/run/b", -1, -1))
+    hook("os.remove", ("/results/run/a", -1))  # once
 
 
 SAMPLE = '{"id": "1", "completions": [{"text": "a", "seconds": %d}]}\n'

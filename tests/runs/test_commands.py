@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tagpr_lite.config import UserError
-from tagpr_lite.runs import guard, write_text
+from tagpr_lite.runs import commands, guard, write_text
 from tagpr_lite.runs.commands import REMEDIES, refused_by_system
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,3 +113,17 @@ def test_a_run_whose_disk_is_full_goes_on_when_there_is_room(tmp_path):
     assert "ulimit -f" in full.stderr.splitlines()[-1] and "Traceback" not in full.stderr
     assert not list((tmp_path / "smoke").rglob("*.part"))
     assert subprocess.run(step, cwd=ROOT, capture_output=True, text=True, check=False).returncode == 0
+
+
+def test_the_line_of_an_error_stands_below_a_progress_bar(capsys):
+    kept = []
+
+    def work():
+        kept.append(commands.progress(10, "sft", "step"))  # it lives on in the frame of a traceback
+        kept[0].update(3)
+        raise UserError("no such file")
+
+    with pytest.raises(SystemExit):
+        commands.guard(work)
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    assert lines[-1] == "error: no such file" and any("sft" in line for line in lines)

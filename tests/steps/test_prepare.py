@@ -233,7 +233,7 @@ def test_tasks_that_number_from_1_are_kept_apart(tmp_path):
 
 
 def test_a_limit_of_a_task_that_is_not_there_is_refused(tmp_path):
-    for key in ("train_limit", "dev_limit", "from_profile"):
+    for key in ("train_limit", "val_limit", "dev_limit", "from_profile"):
         with pytest.raises(UserError, match=f"lamp.{key} names a task 'LaMP_77'"):
             prepare(tmp_path, f"lamp.{key}={{LaMP_77: 3}}")
 
