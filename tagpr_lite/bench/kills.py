@@ -42,8 +42,9 @@ SHORT = ["lamp.mini_users=40", "lamp.train_limit=60", "lamp.dev_limit=6", "lamp.
          "grpo.explore_steps=2", "grpo.prompts=2", "grpo.group=4", "grpo.save_every=1", "evaluate.batch=4"]
 PRELOADED = ["tagpr_lite.engine.model", "tagpr_lite.prmu.train", "tagpr_lite.grpo.loop",
              "tagpr_lite.report.page", *(step.module for step in STEPS.values())]
-LONGEST_WAIT = 4.0  # seconds until a kill at a random moment
-MOST_OPERATIONS = 60  # on files, until a kill or a fault of the disk
+# SFT saves every 25 steps, so some disturbances must come late enough for a run to get on.
+LONGEST_WAIT = 8.0  # seconds until a kill at a random moment
+MOST_OPERATIONS = 300  # on files, until a kill or a fault of the disk
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO)
 TIMES = ("seconds", "peak_gib")  # fields of metrics and manifests that differ from run to run
 TIMED = ("samples/", "eval/")  # files that hold times: their hashes in the manifests differ too
@@ -96,7 +97,8 @@ def draw(rng: random.Random) -> Disturbance:
     if kind == "moment":
         return Disturbance(kind, rng.uniform(0, LONGEST_WAIT))
     error = rng.choice(DISK_ERRORS) if kind == "disk" else 0
-    return Disturbance(kind, rng.randint(1, MOST_OPERATIONS), error)
+    after = int(MOST_OPERATIONS ** rng.random())  # as many from 1 to 17 as from 17 to 300
+    return Disturbance(kind, after, error)
 
 
 # ---------------------------------------------------------------- one run

@@ -13,6 +13,7 @@ card computes in bf16, whose 8 bits would round a young adapter away, and has no
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 # of the machine's memory, at most, for the copy; all of it, not what is free: a rerun must decide the same
 SHARE = 0.25
+FOLDED = weakref.WeakSet()  # models that compute by folded copies now
 ROWS = 8  # oneDNN picks its blocks for this many; more rows run well on them too
 
 
@@ -54,7 +56,10 @@ def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
 @contextmanager
 def folded(model: nn.Module) -> Iterator[None]:
     """Within the block the model's linear layers, lm_head among them, compute by their folded copies.
-    Inference only."""
+    Inference only. A block within such a block changes nothing: who answers many questions, folds once."""
+    if model in FOLDED:
+        yield
+        return
     layers = _linear_layers(model)
     size = sum(4 * m.in_features * m.out_features for m in layers)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -64,11 +69,13 @@ def folded(model: nn.Module) -> Iterator[None]:
     before = [m.__dict__.get("forward") for m in layers]
     with torch.no_grad():
         copies = [product(with_adapters(m), m.bias) for m in layers]
+    FOLDED.add(model)
     try:
         for m, copy in zip(layers, copies):
             m.forward = copy
         yield
     finally:
+        FOLDED.discard(model)
         for m, own in zip(layers, before):
             del m.forward
             if own is not None:

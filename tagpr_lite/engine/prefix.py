@@ -163,6 +163,13 @@ def unchecked(model: nn.Module) -> Iterator[None]:
             m.gradient_checkpointing = True
 
 
+class Forwarded(Protocol):
+    """A prompt that was forwarded: keys and values of each layer [1, Hkv, P, D], and the last position's
+    hidden state [1, H], which predicts a completion's first token."""
+    kv: KV
+    last: Tensor
+
+
 class SharedPrefix:
     """A prompt forwarded once, for any number of completions: the layouts `two_phase`, `kept` and
     `recompute`.

@@ -8,7 +8,7 @@ recorded as a graph (engine/graph.py).
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from ..config import UserError
 from .decode import Decode, Sampler
 from .fold import folded
-from .prefix import KV, Prefill, SharedPrefix, base_of, forward
+from .prefix import KV, Forwarded, Prefill, base_of, forward
+
+Listen = Callable[[int, int], bool]
+"""(row, token) of every token as it is drawn -> whether the row goes on; row = prompt * G + number."""
 
 
 @dataclass
@@ -48,7 +51,7 @@ def end_tokens(model: nn.Module, tokenizer) -> set[int]:
 
 
 def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None] = lambda: None,
-            prefixes: list[SharedPrefix] | None = None) -> tuple[KV, Tensor, Tensor]:
+            prefixes: Sequence[Forwarded] | None = None) -> tuple[KV, Tensor, Tensor]:
     """(kv per layer [B, Hkv, P, D] right-padded, lengths [B], last hidden states [B, H]).
 
     Prompts are forwarded one by one, so that no padding is computed. prefixes: the prompts where they are
@@ -86,12 +89,13 @@ def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None]
 @torch.inference_mode()
 def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, ends: set[int], *,
            temperature: float = 1.0, seeds: list[list[int]] | None = None,
-           prefixes: list[SharedPrefix] | None = None,
-           tick: Callable[[], None] = lambda: None) -> list[list[Sample]]:
+           prefixes: Sequence[Forwarded] | None = None, tick: Callable[[], None] = lambda: None,
+           listen: Listen | None = None) -> list[list[Sample]]:
     """[B][G] completions of at most `room` tokens.
 
     ends: the ids that end a completion. temperature 0 is greedy; otherwise seeds [B][G] are needed. prefixes
     [B]: the prompts where they are forwarded already. tick: called after each prompt and each decoded token.
+    listen: gets every token as it is drawn.
     """
     with folded(model):
         kv, lengths, hidden = prefill(model, prompts, tick, prefixes)
@@ -104,17 +108,20 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
         del kv
         sampler = Sampler(model, state, temperature, quantiles)
         drawn = sampler.first(hidden)
+        over: set[int] = set()  # rows that have ended, or that nobody listens to any more
         for t in range(room):
             # 1. The tokens of place t join their completions.
-            rows = [completions[row] for row in state.rows]
-            tokens, logps, entropies = (values.tolist() for values in drawn)
-            for completion, token, logp, entropy in zip(rows, tokens, logps, entropies, strict=True):
-                if not completion.ended:
-                    completion.add(token, logp, entropy, ends)
+            values_of_rows = zip(state.rows, *(values.tolist() for values in drawn), strict=True)
+            for row, token, logp, entropy in values_of_rows:
+                if row not in over:
+                    completions[row].add(token, logp, entropy, ends)
+                    goes_on = listen is None or listen(row, token)
+                    if completions[row].ended or not goes_on:
+                        over.add(row)
             tick()
 
-            # 2. What has ended is dropped, and the others are asked for their next token.
-            ended = [completion.ended for completion in rows]
+            # 2. What is over is dropped, and the others are asked for their next token.
+            ended = [row in over for row in state.rows]
             if t == room - 1 or all(ended):
                 break
             sampler.drop(ended)

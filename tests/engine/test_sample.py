@@ -342,3 +342,20 @@ def test_a_card_runs_a_step_beside_its_stream_before_it_records_it(monkeypatch):
     recorded.replay()
     assert said == ["side waits main", "begin on side", "step", "end on side", "main waits side",
                     "begin record on side thread_local", "step", "end record on side", "replay"]
+
+
+def test_who_listens_gets_every_token_and_may_stop_a_row(model, prompts):
+    seeds = [of_prompt[:2] for of_prompt in SEEDS]
+    free = sample(model, prompts, 2, ROOM, set(), temperature=1.0, seeds=seeds)
+    heard = {row: [] for row in range(6)}
+
+    def listen(row, token):
+        heard[row].append(token)
+        return row != 3 or len(heard[3]) < 4  # nobody wants more than four tokens of the fourth row
+
+    got = sample(model, prompts, 2, ROOM, set(), temperature=1.0, seeds=seeds, listen=listen)
+    rows = [s for of_prompt in got for s in of_prompt]
+    assert [heard[row] for row in range(6)] == [s.ids for s in rows]
+    expected = [s.ids for of_prompt in free for s in of_prompt]
+    assert [s.ids for s in rows] == [ids[:4] if row == 3 else ids for row, ids in enumerate(expected)]
+    assert not rows[3].ended
