@@ -61,7 +61,7 @@ def read_records(path: Path, task: Task) -> list[tuple[str, Question]]:
     for place, (record, row) in enumerate(zip(records, rows)):
         items = earlier[place]
         if "history" in row:
-            items = _history(places[place], task, histories[place], month_first)
+            items = _history(f"{places[place]} history", task, histories[place], month_first)
         if items:
             question = Question(record.id, task, record.user, task.ask(record.input), record.gold, items,
                                 date=dates[place])
@@ -139,15 +139,21 @@ def _history_rows(where: str, row: dict) -> list[dict]:
     return [without_nulls(item) for item in history]
 
 
+def history_items(where: str, task: Task, rows: list[dict]) -> tuple[Item, ...]:
+    """The items of a history that stands alone. where: the name of its file."""
+    rows = [without_nulls(row) for row in rows]
+    return _history(where, task, rows, month_comes_first(_dates_of(rows)))
+
+
 def _history(where: str, task: Task, rows: list[dict], month_first: bool | None) -> tuple[Item, ...]:
-    """The items of a record's own history: oldest first when every item is dated, otherwise in file
-    order."""
-    dates = _read_dates(f"{where} history", rows, month_first)
-    with _named(f"{where} history"):
+    """The items of a history: oldest first when every item is dated, otherwise in file order. where: the file
+    and what in it."""
+    dates = _read_dates(where, rows, month_first)
+    with _named(where):
         check_order(dates)
     items = []
     for number, (row, date) in enumerate(zip(rows, dates), 1):
-        item_place = f"{where} history item {number}"
+        item_place = f"{where} item {number}"
         name = _text(item_place, row, "id") if "id" in row else str(number)
         items.append(Item(name, _text(item_place, row, task.text_key),
                           _answer(item_place, task, row, task.label_key), date))

@@ -1,0 +1,93 @@
+"""The model of a finished run, loaded once and asked as often as wanted.
+
+Decisions. On a CPU the layers stay folded (engine/fold.py) from question to question, and a prompt that
+begins like one of the last is computed from where it differs (engine/prompt_cache.py). Answers are greedy:
+the same question and the same history give the same answer.
+"""
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from ..config import UserError
+from ..engine.adapters import load_adapter
+from ..engine.fold import folded
+from ..engine.model import load
+from ..engine.prompt_cache import PromptCache
+from ..engine.sample import Listen, Sample, end_tokens, sample
+from ..lamp.chat import completion_text
+from ..lamp.prompts import PromptReport, build
+from ..lamp.retrieve import Embed
+from ..lamp.tasks import Question
+from .run import FinishedRun
+
+ADAPTER = "answers"
+
+
+class Answerer:
+    """ends: the tokens that end a completion."""
+
+    def __init__(self, run: FinishedRun):
+        self.run = run
+        base, self.tokenizer = load(run.config.model)
+        self.model = load_adapter(base, run.adapter, ADAPTER).eval()
+        self.ends = end_tokens(self.model, self.tokenizer)
+        self.cache = PromptCache()
+        self._fold = ExitStack()
+        self._prmu = None
+        self._embed: Embed | None = None
+
+    @property
+    def embed(self) -> Embed | None:
+        """The encoder of the retriever `dense`, loaded when it is first needed; None of the others."""
+        lamp = self.run.config.lamp
+        if lamp.retriever == "dense" and self._embed is None:
+            from ..engine.embed import encoder
+            self._embed = encoder(lamp.encoder, self.run.config.model)
+        return self._embed
+
+    def prompt(self, question: Question, with_profile: bool = True) -> tuple[list[int], PromptReport]:
+        """(token ids [P], what was cut). A person without a history has no profile to show."""
+        return build(question, self.tokenizer, self.run.config.prompt, reason=self.run.config.sft.thinks,
+                     with_profile=with_profile and bool(question.profile))
+
+    def write(self, prompts: list[list[int]], listen: Listen | None = None) -> list[Sample]:
+        """One greedy completion of each prompt [P]; prompts are decoded together. listen: gets (number of the
+        prompt, token) as it is drawn, and says whether the prompt's completion goes on."""
+        self._fold.enter_context(folded(self.model))  # a block within a block costs nothing
+        forwarded = [self.cache.forward(self.model, ids) for ids in prompts]
+        rows = sample(self.model, prompts, 1, self.room, self.ends, temperature=0, prefixes=forwarded,
+                      listen=listen)
+        return [of_prompt[0] for of_prompt in rows]
+
+    @property
+    def room(self) -> int:
+        """The most tokens of a completion."""
+        config = self.run.config
+        return config.grpo.completion if config.sft.thinks else config.evaluate.answer_tokens
+
+    def text(self, written: Sample) -> str:
+        return completion_text(self.tokenizer, written.ids, written.ended)
+
+    def liking(self, question: Question, text: str) -> tuple[float, float]:
+        """PRMU's scores of a completion under the question's own user and under the generic one."""
+        self._fold.close()  # PRMU's adapter is another one than the folded layers have
+        self.cache.empty()
+        prmu = self._loaded_prmu()
+        prmu.texts.add([question], self.run.config.reward.history, keep=False)
+        ids = [prmu.encode(text)]
+        own, generic = (float(prmu.rate(question, ids, user)[0])
+                        for user in (None, prmu.generic_user()))
+        return own, generic
+
+    def _loaded_prmu(self):
+        from ..prmu.model import load_prmu
+        from ..prmu.users import TextEmbeddings, texts_file
+        if self._prmu is None:
+            config, folder = self.run.config, self.run.folder
+            if not (folder / "prmu").is_dir():
+                raise UserError(f"{folder} has no PRMU")
+            texts = TextEmbeddings(self.model, self.tokenizer, texts_file(folder))
+            _, self._prmu, _ = load_prmu(folder / "prmu", self.model, self.tokenizer, config.reward,
+                                         config.prompt, texts)
+            self.model.set_adapter(ADAPTER)
+        return self._prmu
