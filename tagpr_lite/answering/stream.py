@@ -85,9 +85,11 @@ class ChainReader:
         elif self.place == "between":
             if text.strip():
                 yield Part("loose", text)
-        elif self.place == "answer" or text.strip():  # a system that answers at once opens no thought
-            self.place = "answer"
+        elif self.place == "answer":
             yield Part("answer", text)
+        elif text.strip():  # a system that answers at once opens no thought
+            self.place = "answer"
+            yield Part("answer", text.lstrip())
 
     def _mark(self, mark: str) -> Iterator[Part]:
         name = mark.strip("</>")

@@ -91,8 +91,10 @@ def test_without_a_history_there_is_no_profile(answerer):
 
 def test_one_question_shows_chain_answer_and_time(run, tmp_path, capsys):
     path = tmp_path / "mine.jsonl"
-    path.write_text("".join(f"{json.dumps({'text': item.text, 'score': item.label})}\n" for item in ITEMS))
-    code, out, err = said(["--run", run, "--task", 3, "--history", path, "--without-profile", "Fine."], capsys)
+    rows = [json.dumps({"text": item.text, "score": item.label}) for item in ITEMS]
+    path.write_text("\n".join(rows))
+    words = ["--run", run, "--task", 3, "--history", path, "--without-profile", "Fine."]
+    code, out, err = said(words, capsys)
     assert code == 0 and not err
     assert "LaMP_3, product rating; guided of" in out and "history: 2 items, 2 retrieved" in out
     assert "without the history:" in out and out.count("tokens in ") == 2

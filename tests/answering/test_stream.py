@@ -26,6 +26,7 @@ def read(text, seed=0):
         parts += reader.read(text[:cut])
         text = text[cut:]
     parts += reader.end()
+    assert not reader.waiting
     # Blanks between steps are shown or not, as they come.
     parts = [part._replace(text="".join(part.text.split())) if part.kind == "loose" else part
              for part in parts]
