@@ -92,13 +92,13 @@ def claims_of_steps(chain: Chain, question: Question) -> list[list[Claim]]:
     """
     # 1. The truth about the profile: scores, counts such as {"comedy": 3}, and all words that may be quoted.
     profile = question.profile
-    is_rating = question.task.kind == "rating"
+    is_rating = question.task.kind == "rating" and profile
     scores, mean, usual = rating_stats(profile) if is_rating else ([], 0.0, 0)
     label_counts = Counter(item.label.lower() for item in profile)
     item_texts = [f"{item.text} {item.label}" for item in profile]
     all_text = quotable(" ".join([question.input, *item_texts]))
 
-    style = style_of(question) if question.task.kind == "text" else None
+    style = style_of(question) if question.task.kind == "text" and profile else None
 
     # 2. The claims, step by step, each beside what it says.
     by_step: list[list[Claim]] = []

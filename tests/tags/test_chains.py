@@ -190,6 +190,15 @@ def test_claims_are_checked_against_the_profile(text, holds):
     assert [ok for _, ok in claims(Chain((Step("conclude", text),), "2"), review())] == holds
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_without_a_history_no_claim_about_it_holds(task):
+    """A person who asks for the first time has none."""
+    question = Question("q", TASKS[task], "u", "It broke", None, ())
+    text = 'Past scores 5 4, mean 4.5, usually 4. 3 past reviews, "fine" got 4, about 4 words, plain case.'
+    made = claims(Chain((Step("examine_examples", text),), "4"), question)
+    assert made and not any(holds for _, holds in made)
+
+
 @pytest.mark.parametrize("text", ['"" -- ""', '"  "', '"a"'])
 def test_an_empty_quotation_is_about_nothing(text):
     assert substance(Chain((Step("examine_examples", text),), "2"), review()) == 0.0
