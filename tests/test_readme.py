@@ -11,6 +11,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ COMMANDS = [line.partition("  #")[0].strip() for kind, block in BLOCKS if kind =
             for line in block.splitlines() if line.strip()]
 SCRIPT = [command for command in COMMANDS if command.startswith("bash run_all.sh")]
 LESSONS = [command for command in COMMANDS if command.startswith("python -m tagpr_lite.lessons.")]
-MODULES = [command for command in COMMANDS if command.startswith("python -m ") and command not in LESSONS]
+OF_A_RUN = [command for command in COMMANDS if re.match(r"python -m tagpr_lite\.(ask|serve) ", command)]
+MODULES = [command for command in COMMANDS if command.startswith("python -m ")
+           and command not in LESSONS + OF_A_RUN]
 # What a Python in the place of the real one answers: a preset and the steps; of all else it notes the words.
 STUB = """#!/bin/sh
 case "$2" in
@@ -40,9 +43,9 @@ PAGES = ("README.md", "tagpr_lite/README.md", "results/README.md")
 
 
 def test_every_command_is_of_a_kind_that_is_tested():
-    assert sorted(COMMANDS) == sorted(SCRIPT + LESSONS + MODULES)
+    assert sorted(COMMANDS) == sorted(SCRIPT + LESSONS + MODULES + OF_A_RUN)
     in_tables = re.findall(r"^\|.*`python -m tagpr_lite\.bench (\w+)[^`]*` \|$", README, re.M)
-    assert in_tables == ["kills", "soak"]  # tests/bench/test_kills.py
+    assert in_tables == ["kills", "inputs", "soak"]  # tests/bench/test_kills.py, steps/test_smoke.py
     assert len(SCRIPT) >= 6 and len(MODULES) >= 4
 
 
@@ -85,6 +88,16 @@ def test_a_command_of_a_module(command, tmp_path, monkeypatch, capsys):
     runpy.run_module(words[2], run_name="__main__", alter_sys=False)
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) > 2, printed
+
+
+@pytest.mark.parametrize("command", OF_A_RUN)
+def test_a_command_that_uses_a_finished_run_has_right_words(command, monkeypatch):
+    """What these commands do is tested in answering/."""
+    _, _, module, *words = shlex.split(command)
+    given = []
+    monkeypatch.setattr(f"{module}.run", given.append)
+    import_module(module).main(words)
+    assert given[0].run == Path("results/cpu")
 
 
 def test_the_plan_that_is_shown_is_the_plan_that_is_printed(capsys, monkeypatch):

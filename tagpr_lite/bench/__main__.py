@@ -71,7 +71,7 @@ def main(words: list[str] | None = None) -> None:
     command = commands.add_parser("inputs", help="files and words with something changed, for every reader")
     command.add_argument("--count", type=at_least(1), default=1000, help="cases of all readers together")
     command.add_argument("--seed", type=int, default=0, help="of the changes")
-    command.add_argument("--run", type=Path, metavar="FOLDER", help="a finished run; without, one is made")
+    command.add_argument("--of", type=Path, metavar="FOLDER", help="a finished run; without, one is made")
     command.set_defaults(run=inputs)
     add_memory(commands.add_parser("memory", help="the plan of a whole run against the counter and a card"))
     args = parser.parse_args(words)
@@ -173,7 +173,7 @@ def kills(args: argparse.Namespace) -> None:
 
 def inputs(args: argparse.Namespace) -> None:
     from .inputs import bench_inputs
-    print(json.dumps(bench_inputs(args.count, args.seed, args.run and args.run.resolve()), indent=1))
+    print(json.dumps(bench_inputs(args.count, args.seed, args.of and args.of.resolve()), indent=1))
 
 
 def soak(args: argparse.Namespace) -> None:
