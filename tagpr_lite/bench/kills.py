@@ -107,6 +107,7 @@ def run_steps(folder: str, words: list[str], steps: Iterable[str], disturbance: 
               ) -> None:
     """Steps in this process, as their commands do them; what they say goes to <folder>.said."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    Path(folder).parent.mkdir(parents=True, exist_ok=True)
     said = os.open(f"{folder}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(said, 2)
