@@ -78,10 +78,15 @@ class Server:
         return route
 
     def allow(self, http: Http) -> None:
-        """ProtocolError: the request does not bring the key, or calls this machine by another name."""
-        name = http.headers.get("host", "").rpartition(":")[0] or http.headers.get("host", "")
+        """ProtocolError: the request does not bring the key, calls this machine by another name, or comes
+        from a page of another site, which a browser would send from here."""
+        host = http.headers.get("host", "")
+        name = host.rpartition(":")[0] or host
         if self.only_local and name not in LOCAL_NAMES:
             raise ProtocolError(403, "this server answers to 127.0.0.1 and localhost alone")
+        origin = http.headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise ProtocolError(403, "a page of another site asks")
         given = http.headers.get("authorization", "").removeprefix("Bearer ")
         if self.key and not hmac.compare_digest(given.encode(), self.key.encode()):
             raise ProtocolError(401, "the key is missing or wrong", code="invalid_api_key")

@@ -225,6 +225,9 @@ def test_bad_histories_get_the_protocols_errors(address):
 def test_a_page_of_another_site_cannot_use_a_name_that_leads_here(address):
     status, answer = post(address, {}, Host="evil.example:8000")
     assert status == 403 and "127.0.0.1" in answer["error"]["message"]
+    here = address.removeprefix("http://")
+    for origin, expected in (("https://evil.example", 403), ("null", 403), (f"http://{here}", 400)):
+        assert post(address, {}, Origin=origin)[0] == expected
     with urllib.request.urlopen(address) as response:
         page, policy = response.read().decode(), response.headers["Content-Security-Policy"]
     assert "<title>tagpr_lite: ask</title>" in page and "default-src 'none'" in policy
