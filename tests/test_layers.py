@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tagpr_lite"
 # From the top floor down; a module may import from its own floor and from those below. Rooms of one floor
 # that stand beside each other, such as prmu and grpo, do not import each other.
-LAYERS = [("doctor", "lessons"), ("bench", "campaign", "ask"),
+LAYERS = [("doctor", "lessons"), ("bench", "campaign", "ask", "serve", "export", "submit"),
           ("steps", "answering"), ("prmu", "grpo", "report", "score"),
           ("tags",), ("plan",), ("engine",), ("lamp",), ("runs",), ("config",)]
 FLOOR = {room: len(LAYERS) - n for n, layer in enumerate(LAYERS) for room in layer}

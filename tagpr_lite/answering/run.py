@@ -1,10 +1,12 @@
 """A finished run as it is used: its settings, its tasks, the stage whose adapter answers."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import Config, Lamp, UserError, from_dict
+from ..engine.location import find, identity
 from ..lamp.retrieve import Embed, retrieve
 from ..lamp.rows import read_tasks
 from ..lamp.tasks import Item, Question, Task, find_task
@@ -43,9 +45,11 @@ class FinishedRun:
         return next(iter(self.tasks.values()))
 
 
-def open_run(folder: Path, stage: str | None = None) -> FinishedRun:
-    """The run of a folder. stage: None takes the last one that is there. UserError: it is no run, or has no
-    such adapter, or a file of it is not as its step has left it."""
+def open_run(folder: Path, stage: str | None = None, reads: Sequence[str] = ()) -> FinishedRun:
+    """The run of a folder. stage: None takes the last one that is there. reads: what else is read of the run.
+    UserError: it is no run, or has no such adapter, or a file of it is not as its step has left it."""
+    if not folder.name:  # "." has none, and a run's settings hold its folder's name
+        folder = folder.resolve()
     tree = read_config(folder)
     if not tree:
         raise UserError(f"{folder} is no folder of a run: it has no config.yaml")
@@ -55,12 +59,19 @@ def open_run(folder: Path, stage: str | None = None) -> FinishedRun:
     stage = stage or there[0]
     if stage not in there:
         raise UserError(f"{folder} has no adapter of '{stage}'; it has {', '.join(there) or 'none'}")
-    config = from_dict(tree)
-    refuse_changed(folder, "", [f"{stage}/adapter", "plan.json", "data/tasks.json", "data/summary.json"],
-                   config.preset)
+    config = replace(from_dict(tree), results=str(folder.parent), name=folder.name)  # it may have moved
+    files = [f"{stage}/adapter", "plan.json", "data/tasks.json", "data/summary.json", *reads]
+    refuse_changed(folder, "", files, config.preset)
     of_run = read_json(folder / "data" / "summary.json")["tasks"]
     tasks = {name: task for name, task in read_tasks(folder).items() if name in of_run}
     return FinishedRun(folder, stage, follow(config, read_plan(folder)), tasks)
+
+
+def tell_of_other_base(run: FinishedRun) -> None:
+    """Prints a line where the base model here is not, file by file, what the run was made over."""
+    if identity(find(run.config.model)) != read_plan(run.folder).identity:
+        print(f"note: the files of {run.config.model.name} here are not those that {run.folder} was made "
+              "over: other weights, or the same with another file beside them", flush=True)
 
 
 def question_of(task: Task, text: str, items: tuple[Item, ...], lamp: Lamp, seed: int,

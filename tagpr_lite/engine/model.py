@@ -33,7 +33,7 @@ from .state import load_training_state, remove_training_state, save_training_sta
 from .usable import check_usable, loading
 
 __all__ = ["adapter_parameters", "add_adapter", "bind", "budget", "find", "identity", "load", "load_adapter",
-           "load_training_state", "peak_memory", "placement", "public_name", "remove_training_state",
+           "load_training_state", "nf4", "peak_memory", "placement", "public_name", "remove_training_state",
            "save_adapter", "save_training_state", "using"]
 
 
@@ -58,6 +58,12 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
+def nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """How transformers is told of NF4 with double quantisation. dtype: what products are computed in."""
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=dtype)
+
+
 def load(settings: Model, attention: str = prefix.NAME):
     """(base model, tokenizer), frozen and in eval mode. `attention`: ours, or `sdpa` for library trainers."""
     if settings.threads:
@@ -66,10 +72,8 @@ def load(settings: Model, attention: str = prefix.NAME):
     bind(device, settings.vram)
     if Path(where).is_dir():  # weights on disk load in a blink; the bar is for downloads
         transformers_logging.disable_progress_bar()
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                             bnb_4bit_compute_dtype=dtype)
     tokenizer = check_usable(settings)
-    quantised = {"quantization_config": nf4} if settings.bits == 4 else {}
+    quantised = {"quantization_config": nf4(dtype)} if settings.bits == 4 else {}
     with loading(settings.name):
         model, told = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, device_map={"": device},
                                                            trust_remote_code=False, output_loading_info=True,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -108,11 +108,16 @@ class Asked:
 
 # ---------------------------------------------------------------- files
 
+def header_of(key: dict) -> dict:
+    """The first row of a file: a hash of all that the others were made from."""
+    return {"made_from": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}
+
+
 def rows_made_from(folder: Path, name: str, key: dict) -> list[dict]:
     """The rows of samples/<name>.jsonl that were made from the key. Where the file was made from something
     else, the fullest kept one of this key takes its place, or an empty one."""
     path = folder / FOLDER / f"{name}.jsonl"
-    header = {"made_from": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}
+    header = header_of(key)
     rows = read_jsonl(path, partial=True)
     if rows[:1] == [header]:
         return rows[1:]
@@ -194,31 +199,42 @@ def answer(asked: Asked, draw: Draw, questions: list[Question], numbers: range, 
     """Draws the samples of these numbers, or the greedy answer, for every question, and adds them to the file
     and to `found`. together: questions in one batch."""
     from ..engine.adapters import adapted
-    from ..engine.rollout import prompt_limit, sample_parts
-    from ..engine.sample import end_tokens
+    from ..engine.rollout import prompt_limit
     config, (base, tokenizer) = asked.config, asked.loaded
     room = config.grpo.completion if reasons(config, draw.answerer) else config.evaluate.answer_tokens
-    temperature = config.grpo.temperature if draw.sampled else 0.0
     name = "evaluate.batch, samples" if draw.sampled else "evaluate.batch"
     limit = prompt_limit(name, together, asked.folder)
-
-    # Questions are batched by prompt length, so that few padded keys and values are kept.
-    prompt_of_question = {question.id: prompt_of(asked, draw, question, tokenizer) for question in questions}
-    questions = sorted(questions, key=lambda question: len(prompt_of_question[question.id]))
-    prompts = [prompt_of_question[question.id] for question in questions]
-    seeds = [[seed_of(config.seed, "evaluate", question.id, n) for n in numbers] for question in questions]
-    started = time.time()
+    temperature = config.grpo.temperature if draw.sampled else 0.0
+    prompts = {question.id: prompt_of(asked, draw, question, tokenizer) for question in questions}
     with adapted(base, asked.folder / draw.answerer.folder if draw.answerer.folder else None) as model:
-        for part, groups, _ in sample_parts(model, prompts, len(numbers), room, end_tokens(model, tokenizer),
-                                            together=limit, temperature=temperature, seeds=seeds):
-            seconds = (time.time() - started) / len(groups) / len(numbers)
-            rows = [{"id": question.id, "completions": as_rows(samples, tokenizer, seconds)}
-                    for question, samples in zip(questions[part], groups, strict=True)]
+        for rows in written(model, tokenizer, prompts, room, limit, temperature=temperature, numbers=numbers,
+                            seed=config.seed):
             append_jsonl(asked.folder / FOLDER / f"{draw.name}.jsonl", rows)
             for row in rows:
                 found[row["id"]] += [Completion(**completion) for completion in row["completions"]]
             asked.tick(len(rows) * len(numbers))
-            started = time.time()
+
+
+def written(model, tokenizer, prompts: dict[Hashable, list[int]], room: int, limit, *,
+            temperature: float = 0.0, numbers: range = range(1), seed: int = 0) -> Iterator[list[dict]]:
+    """What a model writes behind every prompt, batch after batch: rows {"id", "completions"}.
+
+    prompts: {question id: its token ids [P]}. room: tokens of a completion, at most. limit: prompts decoded
+    together (engine/memory.py). numbers, seed: of the samples, and of the run.
+    """
+    from ..engine.rollout import sample_parts
+    from ..engine.sample import end_tokens
+    # Questions are batched by prompt length, so that few padded keys and values are kept.
+    names = sorted(prompts, key=lambda name: len(prompts[name]))
+    seeds = [[seed_of(seed, "evaluate", name, number) for number in numbers] for name in names]
+    started = time.time()
+    for part, groups, _ in sample_parts(model, [prompts[name] for name in names], len(numbers), room,
+                                        end_tokens(model, tokenizer), together=limit, temperature=temperature,
+                                        seeds=seeds):
+        seconds = (time.time() - started) / len(groups) / len(numbers)
+        yield [{"id": name, "completions": as_rows(samples, tokenizer, seconds)}
+               for name, samples in zip(names[part], groups, strict=True)]
+        started = time.time()
 
 
 def as_rows(samples: list, tokenizer, seconds: float) -> list[dict]:

@@ -22,7 +22,7 @@ from ..lamp.tasks import Question
 from ..prmu.rollouts import other_user_question
 from ..runs import append_jsonl
 from ..tags.schema import Chain, Step, parse, render
-from .answer import FOLDER, Asked, Completion, draw_of, key_of, prompt_of, rows_made_from
+from .answer import FOLDER, Asked, Completion, draw_of, key_of, prompt_of, rows_made_from, written
 
 NOTHING, OTHER = "nothing", "other"
 
@@ -80,23 +80,21 @@ def faithful_rows(asked: Asked, system: System, completions: dict[str, list[Comp
 def answers_behind(asked: Asked, system: System, changes: list[Altered]) -> Iterator[dict]:
     """{"id", "change", "answer"} of every changed chain: what the system answers behind it."""
     from ..engine.adapters import adapted
-    from ..engine.rollout import prompt_limit, sample_parts
-    from ..engine.sample import end_tokens
-    from ..lamp.chat import completion_ids, completion_text
+    from ..engine.rollout import prompt_limit
+    from ..lamp.chat import completion_ids
     if not changes:
         return
     base, tokenizer = asked.loaded
     draw = draw_of(system)
-    prompts = []  # [changes][P + the chain's tokens]
-    for change in changes:
+    prompts = {}  # {place of a change: [P + the chain's tokens]}
+    for place, change in enumerate(changes):
         thought_ids = completion_ids(tokenizer, change.thought)[:-1]  # without the end token
-        prompts.append(prompt_of(asked, draw, change.question, tokenizer) + thought_ids)
-    order = sorted(range(len(changes)), key=lambda place: len(prompts[place]))
-    limit = prompt_limit("evaluate.batch", asked.config.evaluate.batch, asked.folder)
+        prompts[place] = prompt_of(asked, draw, change.question, tokenizer) + thought_ids
+    evaluate = asked.config.evaluate
+    limit = prompt_limit("evaluate.batch", evaluate.batch, asked.folder)
     with adapted(base, asked.folder / system.folder if system.folder else None) as model:
-        for part, groups, _ in sample_parts(model, [prompts[place] for place in order], 1,
-                                            asked.config.evaluate.answer_tokens, end_tokens(model, tokenizer),
-                                            together=limit, temperature=0.0):
-            for place, (sampled,) in zip(order[part], groups, strict=True):
-                text = completion_text(tokenizer, sampled.ids, sampled.ended).strip()
-                yield {"id": changes[place].question.id, "change": changes[place].change, "answer": text}
+        for rows in written(model, tokenizer, prompts, evaluate.answer_tokens, limit):
+            for row in rows:
+                change, (completion,) = changes[row["id"]], row["completions"]
+                yield {"id": change.question.id, "change": change.change,
+                       "answer": completion["text"].strip()}

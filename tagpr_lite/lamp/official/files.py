@@ -1,6 +1,6 @@
 """Reading folders of LaMP-format files, and refusing what would silently spoil a run.
 
-Decisions. Only train and dev are read: golds of the official test split are withheld. Everything is checked
+Decisions. A run reads train and dev: golds of the official test split are withheld. Everything is checked
 before anything is used, and every fault is one line with the file and up to three ids. A questions file is
 streamed (stream.py); faults of the file as a whole, such as doubled ids, are known at its end. A folder may
 hold stores instead of JSON (store.py), and then only the questions that are asked for are read. The files may
@@ -11,7 +11,7 @@ than `7` of the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .stream import one_line, stream_entries
 SPLITS = ("train", "dev")
 FILES = [f"{split}_{what}.json" for split in SPLITS for what in ("questions", "outputs")]
 STORES = [f"{split}.db" for split in SPLITS]
+WITHHELD = ("test.db", "test_questions.json")  # the questions whose golds are withheld, in one of two forms
 LARGE = 200_000_000  # bytes of a questions file that is better converted
 Questions = list[Question] | Stored
 Splits = dict[str, Questions]
@@ -65,20 +66,32 @@ def load_folder(source: str | Path, tasks: list[str] = ()) -> dict[str, Splits]:
     return {task: _merge(parts) for task, parts in sorted(loaded.items())}
 
 
-def task_folders(source: Path) -> list[Path]:
+def withheld_questions(source: Path) -> dict[Path, Iterable[Question]]:
+    """{folder of a task: the questions of its official test split, which have no golds}. As of a questions
+    file, use none of them before the last."""
+    folders = task_folders(source, WITHHELD) if source.is_dir() else []
+    if not folders:
+        raise UserError(f"{source} holds no test questions; it should be a task's folder with "
+                        f"{' or '.join(WITHHELD)}, or hold one sub-folder a task")
+    return {folder: _open_split(folder, "test") if (folder / "test.db").exists()
+            else read_questions(file_of(folder, "test_questions.json")) for folder in folders}
+
+
+def task_folders(source: Path, names: Collection[str] = (*FILES, *STORES)) -> list[Path]:
     """`source` itself or those of its sub-folders that hold a task's files. Where a folder holds a `new` one
-    (LaMP-2 on the server), that one counts: the files beside it are of the old task."""
-    if _holds_task_files(source / "new"):
+    (LaMP-2 on the server), that one counts: the files beside it are of the old task.
+
+    names: the files that tell a task's folder.
+    """
+    def holds_files(folder: Path) -> bool:
+        return any(file_of(folder, name).exists() for name in names)
+
+    if holds_files(source / "new"):
         return [source / "new"]
-    if _holds_task_files(source):
+    if holds_files(source):
         return [source]
-    folders = [path / "new" if _holds_task_files(path / "new") else path for path in source.iterdir()]
-    return sorted(folder for folder in folders if _holds_task_files(folder))
-
-
-def _holds_task_files(folder: Path) -> bool:
-    return any(file_of(folder, name).exists() for name in FILES) or any((folder / name).exists()
-                                                                        for name in STORES)
+    folders = [path / "new" if holds_files(path / "new") else path for path in source.iterdir()]
+    return sorted(folder for folder in folders if holds_files(folder))
 
 
 def file_of(folder: Path, name: str) -> Path:
