@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ COMMANDS = [line.partition("  #")[0].strip() for kind, block in BLOCKS if kind =
             for line in block.splitlines() if line.strip()]
 SCRIPT = [command for command in COMMANDS if command.startswith("bash run_all.sh")]
 LESSONS = [command for command in COMMANDS if command.startswith("python -m tagpr_lite.lessons.")]
-OF_A_RUN = [command for command in COMMANDS if re.match(r"python -m tagpr_lite\.(ask|serve) ", command)]
+OF_A_RUN = [command for command in COMMANDS if re.match(r"python -m tagpr_lite\.(ask|serve|export|submit) ", command)]
 MODULES = [command for command in COMMANDS if command.startswith("python -m ")
            and command not in LESSONS + OF_A_RUN]
 # What a Python in the place of the real one answers: a preset and the steps; of all else it notes the words.
@@ -92,12 +93,13 @@ def test_a_command_of_a_module(command, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("command", OF_A_RUN)
 def test_a_command_that_uses_a_finished_run_has_right_words(command, monkeypatch):
-    """What these commands do is tested in answering/."""
-    _, _, module, *words = shlex.split(command)
-    given = []
-    monkeypatch.setattr(f"{module}.run", given.append)
-    import_module(module).main(words)
-    assert given[0].run == Path("results/cpu")
+    """What these commands do is tested in answering/, test_export.py and test_submit.py."""
+    _, _, name, *words = shlex.split(command)
+    module = import_module(f"{name}.__main__" if find_spec(name).submodule_search_locations else name)
+    guarded = []
+    monkeypatch.setattr(module, "guard", lambda work, debug: guarded.append(work))
+    module.main(words)
+    assert len(guarded) == 1 and words[:2] == ["--run", "results/cpu"]
 
 
 def test_the_plan_that_is_shown_is_the_plan_that_is_printed(capsys, monkeypatch):
