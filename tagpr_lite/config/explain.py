@@ -106,7 +106,9 @@ def range_of(key: str) -> str:
         why = f" ({limits.WHY[key]})" if key in limits.WHY else ""
         return f", from {least:g} to {most:g}{why}"
     if key in limits.WORDS:
-        return ", one of " + ", ".join(map(str, limits.WORDS[key]))
+        return f", one of {limits.listed(limits.WORDS[key])}"
+    if key in limits.FORMS:
+        return f", {limits.FORMS[key][1]}"
     return ", not empty" if key in limits.NOT_EMPTY else ""
 
 

@@ -40,7 +40,7 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "grpo.temperature": (0.01, 100), "grpo.completion": (16, HUGE), "grpo.clip_low": (0, 1),
     "grpo.clip_high": (0, 1000), "grpo.beta": (0, 1000), "grpo.std_floor": (1e-6, 1000),
     "grpo.alpha_task": (0, 1000), "grpo.alpha_tag": (0, 1000), "grpo.alpha_prmu": (0, 1000),
-    "grpo.alpha_step": (0, 1000),
+    "grpo.alpha_own": (0, 1000), "grpo.alpha_step": (0, 1000),
     "grpo.gate": (0, 1), "grpo.guard_accuracy": (0, 1), "grpo.guard_agreement": (-1, 1),
     "grpo.overlong": (0, HUGE), "grpo.resample": (0, 1000), "grpo.micro": (1, 4096),
     "grpo.decode_rows": (1, HUGE), "grpo.logp_chunk": (1, HUGE), "grpo.save_every": (1, HUGE),
@@ -63,6 +63,12 @@ WORDS: dict[str, tuple[Any, ...]] = {
     "grpo.loss": ("grpo", "dapo", "dr_grpo", "gspo", "cispo"),
     "grpo.layout": ("two_phase", "kept", "recompute", "packed", "classic"),
     "grpo.prmu_scale": ("sigmoid", "group"), "grpo.prmu_users": ("own", "shuffled"),
+    "track": ("", "tensorboard", "trackio"),
+}
+# How a setting is written that is neither a number nor one of some words.
+FORMS: dict[str, tuple[re.Pattern, str]] = {
+    "grpo.reward": (re.compile(r"(.+\.py:[^\W\d]\w*)?"), "empty, or FILE.py:FUNCTION such as "
+                    "my_terms.py:brevity"),
 }
 # Settings that hold nothing where they are empty.
 NOT_EMPTY = ("lamp.source", "model.name", "model.lora_targets", "evaluate.systems", "results")
@@ -80,7 +86,10 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         value = values[key]
         unknown = [word for word in (value if isinstance(value, list) else [value]) if word not in known]
         if unknown:
-            return f"{key}={short(unknown[0])}: known are {', '.join(map(str, known))}"
+            return f"{key}={short(unknown[0])}: known are {listed(known)}"
+    for key, (pattern, form) in FORMS.items():
+        if not pattern.fullmatch(values[key]):
+            return f"{key}={short(values[key])}: it is {form}"
     for word in values["evaluate.systems"]:
         try:
             parse_system(word)
@@ -110,6 +119,11 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
     if values["grpo.trained"] == 1:
         return "grpo.trained=1: the completions that are trained on are compared with each other; 0 is all"
     return None
+
+
+def listed(words: tuple[Any, ...]) -> str:
+    """Words that a setting may be: "(empty), tensorboard, trackio"."""
+    return ", ".join("(empty)" if word == "" else str(word) for word in words)
 
 
 def is_plain_name(word: str) -> bool:

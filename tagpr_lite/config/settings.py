@@ -319,9 +319,9 @@ class GRPO:
     moves and conclusion are right more often than the same step of the group's other chains is raised, the
     others are lowered (grpo/step_credit.py). 0: off, as where `grpo.alpha_tag` is 0, and in stage 2."""
     gate: float = 1.0
-    """How much of the task and PRMU terms depends on the tag term in GRPO's stage 1: they are multiplied by
-    1 - gate * (1 - tag term). 1: a right answer counts as far as its reasoning holds; 0: it counts whole.
-    Stage 2 has no gate, nor has stage 1 where `grpo.alpha_tag` is 0."""
+    """How much of the task and PRMU terms, and of one of your own, depends on the tag term in GRPO's stage 1:
+    they are multiplied by 1 - gate * (1 - tag term). 1: a right answer counts as far as its reasoning holds;
+    0: it counts whole. Stage 2 has no gate, nor has stage 1 where `grpo.alpha_tag` is 0."""
     alpha_prmu: float = 0.2
     """Weight of the PRMU term in the reward; GRPO's stage 2 sets it to 0."""
     prmu_scale: str = "sigmoid"
@@ -330,6 +330,15 @@ class GRPO:
     prmu_users: str = "own"
     """Whose embedding PRMU is asked with in GRPO: the user's `own`, or another user's (`shuffled`, for
     comparison)."""
+    reward: str = ""
+    """A term of your own in the reward of GRPO's stage 1: FILE.py:FUNCTION, such as my_terms.py:brevity. The
+    function gets (text, question), a whole completion and its Question (lamp/tasks.py), and returns a number
+    from 0 to 1. It is added to the task and PRMU terms, within the format gate: only completions in form are
+    shown to it, and the others earn 0. A change of the file makes stage 1 run anew, a change of what it
+    imports does not. Empty: no such term."""
+    alpha_own: float = 0.2
+    """Weight of the term that `grpo.reward` names; 0: it is logged and earns nothing. GRPO's stage 2 does not
+    ask for it."""
     guard_accuracy: float = 0.55
     """The PRMU term is dropped if PRMU's accuracy on held-out users is below this, and lowered if it is less
     than 0.1 above."""
@@ -408,6 +417,10 @@ class Config:
     """Seed of the run; every random choice is a function of it."""
     results: str = "results"
     """Folder that holds the runs."""
+    track: str = ""
+    """Where the numbers of metrics.jsonl are shown too, while a step trains: `tensorboard` (files in the
+    run's folder `tensorboard`) or `trackio` (its project tagpr_lite). The library must be installed: neither
+    is one of the requirements. No result depends on it. Empty: nowhere."""
     lamp: Lamp = field(default_factory=Lamp)
     prompt: Prompt = field(default_factory=Prompt)
     model: Model = field(default_factory=Model)

@@ -116,7 +116,7 @@ def constant_term(seen: Seen) -> Found:
     if len(seen.steps) < STEPS_OF_A_TREND:
         return None
     weights = {"task": seen.stage.task_weight, "tag": seen.stage.tag_weight,
-               "prmu": seen.stage.trusted_prmu_weight}
+               "prmu": seen.stage.trusted_prmu_weight, "own": seen.stage.own_weight}
     flat = [name for name, weight in weights.items() if weight
             and all(line["spread"][name] < FLAT for line in seen.steps[-STEPS_OF_A_TREND:])]
     return f"the term {' and '.join(flat)} is the same for all completions of a group" if flat else None

@@ -77,6 +77,8 @@ class Group(Rollout):
 
 ScorePRMU = Callable[[Question, list[list[int]], BatchLimit], Tensor]
 """(question, n completions as token ids, completions in one forward) -> PRMU's rewards [n] in [0, 1]."""
+ScoreOwn = Callable[[str, Question], float]
+"""(a completion's text, question) -> the own term in [0, 1] (own_term.py)."""
 
 
 @dataclass
@@ -93,7 +95,7 @@ class Stage:
     guard: Guard | None = None
     """Of the PRMU term."""
     gate: float = 0.0
-    """How much of the task and PRMU terms depends on the tag term."""
+    """How much of the task, PRMU and own terms depends on the tag term."""
     lr: float = 0.0
     """The stage's own learning rate; 0: grpo.lr."""
     taught_lengths: list[int] = field(default_factory=list)
@@ -102,6 +104,9 @@ class Stage:
     """Whether a completion is to think before it answers; with sft.form=answer it is not."""
     step_weight: float = 0.0
     """How much the advantage of a token's step counts beside the chain's (step_credit.py)."""
+    own_weight: float = 0.0
+    score_own: ScoreOwn | None = None
+    """Who gives the own term; None where there is none."""
 
     @property
     def trusted_prmu_weight(self) -> float:
@@ -151,7 +156,8 @@ def prompt_for_training(g: GRPO, model, prompt_ids: list[int]) -> PromptLayout:
 def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Teaching,
                 together: BatchLimit) -> Group:
     """The rollout with its terms, rewards [G] and advantages [G]."""
-    # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model.
+    # 1. The terms of every completion: task, format and tags from the text, PRMU's from the reward model, the
+    # own one from a person's function.
     chains = rollout.chains  # [G] token ids
     texts = [completion_text(tokenizer, ids, s.ended)
              for ids, s in zip(chains, rollout.samples, strict=True)]
@@ -163,9 +169,12 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
         scores = stage.score_prmu(rollout.question, [chains[n] for n in in_form], together)
         for n, score in zip(in_form, scores.tolist(), strict=True):
             completion_terms[n].prmu = score
+    if stage.score_own is not None:  # of chains in form alone, for the same reason
+        for text, completion in zip(texts, completion_terms, strict=True):
+            completion.own = stage.score_own(text, rollout.question) if completion.format else 0.0
 
     # 2. Their weighted sum, less what is taken off for running into the limit.
-    weights = (stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight, stage.gate)
+    weights = (stage.task_weight, stage.tag_weight, stage.trusted_prmu_weight, stage.gate, stage.own_weight)
     rewards = torch.tensor([t.total(*weights) for t in completion_terms])
     lengths = torch.tensor([len(ids) for ids in chains])
     rewards = rewards - losses.overlong(lengths, g.completion, g.overlong)
@@ -199,14 +208,17 @@ def summary(groups: list[Group]) -> dict:
         return round(sum(values) / len(values), 5)
 
     by_task = group_by(groups, lambda group: group.question.task.name)
+    has_own = any(t.own is not None for t in all_terms)
+    own = {"own": mean([t.own for t in all_terms])} if has_own else {}
     return {
         "reward": mean([reward for group in groups for reward in group.rewards.tolist()]),
         "task": mean([t.task for t in all_terms]),
         "format": mean([t.format for t in all_terms]),
         "tag": mean([t.tag for t in all_terms]),
         "prmu": mean([t.prmu for t in all_terms]),
+        **own,
         "spread": {name: mean([pstdev(getattr(t, name) for t in group.terms) for group in groups])
-                   for name in ("task", "tag", "prmu")},
+                   for name in ("task", "tag", "prmu", *own)},
         "length": mean([len(ids) for group in groups for ids in group.chains]),
         "clipped": mean([not s.ended for s in samples]),
         "zero_variance": mean([not group.has_signal for group in groups]),

@@ -37,14 +37,17 @@ def rows_of(stage: Stage, index: int, group: Group, tokenizer) -> list[dict]:
     """A row of each completion of a group; the first one has the prompt, too."""
     question = group.question
     weights = {"task": stage.task_weight, "tag": stage.tag_weight, "prmu": stage.trusted_prmu_weight}
+    if stage.score_own is not None:
+        weights["own"] = stage.own_weight
     rows = []
     for n, (ids, sample, found) in enumerate(zip(group.chains, group.samples, group.terms, strict=True)):
+        own = {} if found.own is None else {"own": round(found.own, 5)}
         rows.append({
             "stage": stage.name, "step": index, "question": question.id, "task": question.task.name,
             "user": question.user, "n": n, "text": completion_text(tokenizer, ids, sample.ended),
             "ended": sample.ended, "tokens": len(ids), "begun": len(group.begun_ids),
             "terms": {"task": round(found.task, 5), "format": found.format, "tag": round(found.tag, 5),
-                      "prmu": round(found.prmu, 5)},
+                      "prmu": round(found.prmu, 5), **own},
             "weights": weights, "reward": round(group.rewards[n].item(), 5),
             "advantage": round(group.advantages[n].item(), 5), "gold": question.gold})
     rows[0]["prompt"] = tokenizer.decode(group.prompt_ids[:len(group.prompt_ids) - len(group.begun_ids)])

@@ -12,7 +12,7 @@ stage leaves to later steps; what looks wrong on the way is said aloud (alarms.p
 
 Groups without differences are counted and skipped, or replaced within a bound. Old log-probs come from
 sampling, and one update is made of each batch, so the ratio is 1 up to rounding and the clip is a guard.
-Stage 2 is stage 1 with the weights of the tag and PRMU terms at 0, from stage 1's adapter.
+Stage 2 is stage 1 with the weights of the tag, PRMU and own terms at 0, from stage 1's adapter.
 """
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
 """The composite reward, every term computed and logged by itself.
 
-    R = (task_weight * task + prmu_weight * prmu) * format * trust + tag_weight * tag    stage 1, guided
+    R = answer * format * trust + tag_weight * tag                            stage 1, guided
+    answer = task_weight * task + prmu_weight * prmu + own_weight * own
     trust = 1 - gate * (1 - tag)
-    R = task_weight * task * format                                                      stage 2, exploratory
+    R = task_weight * task * format                                           stage 2, exploratory
+
+The term `own` is a person's function of the text (own_term.py), where grpo.reward names one.
 
 That there are three weights, that the first term is itself composite and that stage 2 drops the other two is
 known of the paper (from its reviews); every definition and number below is our choice. With gate = 1 a right
@@ -37,12 +40,15 @@ class Terms:
     format: float
     tag: float
     prmu: float = 0.0
+    own: float | None = None
+    """None where there is no such term."""
 
-    def total(self, task_weight: float, tag_weight: float, prmu_weight: float, gate: float = 0.0) -> float:
-        """The reward R. gate: how much of the task and PRMU terms depends on the tag term, in [0, 1]."""
+    def total(self, task_weight: float, tag_weight: float, prmu_weight: float, gate: float = 0.0,
+              own_weight: float = 0.0) -> float:
+        """The reward R. gate: how much of the task, PRMU and own terms depends on the tag term, in [0, 1]."""
         trust = 1 - gate * (1 - self.tag)
-        answer = (task_weight * self.task + prmu_weight * self.prmu) * self.format
-        return answer * trust + tag_weight * self.tag
+        answer = task_weight * self.task + prmu_weight * self.prmu + own_weight * (self.own or 0.0)
+        return answer * self.format * trust + tag_weight * self.tag
 
 
 def terms(text: str, ended: bool, question: Question, teaching: Teaching, thinks: bool = True) -> Terms:

@@ -5,12 +5,14 @@
 Reinforcement learning raises whatever is rewarded, so a reward must be hard to have for nothing. Stage 1 of
 this kit (guided GRPO) rewards a completion with
 
-    R = (task_weight * task + prmu_weight * prmu) * format * (1 - gate * (1 - tag)) + tag_weight * tag
+    R = answer * format * (1 - gate * (1 - tag)) + tag_weight * tag
+    answer = task_weight * task + prmu_weight * prmu + own_weight * own
 
     task      nearness of the answer to the user's own, in [0, 1]
     format    1 where the completion ended, thought in one block and answered in the right form, else 0
     tag       how far the chain has the teacher's form, is true to the history, and leads to its answer
     prmu      the reward model's opinion of whether this user would have answered so (lesson 5)
+    own       a function of yours, where grpo.reward names one (grpo/own_term.py); here there is none
     gate      how much of the answer's reward depends on the chain
 
 Stage 2 (explore) keeps R = task * format. The code: grpo/rewards.py. That the paper has three weights is

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from .plots import Point, line_chart
 from .tables import number
 
-TERMS = [("task", 1), ("tag", 2), ("prmu", 4), ("format", 3)]  # a reward term and the number of its colour
+# A reward term and the number of its colour.
+TERMS = [("task", 1), ("tag", 2), ("prmu", 4), ("own", 5), ("format", 3)]
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def charts(metrics: dict[str, list[dict]]) -> list[Chart]:
         Chart("Reward model (PRMU)", "Bradley-Terry loss (nats) and accuracy on the training pairs.",
               metrics.get("reward", []), [("loss", "loss", 4), ("accuracy", "accuracy", 3)]),
         Chart("GRPO, the terms of the reward",
-              "Each before its weight. Tags and PRMU count in the guided stage only.",
+              "Each before its weight. Tags, PRMU and an own term count in the guided stage only.",
               grpo_rows, [(term, term, colour) for term, colour in TERMS], boundary),
         Chart("GRPO, the reward",
               "What the policy is trained on. Its terms change at the mark: compare within a stage.",

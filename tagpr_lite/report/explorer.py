@@ -17,7 +17,7 @@ from ..lamp.rows import read_questions
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import one_line
-from .nodes import Looks, Node, as_html, as_script_data, asked, card, figure, short
+from .nodes import Looks, Node, as_html, as_script_data, asked, card, figure, has_own_term, short
 from .rollouts import FILE, Group, choose, read_groups, steps_of
 from .tables import counted, number, percent
 
@@ -66,7 +66,8 @@ def explorer(folder: Path, looks: Looks) -> dict:
     """What the page shows of the run's rollouts.
 
     missing: sentences on what could not be read or shown. shares: what is shown of each stage.
-    partly: whether some is not. data: the groups as JSON, or "". last: the last one as HTML.
+    partly: whether some is not. has_own: whether a person's own term was rewarded. data: the groups as JSON,
+    or "". last: the last one as HTML.
     """
     # 1. What the run folder has.
     groups, missing = read_groups(folder)
@@ -83,6 +84,7 @@ def explorer(folder: Path, looks: Looks) -> dict:
         missing.append("Every group is too large for this page.")
     still: Node = ["div", "", *view(shown[-1])] if shown else ""
     return {"missing": missing, "shares": shares(shown, entries), "partly": len(shown) < len(entries),
+            "has_own": any(has_own_term(row) for group in groups for row in group.rows),
             "data": as_script_data(packed(chosen)) if shown else "", "last": as_html(still)}
 
 

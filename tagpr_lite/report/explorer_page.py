@@ -66,7 +66,8 @@ SECTION = """<section><h2>Rollouts: what was rewarded</h2>
 {% for sentence in explorer.missing %}<p class="soft">{{ sentence }}</p>{% endfor %}
 {% if explorer.data %}
 <p>What the policy wrote while it was trained, and what each completion earned. The reward is \
-(task weight × task + PRMU weight × PRMU) × format × (1 − gate × (1 − tag)) + tag weight × tag, \
+(task weight × task + PRMU weight × PRMU{% if explorer.has_own %} + own weight × own{% endif %}) \
+× format × (1 − gate × (1 − tag)) + tag weight × tag, \
 with the gate of stage 1 (grpo.gate; 0 in stage 2), \
 less what a completion loses for length. The advantage compares the rewards within the group; \
 completions stand in the order of their reward. \

@@ -29,7 +29,7 @@ LONGEST_PROMPT = 20_000  # characters
 LONGEST_COMPLETION = 4_000  # characters of a text that is no chain
 LONGEST_NAME = 80  # characters of an id or a task's name
 MOST_STEPS = 40  # of a chain
-TERMS = ("task", "format", "tag", "prmu")
+TERMS = ("task", "format", "tag", "prmu", "own")
 ESCAPED = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 
 
@@ -181,14 +181,20 @@ def coloured(text: str, looks: Looks) -> list[Node]:
     return [node for node in [*nodes, text[start:]] if node]
 
 
+def has_own_term(row: dict) -> bool:
+    """Whether a completion was rewarded for a term of a person's own (grpo.reward)."""
+    return isinstance(row.get("terms"), dict) and number(row["terms"].get("own")) is not None
+
+
 def reward_table(row: dict) -> list:
-    """Each term of the reward and its weight. The format has none: it multiplies task and PRMU."""
+    """Each term of the reward and its weight. The format has none: it multiplies task, PRMU and own term."""
     terms = row.get("terms") if isinstance(row.get("terms"), dict) else {}
     weights = row.get("weights") if isinstance(row.get("weights"), dict) else {}
-    heads = [["th", "", term] for term in ("", *TERMS)]
-    values = [["td", "", figure(terms.get(term))] for term in TERMS]
+    shown = [term for term in TERMS if term != "own" or has_own_term(row)]
+    heads = [["th", "", term] for term in ("", *shown)]
+    values = [["td", "", figure(terms.get(term))] for term in shown]
     factors = [["td", "", "factor" if term == "format" else weight_words(weights.get(term))]
-               for term in TERMS]
+               for term in shown]
     return ["table", "terms", ["tr", "", *heads], ["tr", "", ["th", "", "term"], *values],
             ["tr", "", ["th", "", "weight"], *factors]]
 

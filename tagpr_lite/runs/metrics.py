@@ -1,6 +1,7 @@
 """metrics.jsonl, one line a step of training, and config.yaml: what a run logged and what it was told."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ from ..config import Config, UserError
 from .files import append_jsonl, read_jsonl, read_text, write_jsonl, write_text
 from .text import one_line
 
+FOLLOWERS: dict[Path, Callable[[dict], None]] = {}
+"""{folder of a run: who is told of every line that is logged there}, while a step is tracked (tracking)."""
+
 
 def log_metrics(folder: Path, step: str, **values: Any) -> None:
     """Appends one line to metrics.jsonl: the step's name, then the values."""
-    append_jsonl(folder / "metrics.jsonl", [{"step": step, **values}])
+    line = {"step": step, **values}
+    append_jsonl(folder / "metrics.jsonl", [line])
+    if folder in FOLLOWERS:
+        FOLLOWERS[folder](line)
 
 
 def read_metrics(folder: Path, step: str) -> list[dict]:

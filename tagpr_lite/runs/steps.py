@@ -19,6 +19,7 @@ from .files import digest, fingerprint, write_json
 from .manifests import MADE, accepted_files, is_within, made_files, read_manifest, refuse_changed
 from .owner import own, release
 from .text import one_line
+from .tracking import track_finished, tracked
 
 BAD_INPUT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What reading something of another shape ends in."""
@@ -33,6 +34,8 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
     settings: the names in Config that the result depends on, sections (`grpo`) or single ones (`grpo.group`).
     outside: files of the user's that it reads. models: folders of models that it loads, or hub ids.
     of_unfinished: whether inputs of steps that are not done will do; the report shows whatever there is.
+
+    What the work logs goes to a tracker too, where `track` names one (tracking.py).
 
     The manifest holds the key (hashes of inputs, values of settings), whether the step was done, and its
     outputs:
@@ -85,6 +88,7 @@ def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: li
     # 2. Done already?
     if last and last.get("done") and all_written(folder, outputs):
         print(f"[{name}] up to date, skipped", flush=True)
+        track_finished(config, name, key)
         return
     print(f"[{name}] {'resumed' if last and not last.get('done') else 'started'}", flush=True)
 
@@ -95,7 +99,8 @@ def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: li
         own(folder)  # it may be new
     try:
         try:
-            work(config, folder)
+            with tracked(config, name, key):
+                work(config, folder)
         except BAD_INPUT as error:
             if of_unfinished:  # it may have met a damaged file, which other steps refuse beforehand
                 refuse_changed(folder, name, inputs, config.preset)

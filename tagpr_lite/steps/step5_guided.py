@@ -1,9 +1,11 @@
-"""Step 5, guided: GRPO stage 1 from the SFT adapter, reward = task (gated by format) + tags + PRMU."""
+"""Step 5, guided: GRPO stage 1 from the SFT adapter, reward = task (gated by format) + tags + PRMU, and a
+term of a person's own where they name one."""
 from __future__ import annotations
 
 from pathlib import Path
 
 from ..config import LAYOUTS, Config, UserError
+from ..grpo.own_term import OwnTerm, file_of
 from ..lamp.rows import read_questions
 from ..lamp.tasks import Question
 from ..plan.run_plan import follow, planned_models, read_plan
@@ -16,7 +18,7 @@ SETTINGS = ["seed", "prompt", "model", "sft.form", "reward", "grpo"]
 
 def main(config: Config) -> None:
     run_step(config, "guided", settings=SETTINGS, outputs=["guided"], work=work,
-             models=planned_models(config),
+             models=planned_models(config), outside=own_files(config),
              inputs=["data/train.jsonl", "?data/val.jsonl", "data/tasks.json", "chains/tags.json",
                      "chains/kept.jsonl", "sft/adapter", "plan.json",
                      *(["prmu"] if asks_prmu(config) else [])])
@@ -27,16 +29,27 @@ def asks_prmu(config: Config) -> bool:
     return config.grpo.alpha_prmu > 0 and config.grpo.guided_steps > 0
 
 
+def asks_own(config: Config) -> bool:
+    """Whether stage 1 has a term of a person's own."""
+    return config.grpo.reward != "" and config.grpo.guided_steps > 0
+
+
+def own_files(config: Config) -> list[Path]:
+    """The file of the own term; [] where there is none."""
+    return [file_of(config.grpo.reward)] if asks_own(config) else []
+
+
 def work(config: Config, folder: Path) -> None:
     from ..grpo.groups import Stage
     from ..grpo.loop import train
+    own_term = OwnTerm(config.grpo.reward) if asks_own(config) else None
     config = grpo_settings(config, folder)
     g = config.grpo
     model, tokenizer, questions, teaching = load_policy(config, folder, start="sft")
     stage = Stage("guided", g.guided_steps, task_weight=g.alpha_task, tag_weight=g.alpha_tag,
                   step_weight=g.alpha_step if g.alpha_tag else 0.0, gate=g.gate if g.alpha_tag else 0.0,
                   taught_lengths=taught_lengths(config, folder, tokenizer),
-                  thinks=config.sft.thinks)
+                  thinks=config.sft.thinks, own_weight=g.alpha_own if own_term else 0.0, score_own=own_term)
     if asks_prmu(config):
         add_prmu(config, folder, stage, model, tokenizer, questions)
     train(config, folder, stage, model, tokenizer, questions, teaching,

@@ -42,6 +42,14 @@ def test_what_a_preset_sets_and_why():
     assert "paper: the default" in explain.explain("lamp.train_limit")
 
 
+def test_how_a_setting_is_written_that_is_no_number():
+    own_term = " ".join(explain.explain("grpo.reward").split())
+    assert "empty, or FILE.py:FUNCTION such as my_terms.py:brevity" in own_term
+    assert "The function gets (text, question)" in own_term
+    assert "one of (empty), tensorboard, trackio" in explain.explain("track")
+    assert config.load("smoke", ["grpo.reward=a folder/my_terms.py:brevity"]).grpo.reward.endswith(":brevity")
+
+
 @pytest.mark.parametrize("preset", sorted(TEXTS))
 def test_every_setting_of_a_preset_has_its_reason(preset):
     set_there = {key for key, _ in config.flatten(config.parse_yaml(TEXTS[preset]))}

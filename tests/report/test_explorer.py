@@ -143,6 +143,22 @@ def test_every_group_is_there_with_all_that_was_kept_of_it(rollouts):
     assert f"reward {rewards[-1]:.2f} to {rewards[0]:.2f}" in group["heading"]
 
 
+def test_a_term_of_a_person_s_own_has_a_column_where_there_is_one(rollouts):
+    plain = render(rollouts, ABOUT)
+    assert "own weight × own" not in plain and "PRMU weight × PRMU) × format" in plain
+    rows = [{**row, "terms": {**row["terms"], "own": 0.125}, "weights": {**row["weights"], "own": 0.3}}
+            if row["stage"] == "guided" else row for row in read_jsonl(rollouts / FILE)]
+    write_jsonl(rollouts / FILE, rows)
+    page = render(rollouts, ABOUT)
+    assert "PRMU weight × PRMU + own weight × own) × format" in page
+    for stage in Parts(page).data["stages"]:
+        nodes = [node for step in stage["steps"] for group in step["groups"]
+                 for node in group["completions"][2:]]
+        with_own = [node for node in nodes if "tagprmuown" in text_of(node)]
+        assert len(with_own) == (len(nodes) if stage["name"] == "guided" else 0)
+        assert all("0.125" in text_of(node) and "0.20.20.3" in text_of(node) for node in with_own)
+
+
 def test_the_last_group_stands_in_the_page_for_a_browser_without_script(rollouts):
     page = render(rollouts, ABOUT)
     data = Parts(page).data

@@ -60,6 +60,15 @@ def test_prmu_is_not_drawn_as_zero_where_it_was_not_asked(run):
     assert "prmu from" in terms["svg"] and "prmu from 0 " not in terms["svg"] and " to 0;" not in terms["svg"]
 
 
+def test_a_term_of_a_person_s_own_is_drawn_where_there_is_one(run):
+    """A 0 of it is a 0: where it was not asked for, the lines have none."""
+    lines = metrics(run)
+    assert not any("own from" in chart["svg"] for chart in curves.curves(lines))
+    guided = [{**line, "own": 0.0 if line["index"] == 0 else 0.5} for line in lines["guided"]]
+    terms = next(c for c in curves.curves(lines | {"guided": guided}) if "terms" in c["title"])
+    assert "own from 0 to 0.5" in terms["svg"]
+
+
 def test_a_long_run_stays_small():
     svg = plots.line_chart("x", [("loss", 1, [(i, 1 / (1 + i)) for i in range(50_000)])])
     assert len(svg) < 20_000

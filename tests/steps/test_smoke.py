@@ -84,9 +84,9 @@ def test_a_second_run_skips_every_step(smoke):
     assert time.time() - started < 60
 
 
-# Where the run lies, and how many rows are sampled at a time, change no result. All that the step `reward`
-# takes of the size of GRPO's groups is how many prompts these rows are.
-WITHOUT_EFFECT = {"name", "preset", "results", "grpo.decode_rows", "model.threads"}
+# Where the run lies, what shows its numbers, and how many rows are sampled at a time, change no result. All
+# that the step `reward` takes of the size of GRPO's groups is how many prompts these rows are.
+WITHOUT_EFFECT = {"name", "preset", "results", "track", "grpo.decode_rows", "model.threads"}
 WITHOUT_EFFECT_ON = {
     # Whether anything asks PRMU decides whether the step is done at all.
     "reward": {"grpo.group", "evaluate.systems", "grpo.alpha_prmu", "grpo.guided_steps"},
