@@ -28,7 +28,8 @@ COMMANDS = [line.partition("  #")[0].strip() for kind, block in BLOCKS if kind =
             for line in block.splitlines() if line.strip()]
 SCRIPT = [command for command in COMMANDS if command.startswith("bash run_all.sh")]
 LESSONS = [command for command in COMMANDS if command.startswith("python -m tagpr_lite.lessons.")]
-OF_A_RUN = [command for command in COMMANDS if re.match(r"python -m tagpr_lite\.(ask|serve|export|submit) ", command)]
+OF_A_RUN = [command for command in COMMANDS
+            if re.match(r"python -m tagpr_lite\.(ask|serve|export|submit) ", command)]
 MODULES = [command for command in COMMANDS if command.startswith("python -m ")
            and command not in LESSONS + OF_A_RUN]
 # What a Python in the place of the real one answers: a preset and the steps; of all else it notes the words.

@@ -369,3 +369,26 @@ def test_waiting_has_a_bound_and_passes_on_what_happened():
 def test_half_of_a_surrogate_pair_is_written_as_a_question_mark(tmp_path):
     runs.write_json(tmp_path / "x.json", json.loads('{"a": "\\ud83d!", "b": "\\ud83d\\ude00"}'))
     assert runs.read_json(tmp_path / "x.json") == {"a": "?!", "b": "😀"}
+
+
+def test_checks_and_alarms_are_kept_with_their_stage(conf):
+    """They are lines of names of their own, guided_check and guided_alarm."""
+    def lines(lr):
+        def work(config, folder):
+            for name in ("one", "one_check", "one_alarm"):
+                runs.log_metrics(folder, name, index=0, lr=lr)
+            runs.write_text(folder / "out.txt", str(lr))
+        return work
+
+    conf.folder.mkdir(parents=True)
+    (conf.folder / "in.txt").write_text("x")
+    runs.log_metrics(conf.folder, "other", index=0)
+    seen = lambda: [(row["step"], row.get("lr")) for row in runs.read_jsonl(conf.folder / "metrics.jsonl")]
+    step(conf, lines(1))
+    first = seen()
+    conf.seed = 7
+    step(conf, lines(2))
+    assert seen() == [("other", None), ("one", 2), ("one_check", 2), ("one_alarm", 2)]
+    conf.seed = 0
+    step(conf, never)
+    assert seen() == first == [("other", None), ("one", 1), ("one_check", 1), ("one_alarm", 1)]

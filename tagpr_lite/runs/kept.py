@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 
 from .files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from .metrics import drop_metrics, read_metrics
+from .metrics import split_lines
 
 FOLDER = ".kept"
 MOVING = "moving"
@@ -43,10 +43,10 @@ def keep(folder: Path, step: str, outputs: list[str], manifest: dict) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     for output in outputs:
         _move(folder / output, place / "files" / output)
-    rows = read_metrics(folder, step)
-    if rows:
-        write_jsonl(place / "metrics.jsonl", rows)
-        drop_metrics(folder, step)
+    of_step, others = split_lines(folder, step)
+    if of_step:
+        write_jsonl(place / "metrics.jsonl", of_step)
+        write_jsonl(folder / "metrics.jsonl", others)
     write_json(place / "manifest.json", manifest)
     present.unlink(missing_ok=True)
     return place
@@ -62,8 +62,7 @@ def put_back(folder: Path, step: str, outputs: list[str], key: dict) -> dict | N
     for output in outputs:
         _move(place / "files" / output, folder / output)
     if (place / "metrics.jsonl").exists():
-        drop_metrics(folder, step)
-        others = read_jsonl(folder / "metrics.jsonl", partial=True)
+        _, others = split_lines(folder, step)
         write_jsonl(folder / "metrics.jsonl", others + read_jsonl(place / "metrics.jsonl"))
     write_json(folder / "manifests" / f"{step}.json", manifest)
     shutil.rmtree(place)

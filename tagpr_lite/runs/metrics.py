@@ -39,6 +39,16 @@ def drop_metrics(folder: Path, step: str, from_index: int = 0) -> None:
                            if row.get("step") != step or row.get("index", 0) < from_index])
 
 
+def split_lines(folder: Path, step: str) -> tuple[list[dict], list[dict]]:
+    """(all lines that a step has logged, all others): those of `guided` are named guided, guided_check and
+    guided_alarm."""
+    of_step, others = [], []
+    for row in read_jsonl(folder / "metrics.jsonl", partial=True):
+        name = str(row.get("step"))
+        (of_step if name == step or name.startswith(f"{step}_") else others).append(row)
+    return of_step, others
+
+
 def read_config(folder: Path) -> dict:
     """The tree of config.yaml, such as {"seed": 0, "grpo": {"group": 4}}; {} where there is none."""
     path = folder / "config.yaml"
