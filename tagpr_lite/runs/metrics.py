@@ -39,14 +39,17 @@ def drop_metrics(folder: Path, step: str, from_index: int = 0) -> None:
                            if row.get("step") != step or row.get("index", 0) < from_index])
 
 
+def is_of_step(line: dict, step: str) -> bool:
+    """Whether a step has logged a line: of `guided` are "guided", "guided_check" and "guided_alarm"."""
+    name = line.get("step")
+    return isinstance(name, str) and (name == step or name.startswith(f"{step}_"))
+
+
 def split_lines(folder: Path, step: str) -> tuple[list[dict], list[dict]]:
-    """(all lines that a step has logged, all others): those of `guided` are named guided, guided_check and
-    guided_alarm."""
-    of_step, others = [], []
-    for row in read_jsonl(folder / "metrics.jsonl", partial=True):
-        name = str(row.get("step"))
-        (of_step if name == step or name.startswith(f"{step}_") else others).append(row)
-    return of_step, others
+    """(all lines that a step has logged, all others)."""
+    rows = read_jsonl(folder / "metrics.jsonl", partial=True)
+    return ([row for row in rows if is_of_step(row, step)],
+            [row for row in rows if not is_of_step(row, step)])
 
 
 def read_config(folder: Path) -> dict:

@@ -17,8 +17,7 @@ from typing import Any
 
 from ..config import Config, UserError
 from .commands import as_command
-from .files import read_jsonl
-from .metrics import FOLLOWERS
+from .metrics import FOLLOWERS, split_lines
 from .text import one_line
 from .trackers import TRACKERS, Tracker
 
@@ -84,8 +83,7 @@ class Mirror:
         self._attempt(self.tracker.close)
 
     def _send_all(self) -> None:
-        rows = read_jsonl(self.folder / "metrics.jsonl", partial=True)
-        lines = [row for row in rows if is_of_step(row, self.step)]
+        lines, _ = split_lines(self.folder, self.step)
         if lines:
             self.tracker.open()
         for line in lines:
@@ -106,12 +104,6 @@ class Mirror:
             self.has_failed = True
             self.say(f"  WARNING: {self.name} has failed, and {self.step} goes on without it: "
                      f"{type(error).__name__}: {one_line(error, 200)}")
-
-
-def is_of_step(line: dict, step: str) -> bool:
-    """Whether a step has logged a line: of `guided` are "guided", "guided_check" and "guided_alarm"."""
-    name = line.get("step")
-    return isinstance(name, str) and (name == step or name.startswith(f"{step}_"))
 
 
 def points_of(line: dict) -> dict[str, float]:
