@@ -8,8 +8,7 @@ import pytest
 
 from tagpr_lite import config, runs
 from tagpr_lite.config import UserError
-from tagpr_lite.runs.metrics import FOLLOWERS
-from tagpr_lite.runs.metrics import is_of_step
+from tagpr_lite.runs.metrics import FOLLOWERS, is_of_step
 from tagpr_lite.runs.tracking import points_of
 
 # A library in the place of the real one: it writes down what it is given, and fails where it is told to.
