@@ -366,6 +366,18 @@ def test_waiting_has_a_bound_and_passes_on_what_happened():
     assert time.monotonic() - begun < 0.9
 
 
+@pytest.mark.parametrize("there", ["config.yaml", "manifests/deployment.yaml", "notes.txt"])
+def test_a_report_is_not_written_into_a_folder_that_is_no_run(conf, there):
+    (conf.folder / there).parent.mkdir(parents=True)
+    (conf.folder / there).write_text("mine: 1")
+    for inputs, report in ((["?config.yaml"], True), ([], False)):
+        with pytest.raises(UserError, match="no run of this program"):
+            runs.run_step(conf, "report", inputs=inputs, settings=[], outputs=["report.md"], work=never,
+                          of_unfinished=report)
+    files = [str(path.relative_to(conf.folder)) for path in conf.folder.rglob("*") if path.is_file()]
+    assert files == [there]
+
+
 def test_half_of_a_surrogate_pair_is_written_as_a_question_mark(tmp_path):
     runs.write_json(tmp_path / "x.json", json.loads('{"a": "\\ud83d!", "b": "\\ud83d\\ude00"}'))
     assert runs.read_json(tmp_path / "x.json") == {"a": "?!", "b": "😀"}

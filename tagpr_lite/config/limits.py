@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from .systems import parse_system
 
@@ -72,6 +73,8 @@ FORMS: dict[str, tuple[re.Pattern, str]] = {
 }
 # Settings that hold nothing where they are empty.
 NOT_EMPTY = ("lamp.source", "model.name", "model.lora_targets", "evaluate.systems", "results")
+SECRET = re.compile(r"key|token|secret|password", re.I)
+"""Found in the name of a parameter that is nobody's business."""
 PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f]{0,100}")
 
 
@@ -105,6 +108,9 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         words = value if isinstance(value, list) else [value]
         if not all(is_writable(word) for word in words if isinstance(word, str)):
             return f"{key} holds a character that no name and no path can hold"
+    for key in ("tag.url", "tag.label_url"):
+        if holds_secret(values[key]):
+            return f"{key} holds a password or a key, which would stand in files: put it into OPENAI_API_KEY"
     for key in NOT_EMPTY:
         if not values[key]:
             return f"{key} is empty"
@@ -124,6 +130,15 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
 def listed(words: tuple[Any, ...]) -> str:
     """Words that a setting may be: "(empty), tensorboard, trackio"."""
     return ", ".join("(empty)" if word == "" else str(word) for word in words)
+
+
+def holds_secret(url: str) -> bool:
+    """Whether an address has a user's name before its host, or a key or token among its parameters."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it is no address, and whoever uses it says so
+        return False
+    return "@" in parts.netloc or any(SECRET.search(name) for name, _ in parse_qsl(parts.query))
 
 
 def is_plain_name(word: str) -> bool:

@@ -1,12 +1,14 @@
 """LoRA adapters over one frozen base: made, saved, loaded, and switched between."""
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -43,10 +45,13 @@ def lora(settings: Model) -> LoraConfig:
 def add_adapter(model: nn.Module, settings: Model, name: str, seed: int = 0) -> PeftModel:
     """A fresh adapter, its A matrices drawn from `seed`; the first one wraps the base in a PeftModel."""
     torch.manual_seed(seed_of(seed, name))
-    if isinstance(model, PeftModel):
-        model.add_adapter(name, lora(settings))
-    else:
-        model = get_peft_model(model, lora(settings), adapter_name=name)
+    try:
+        if isinstance(model, PeftModel):
+            model.add_adapter(name, lora(settings))
+        else:
+            model = get_peft_model(model, lora(settings), adapter_name=name)
+    except (ValueError, re.error) as error:  # no layer has such a name
+        raise UserError(f"model.lora_targets={settings.lora_targets}: {one_line(error, 200)}") from None
     return model
 
 
@@ -63,6 +68,11 @@ def load_adapter(model: nn.Module, folder: Path, name: str, trainable: bool = Fa
     except Exception as error:  # each of three libraries has its own for a file that is cut
         raise UserError(f"the adapter {folder} cannot be loaded: {one_line(error, 200)}; remove the folder "
                         "and run the step that makes it again") from None
+    with safe_open(folder / "adapter_model.safetensors", "pt") as stream:
+        found = set(stream.keys())
+    if found != set(get_peft_model_state_dict(model, adapter_name=name)):  # peft would only warn
+        raise UserError(f"the adapter {folder} has other parameters than this model's; remove the folder and "
+                        "run the step that makes it again")
     require_finite(adapter_parameters(model, name), f"the adapter {folder}")
     return model
 

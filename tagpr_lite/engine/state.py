@@ -37,11 +37,9 @@ def save_training_state(path: Path, index: int, params: dict[str, nn.Parameter],
     for name, p in params.items():
         for key, moment in optimizer.state.get(p, {}).items():
             tensors[f"{name}/{key}"] = moment
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {key: str(number) for key, number in {"index": index, **numbers}.items()}
-    metadata[CHECKSUM] = checksum(tensors, metadata)
     with whole_file(path) as beside:
-        save_file(tensors, beside, metadata=metadata)
+        save_checked(beside, tensors, metadata)
         if path.exists():
             os.replace(path, previous(path))
 
@@ -80,7 +78,26 @@ def previous(path: Path) -> Path:
 def read_state(file: Path, params: dict[str, nn.Parameter]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata without the checksum) of a state. ValueError where it is damaged, or another
     model's."""
+    tensors, metadata = read_checked(file)
+    for name, param in params.items():
+        if name not in tensors or tensors[name].shape != param.shape:
+            raise ValueError("it is another model's")
+    return tensors, metadata
+
+
+def save_checked(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Tensors as a safetensors file with the checksum of its contents."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = metadata or {}
+    save_file(tensors, file, metadata=metadata | {CHECKSUM: checksum(tensors, metadata)})
+
+
+def read_checked(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata without the checksum) of what `save_checked` wrote. ValueError where it was damaged
+    since."""
     try:
+        if not file.is_file():
+            raise OSError("no regular file")
         with safe_open(file, "pt") as stream:
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}
             metadata = stream.metadata() or {}
@@ -88,9 +105,6 @@ def read_state(file: Path, params: dict[str, nn.Parameter]) -> tuple[dict[str, T
         raise ValueError(one_line(error, 100)) from None
     if metadata.pop(CHECKSUM, None) != checksum(tensors, metadata):
         raise ValueError("its checksum is not that of its contents")
-    for name, param in params.items():
-        if name not in tensors or tensors[name].shape != param.shape:
-            raise ValueError("it is another model's")
     return tensors, metadata
 
 

@@ -24,6 +24,8 @@ from ..runs import one_line
 from .tasks import TASKS, Task
 from .values import NUMBER, shown
 
+LONGEST_NAME = 60  # letters of a task's name, which becomes the name of files
+
 KEYS = {"name": str, "title": str, "kind": str, "instruction": str, "records": str, "item": dict,
         "labels": list, "scale": list, "heldout": str, "language": str, "noun": str}
 """The keys of a declaration, and the types of their values: in YAML as it is read here every scalar is a
@@ -64,7 +66,8 @@ def read_declaration(declaration: Any, path: Path) -> Task:
     """The Task of one declaration, checked; an error names the file and the key."""
     _check_keys(declaration, path)
     name, kind = declaration["name"], declaration["kind"]
-    check(name.isidentifier(), path, f"name: {shown(name)} should be letters, digits and underscores")
+    check(name.isidentifier() and len(name) <= LONGEST_NAME, path,
+          f"name: {shown(name)} should be at most {LONGEST_NAME} letters, digits and underscores")
     check(kind in ("choice", "rating", "text"), path,
           f"kind: {shown(kind)} should be choice, rating or text")
     labels = _declared_labels(declaration, path)

@@ -84,10 +84,24 @@ def read_plan(folder: Path) -> RunPlan:
     """The plan of a run folder."""
     tree = read_json(folder / FILE)
     try:
-        return RunPlan(**tree)
+        plan = RunPlan(**tree)
+        if not is_plan(plan):
+            raise TypeError
+        return plan
     except TypeError:
         raise UserError(f"{folder / FILE} is not as this version's step 1 writes it; delete it and run step "
                         "1 again") from None
+
+
+def is_plan(plan: RunPlan) -> bool:
+    """Whether what a file says of a plan has the right types."""
+    texts = (plan.model, plan.identity, plan.device, plan.compute_type, plan.source)
+    numbers = (plan.bits, plan.threads, plan.budget_gib, plan.peak_gib, plan.reserve_gib)
+    return (all(isinstance(text, str) for text in texts) and bool(plan.model)
+            and all(isinstance(number, int | float) for number in numbers)
+            and isinstance(plan.decided, dict) and isinstance(plan.load, dict)
+            and all(type(count) is int for count in plan.load.values())
+            and isinstance(plan.replaced, list))
 
 
 def planned_models(config: Config) -> list[str]:

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..config import UserError
 from ..engine.finite import FiniteSteps, fault_of_gradient
 from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.model import load_training_state, save_training_state
 from ..engine.prefix import SharedPrefix
+from ..engine.state import read_checked, save_checked
 from ..runs import (
     drop_metrics,
     finishing_steps,
@@ -46,6 +47,7 @@ from .pair import Pair
 from .selection import cases, shuffled
 
 CENTRING = 0.01  # Bradley-Terry fixes differences only: this keeps r near 0, where sigmoid(r) is not flat
+AGAIN = "remove the folder {}, and the same command trains PRMU again"
 WARM_UP = 0.1  # share of all steps; then cosine to a tenth
 
 
@@ -71,7 +73,7 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
     state_file = home / "state.safetensors"
     done, _, _ = load_training_state(state_file, params, optimizer)
     checks_done = 1 + sum(step <= done for step in check_steps)
-    tune_losses = read_json(home / "tried.json")[:checks_done] if done else []
+    tune_losses = losses_so_far(home)[:checks_done] if done else []
     if not tune_losses:  # the untrained model, whose match is right about most users, is the first to beat
         check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
     drop_metrics(folder, "reward", from_index=done)
@@ -144,6 +146,17 @@ def is_stalled(losses: list[float], patience: int) -> bool:
     return min(losses[-patience:]) > min(losses)
 
 
+def losses_so_far(home: Path) -> list[float]:
+    """The losses of all checks. UserError: their file was damaged."""
+    try:
+        losses = read_json(home / "tried.json")
+        if not isinstance(losses, list) or not all(isinstance(loss, float) for loss in losses):
+            raise UserError(f"{home / 'tried.json'} is no list of losses")
+    except UserError as error:
+        raise UserError(f"{error}: {AGAIN.format(home)}") from None
+    return losses
+
+
 def check_tune_loss(prmu: PRMU, tune_pairs: list[Pair], tune_losses: list[float], params: dict[str, Tensor],
                     home: Path) -> float:
     """The loss on the tuning users, appended to `tune_losses`; the parameters are saved if none was lower."""
@@ -152,17 +165,20 @@ def check_tune_loss(prmu: PRMU, tune_pairs: list[Pair], tune_losses: list[float]
     tune_losses.append(require_finite_number(loss, "reward: the loss of tuning users", "lower reward.lr"))
     prmu.train()
     if tune_losses[-1] == min(tune_losses):
-        tensors = {name: param.detach().cpu().contiguous() for name, param in params.items()}
         with whole_file(home / "best.safetensors") as beside:
-            save_file(tensors, beside)
+            save_checked(beside, params)
     write_json(home / "tried.json", tune_losses)
     return tune_losses[-1]
 
 
 @torch.no_grad()
 def restore_best(params: dict[str, Tensor], home: Path) -> None:
-    """Copies the parameters of the best check into the model."""
-    best = load_file(home / "best.safetensors")
+    """Copies the parameters of the best check into the model. UserError: their file was damaged."""
+    try:
+        best, _ = read_checked(home / "best.safetensors")
+    except ValueError as error:
+        file = home / "best.safetensors"
+        raise UserError(f"{file} cannot be used ({error}): {AGAIN.format(home)}") from None
     for name, param in params.items():
         param.copy_(best[name])
 

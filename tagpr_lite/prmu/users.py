@@ -26,11 +26,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..engine.embed import mean_states, text_limit
 from ..engine.prefix import base_of
+from ..engine.state import read_checked, save_checked
 from ..lamp.chat import as_text
 from ..lamp.tasks import Item, Question
 from ..plan.run_plan import read_plan
@@ -70,7 +70,12 @@ class TextEmbeddings:
         self.model = model
         self.tokenizer = tokenizer
         self.path = path
-        self.known: dict[str, Tensor] = load_file(path) if path.exists() else {}
+        self.known: dict[str, Tensor] = {}
+        if path.exists():
+            try:
+                self.known, _ = read_checked(path)
+            except ValueError as error:
+                print(f"  {path} cannot be used ({error}): its texts are embedded again", flush=True)
 
     def add(self, questions: list[Question], limit: int, tick: Callable[[int], None] = lambda n: None,
             keep: bool = True, alone: bool = False) -> None:
@@ -102,7 +107,7 @@ class TextEmbeddings:
             self.known[self.key(text)] = torch.stack([states[text], mean_token])
         if keep:
             with whole_file(self.path) as beside:
-                save_file(self.known, beside)
+                save_checked(beside, self.known)
 
     def lookup(self, question: Question, limit: int) -> tuple[Tensor, Tensor]:
         """(topic of the question [H], its history [n, 3, H]). Texts that are not known yet are embedded.

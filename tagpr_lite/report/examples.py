@@ -4,8 +4,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..lamp.tasks import Task
-from ..runs import read_json
 from ..tags.schema import Fault, parse
+from .tables import maybe
 
 LONGEST_TEXT = 1500  # characters of one text on the page; a longer one is cut and says so
 LONGEST_ANSWER = 200  # the same for an answer or a gold
@@ -60,7 +60,7 @@ def dev_examples(folder: Path, system: str, primary: list[str], tasks: dict[str,
     for path in sorted((folder / "eval" / system).glob("[!.]*.json")):
         task = path.stem
         kinds_shown = set()
-        for prediction in read_json(path).get("predictions") or []:
+        for prediction in maybe(path, {}).get("predictions") or []:
             mark, words = verdict(tasks.get(task), prediction.get("answer"), prediction.get("gold"))
             thought = chain(prediction.get("text"), primary)
             kind = "malformed" if thought["fault"] else mark

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..runs import read_config, read_metrics
+from ..runs.manifests import changed_files
 from .tables import maybe, number, percent
 
 STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"}
@@ -16,11 +17,18 @@ STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"
 
 def notices(folder: Path) -> list[tuple[str, str]]:
     """(a word, a sentence) of each, such as ("Alarm.", "guided, after 4 steps: ...")."""
-    return ([("Tiny model.", sentence) for sentence in tiny(folder)]
+    return ([("Changed.", sentence) for sentence in changed(folder)]
+            + [("Tiny model.", sentence) for sentence in tiny(folder)]
             + [("Replaced.", sentence) for sentence in replaced(folder)]
             + [("Kept.", sentence) for sentence in kept_beginnings(folder)]
             + [("PRMU.", sentence) for sentence in less_trusted(folder)]
             + [("Alarm.", sentence) for sentence in alarms(folder)])
+
+
+def changed(folder: Path) -> list[str]:
+    """A sentence of each file on this page that is not as its step has left it."""
+    return [f"{file} is not as step {maker} wrote it."
+            for maker, _, file in changed_files(folder, ["eval", "chains", "prmu/report.json", "data"])]
 
 
 def replaced(folder: Path) -> list[str]:

@@ -29,8 +29,9 @@ AVERAGE = "mean relative change over base (our averaging)"
 # ---------------------------------------------------------------- reading
 
 def maybe(path: Path, default: Any) -> Any:
-    """The JSON file, or `default` where the step that writes it was not run."""
-    return read_json(path) if path.exists() else default
+    """The JSON file, or `default` where the step that writes it was not run, or it holds another type."""
+    found = read_json(path) if path.exists() else default
+    return found if isinstance(found, type(default)) else default
 
 
 def number(value: Any) -> float | None:
@@ -85,7 +86,7 @@ def collect(folder: Path) -> list[dict]:
     systems = sorted((folder / "eval").glob("[!.]*"), key=lambda path: in_order(path.name))
     for system_folder in systems:
         files = sorted(system_folder.glob("[!.]*.json"))
-        scores = {path.stem: read_json(path).get("scores") or {} for path in files}
+        scores = {path.stem: maybe(path, {}).get("scores") or {} for path in files}
         if scores:
             rows.append(_row(system_folder.name, scores))
     for key in columns(rows):

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from .. import config as cfg
 from ..config import Config, UserError
-from .stopping import handle_signals
+from .stopping import STOPPED, handle_signals
 from .text import one_line, printable
 
 # glibc: huge pages, and freed memory stays with the process. On a CPU every update otherwise asks the system
@@ -96,7 +96,7 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
         complain(f"error: {one_line(refused, most=2000)}")
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
-        complain("stopped; the same command goes on from here")
+        complain(STOPPED)
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
 
 

@@ -55,7 +55,7 @@ def remove_stale_parts(path: Path) -> None:
 def is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)  # signal 0 asks only
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has a number beyond the system's
         return False
     except PermissionError:  # it lives, and is somebody else's
         return True

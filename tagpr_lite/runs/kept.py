@@ -18,7 +18,8 @@ import os
 import shutil
 from pathlib import Path
 
-from .files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from .files import read_jsonl, write_json, write_jsonl, write_text
+from .manifests import read_manifest
 from .metrics import split_lines
 
 FOLDER = ".kept"
@@ -57,7 +58,7 @@ def put_back(folder: Path, step: str, outputs: list[str], key: dict) -> dict | N
     place = place_of(folder, step, key)
     if not (place / "manifest.json").exists():
         return None
-    manifest = read_json(place / "manifest.json")
+    manifest = read_manifest(place / "manifest.json")
     write_text(place / MOVING, "")
     for output in outputs:
         _move(place / "files" / output, folder / output)
@@ -80,7 +81,7 @@ def finish_moves(folder: Path, step: str, outputs: list[str], manifest: dict | N
         if not (place / MOVING).exists():
             continue
         if (place / "manifest.json").exists():
-            put_back(folder, step, outputs, read_json(place / "manifest.json").get("key"))
+            put_back(folder, step, outputs, (read_manifest(place / "manifest.json") or {}).get("key"))
         else:  # all is moved, and the removal of the place was cut off
             shutil.rmtree(place)
     if manifest is not None and manifest.get("key") is not None:

@@ -29,9 +29,9 @@ def own(folder: Path) -> None:
     if not folder.exists():
         return
     script = os.environ.get(VARIABLE, "")
-    mine = identity(int(script)) if script.isdigit() else None
+    mine = identity(int(script)) if script.isdecimal() else None
     mine = mine or identity(os.getpid())
-    with open(folder / FILE, "a+", encoding="utf-8") as stream:
+    with open(folder / FILE, "a+", encoding="utf-8", errors="replace") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # for the moment between reading and writing
         stream.seek(0)
         owner = read(stream.read())
@@ -47,7 +47,7 @@ def release(folder: Path, script_ends: bool = False) -> None:
     """What this very process owns belongs to nobody any more. What a script owns, it owns until it ends:
     behind its last step, or a step that failed."""
     file = folder / FILE
-    owner = read(file.read_text(encoding="utf-8")) if file.exists() else None
+    owner = read(file.read_text(encoding="utf-8", errors="replace")) if file.exists() else None
     mine = {str(os.getpid()), os.environ.get(VARIABLE) if script_ends else None}
     if owner and str(owner["process"]) in mine:
         file.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def read(text: str) -> dict | None:
     """The owner that the file names; None where it is empty or cut."""
     try:
         owner = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     whole = isinstance(owner, dict) and isinstance(owner.get("process"), int) and "started" in owner
     return owner if whole else None

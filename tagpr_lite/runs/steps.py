@@ -15,14 +15,12 @@ from typing import Any
 from .. import config as cfg
 from ..config import Config, UserError
 from . import kept
+from .commands import refused_by_system
 from .files import digest, fingerprint, write_json
 from .manifests import MADE, accepted_files, is_within, made_files, read_manifest, refuse_changed
 from .owner import own, release
 from .text import one_line
 from .tracking import track_finished, tracked
-
-BAD_INPUT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading something of another shape ends in."""
 
 
 def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str], outputs: list[str],
@@ -48,7 +46,7 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
     """
     folder = config.folder
     outputs_plain = [output.lstrip("?") for output in outputs]
-    refuse_foreign_folder(folder, outputs_plain if inputs else ["."])
+    refuse_foreign_folder(folder, outputs_plain if inputs and not of_unfinished else ["."])
     try:
         if not of_unfinished:
             own(folder)
@@ -101,7 +99,13 @@ def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: li
         try:
             with tracked(config, name, key):
                 work(config, folder)
-        except BAD_INPUT as error:
+            if not all_written(folder, outputs):
+                raise RuntimeError(f"{name} ended without writing {outputs}")
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            if refused_by_system(error) is not None:
+                raise
             if of_unfinished:  # it may have met a damaged file, which other steps refuse beforehand
                 refuse_changed(folder, name, inputs, config.preset)
             refuse_accepted(folder, name, inputs, error)
@@ -115,8 +119,6 @@ def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: li
         if moved:
             kept.put_back(folder, name, outputs_plain, moved.get("key"))
         raise
-    if not all_written(folder, outputs):
-        raise RuntimeError(f"{name} ended without writing {outputs}")
     seconds = round(time.time() - started, 1)
     write_json(manifest, state | {"done": True, "seconds": seconds, MADE: made_files(folder, outputs_plain)})
     print(f"[{name}] done in {time.time() - started:.0f} s", flush=True)
@@ -160,12 +162,19 @@ def refuse_foreign_folder(folder: Path, outputs: list[str]) -> None:
     """UserError: the run's folder is no run, and something is there already where the step would write."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder; choose another name= or results=")
-    if (folder / "manifests").is_dir() or not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or is_run(folder) or not any(folder.iterdir()):
         return
     there = [output for output in outputs if (folder / output).exists()]
     if there:
         raise UserError(f"{folder} holds files and no run of this program: choose another name= or results=, "
                         "so that nothing in it is overwritten")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run: its manifests are JSON, and no others lie there."""
+    place = folder / "manifests"
+    names = [path.name for path in place.iterdir()] if place.is_dir() else None
+    return names is not None and all(name.endswith((".json", ".part")) for name in names)
 
 
 def refuse_accepted(folder: Path, name: str, inputs: list[str], error: Exception) -> None:

@@ -19,10 +19,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from .owner import VARIABLE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = "stopped; the same command goes on from here"
 PARENT_DIES = 1  # Linux's PR_SET_PDEATHSIG
 
 
@@ -53,9 +55,22 @@ class Stop:
             raise Stopped(self.asked)
 
 
-def end_at_once(number: int, _frame: object) -> None:
-    """The handler of a signal outside of trainings."""
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """The handler of a signal outside of trainings. Within an import libraries catch whatever is raised, and
+    make another error of it, or none: there the process ends as a kill would end it."""
+    if is_importing(frame):
+        print(STOPPED, file=sys.stderr, flush=True)
+        os._exit(128 + number)
     raise Stopped(number)
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether a frame, or one that has called it, is Python's import of a module."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def handle_signals() -> None:

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import ADAPTERS, Config, System
+from ..config import ADAPTERS, Config, System, UserError
 from ..lamp.retrieve import Embed, retrieve
 from ..lamp.tasks import Question
 from ..plan.answers import rows_of_samples
@@ -113,6 +113,18 @@ def header_of(key: dict) -> dict:
     return {"made_from": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}
 
 
+def is_row(row: dict) -> bool:
+    """Whether a row of a file has its shape: {"id", "completions"} or {"id", "scores"}."""
+    completions, scores = row.get("completions"), row.get("scores")
+    if not isinstance(row.get("id"), str) or (completions is None) == (scores is None):
+        return False
+    if scores is not None:
+        return isinstance(scores, list) and all(isinstance(score, int | float) for score in scores)
+    return isinstance(completions, list) and all(
+        isinstance(each, dict) and each.keys() == set(Completion._fields) and isinstance(each["text"], str)
+        for each in completions)
+
+
 def rows_made_from(folder: Path, name: str, key: dict) -> list[dict]:
     """The rows of samples/<name>.jsonl that were made from the key. Where the file was made from something
     else, the fullest kept one of this key takes its place, or an empty one."""
@@ -120,6 +132,9 @@ def rows_made_from(folder: Path, name: str, key: dict) -> list[dict]:
     header = header_of(key)
     rows = read_jsonl(path, partial=True)
     if rows[:1] == [header]:
+        if not all(is_row(row) for row in rows[1:]):
+            raise UserError(f"{path} is not as this step writes it; remove it, and its answers are made "
+                            "again")
         return rows[1:]
     rows = [header]
     for copy in copies(folder, "evaluate", f"{FOLDER}/{name}.jsonl"):
@@ -180,7 +195,8 @@ def completions_of(asked: Asked, draw: Draw, wanted: int) -> dict[str, list[Comp
     A row of the file is {"id", "completions": some of them, in their order}."""
     found: dict[str, list[Completion]] = {question.id: [] for question in asked.questions}
     for row in rows_made_from(asked.folder, draw.name, key_of(asked.config, draw)):
-        found[row["id"]] += [Completion(**completion) for completion in row["completions"]]
+        if row["id"] in found:
+            found[row["id"]] += [Completion(**completion) for completion in row["completions"]]
     asked.tick(sum(min(wanted, len(some)) for some in found.values()))
 
     # How many rows of a question are decoded in one pass, and with how many questions.

@@ -47,6 +47,8 @@ def work(config: Config, folder: Path) -> None:
     rows = in_order(examples(config, folder, tokenizer), config.sft.epochs, config.sft.batch, config.seed)
     if rows:
         train(config, folder, model, rows)
+    elif config.sft.epochs:
+        raise UserError("chains/kept.jsonl holds no chain to train on")
     else:
         print(f"  sft.epochs={config.sft.epochs:g}: no SFT, the policy starts as the base model")
     with whole_folder(folder / "sft" / "adapter") as beside:

@@ -111,3 +111,14 @@ def test_a_preset_that_is_no_utf8_is_one_line(tmp_path):
     (tmp_path / "p.yaml").write_bytes("name: Zürich".encode("latin-1"))
     with pytest.raises(config.UserError, match="is not YAML: 'utf-8'"):
         config.load(str(tmp_path / "p.yaml"))
+
+
+@pytest.mark.parametrize("url", ["http://user:sesame@host/v1", "https://host/v1?api_key=sesame",
+                                 "https://host/v1?x=1&Token=sesame"])
+def test_a_key_in_an_address_is_refused_and_not_repeated(url):
+    """The settings stand in config.yaml and on the report's page."""
+    for key in ("tag.url", "tag.label_url"):
+        with pytest.raises(config.UserError, match="OPENAI_API_KEY") as error:
+            config.load("smoke", [f"{key}={url}"])
+        assert "sesame" not in str(error.value)
+    assert config.load("smoke", ["tag.url=http://host:8000/v1?version=2"]).tag.url.endswith("version=2")

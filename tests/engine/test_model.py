@@ -1,4 +1,5 @@
 """Loading: NF4 really is four bits, adapters go round trip, one base plays every role."""
+from dataclasses import replace
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -191,6 +192,26 @@ def test_a_damaged_adapter_is_one_line(tmp_path, damage):
     with pytest.raises(UserError, match="cannot be loaded") as error:
         engine.load_adapter(engine.load(TINY)[0], folder, "policy")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("names", ["one", "all"])
+def test_an_adapter_of_other_parameters_is_one_line(tmp_path, names):
+    """peft leaves what it does not find as it is, with a warning: an untrained adapter."""
+    model, _ = fresh()
+    engine.save_adapter(model, "policy", tmp_path / "a")
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    renamed = list(tensors) if names == "all" else list(tensors)[:1]
+    save_file({f"x.{name}" if name in renamed else name: tensor for name, tensor in tensors.items()}, path)
+    with pytest.raises(UserError, match="other parameters|cannot be loaded"):
+        engine.load_adapter(engine.load(TINY)[0], tmp_path / "a", "policy")
+
+
+@pytest.mark.parametrize("targets", ["foo", ".*", "../../x", "("])
+def test_layers_that_are_not_there_cannot_be_adapted(targets):
+    model, _ = engine.load(TINY)
+    with pytest.raises(UserError, match="model.lora_targets="):
+        engine.add_adapter(model, replace(TINY, lora_targets=targets), "policy")
 
 
 @pytest.mark.parametrize("bits, words", [(4, "in NF4 with double quantisation"),

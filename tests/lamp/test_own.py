@@ -229,3 +229,9 @@ def test_a_user_without_dates_does_not_undate_the_others(tmp_path):
 def test_dates_that_cannot_be_compared_are_refused(tmp_path, dates, named):
     with pytest.raises(UserError, match=named):
         load(tmp_path, [{"user": "u", "input": "x", "output": 5, "date": date} for date in dates])
+
+
+def test_a_name_becomes_the_name_of_files(tmp_path):
+    with pytest.raises(UserError, match="at most 60 letters"):
+        load_own(write(tmp_path, [record(n) for n in range(4)], name="x" * 61), 0)
+    assert load_own(write(tmp_path, [record(n) for n in range(8)], name="x" * 60), 0)

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -14,9 +14,11 @@ from tagpr_lite.plan.__main__ import longest_load
 from tagpr_lite.plan.advice import refusal, rows_of
 from tagpr_lite.plan.choice import reserve
 from tagpr_lite.plan.layers import GIB
+from tagpr_lite.plan.run_plan import RunPlan, read_plan, write_plan
 from tagpr_lite.plan.shapes import SHAPES, Shape, shape_of
 from tagpr_lite.plan.times import CARD_CALL, Rates, Work, seconds, stated_rates
 from tagpr_lite.plan.whole import Load, phases_of, plan_run, with_settings
+from tagpr_lite.runs import write_json
 from tagpr_lite.steps import STEPS
 
 SMALL = Shape("small", "qwen3", 256, 768, 2, 4, 2, 64, 4096, True)
@@ -182,3 +184,14 @@ def test_a_plan_is_followed_where_it_decided_and_nowhere_else():
     assert (followed.grpo.micro, followed.sft.micro, followed.model.name) == (4, 2, "tiny")
     assert replace(followed, grpo=config.grpo, sft=config.sft, model=config.model) == config
     assert config.grpo.micro == 1 and followed.sft.lr == config.sft.lr
+
+
+@pytest.mark.parametrize("change", [{"model": 5}, {"model": None}, {"decided": [1]}, {"load": []},
+                                    {"load": {"prompt": "x"}}, {"bits": "4"}, {"replaced": 0}])
+def test_a_plan_of_other_types_is_one_line(tmp_path, change):
+    plan = RunPlan("tiny", "abc", 4, "cpu", "float32", 1, load={"prompt": 7})
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path) == plan
+    write_json(tmp_path / "plan.json", asdict(plan) | change)
+    with pytest.raises(UserError, match="plan.json"):
+        read_plan(tmp_path)

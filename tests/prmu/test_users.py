@@ -2,6 +2,7 @@
 training."""
 from dataclasses import replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -23,6 +24,35 @@ def test_texts_do_not_depend_on_the_batch_and_are_kept(make, questions, tmp_path
     from_file.add([question], 4)  # nothing is new: no model is asked
     for tensor, want in zip(from_file.lookup(question, 4), in_a_batch, strict=True):
         assert torch.equal(tensor, want)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+
+
+def replace_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, flip, replace_by_a_folder])
+def test_a_damaged_file_of_texts_is_made_again(make, questions, tmp_path, capsys, damage):
+    path = tmp_path / "mine.safetensors"
+    first = make().texts
+    first.path = path
+    first.known.clear()
+    first.add(questions[:2], 3, alone=True)
+    damage(path)
+    again = TextEmbeddings(first.model, first.tokenizer, path)
+    assert not again.known and "are embedded again" in capsys.readouterr().out
+    again.add(questions[:2], 3, keep=False, alone=True)
+    assert again.known.keys() == first.known.keys()
+    assert all(torch.equal(again.known[key], first.known[key]) for key in first.known)
 
 
 def test_an_item_is_its_text_and_the_response_to_it(make, questions):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import html
+import json
 import shutil
 import subprocess
 
@@ -15,7 +16,7 @@ from tagpr_lite.report.examples import chain, verdict
 from tagpr_lite.report.markdown import markdown
 from tagpr_lite.report.notices import kept_beginnings
 from tagpr_lite.report.page import render
-from tagpr_lite.runs import append_jsonl, save_config, write_json, write_jsonl
+from tagpr_lite.runs import append_jsonl, digest, save_config, write_json, write_jsonl
 from tagpr_lite.steps import STEPS, step8_report
 
 ABOUT = {name: step.about for name, step in STEPS.items()}
@@ -182,3 +183,15 @@ def test_alarms_stand_at_the_top_of_both_reports(run):
     assert "explore, after 4 steps: 40% &lt;b&gt;were cut&lt;/b&gt;. What to change: wait." in top
     text = markdown(run)
     assert text.index("guided, after 2 steps") < text.index("explore, after 4 steps: 40%") < text.index("## ")
+
+
+def test_a_score_that_was_changed_by_hand_is_named_on_the_page(run):
+    path = run / "eval" / "sft" / "LaMP_3.json"
+    manifest = run / "manifests" / "evaluate.json"
+    write_json(manifest, json.loads(manifest.read_text()) | {"outputs": ["eval"], "made": {
+        "eval/sft/LaMP_3.json": digest(path)}})
+    assert "not as step evaluate wrote it" not in markdown(run)
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    assert "eval/sft/LaMP_3.json is not as step evaluate wrote it" in markdown(run)
+    write_json(run / "eval" / "sft" / "LaMP_9.json", "hello")  # what is no result is left out
+    assert "</html>" in render(run, ABOUT)

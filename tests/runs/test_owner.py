@@ -75,6 +75,16 @@ def test_a_process_id_that_is_used_again_is_not_the_owner(tmp_path):
     assert json.loads((tmp_path / FILE).read_text()) == identity(os.getpid())
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[" * 100_000,
+                                     b'{"process": 99999999999999999999, "started": ""}'])
+def test_a_file_that_is_no_text_names_no_owner(tmp_path, content):
+    (tmp_path / "run" / "manifests").mkdir(parents=True)
+    (tmp_path / "run" / FILE).write_bytes(content)
+    done = []
+    step(tmp_path, done)
+    assert done
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"process": "x", "started": ""}', "\0"])
 def test_a_damaged_file_names_no_owner(tmp_path, text):
     (tmp_path / FILE).write_text(text)

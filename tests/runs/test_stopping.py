@@ -99,3 +99,30 @@ def test_a_step_does_not_outlive_its_script(tmp_path):
         time.sleep(0.1)
     os.kill(child, signal.SIGKILL)
     raise AssertionError("the step is still running")
+
+
+IMPORTING = """
+import sys
+from pathlib import Path
+Path("slow.py").write_text("import time; print('importing', flush=True)\\ntry:\\n    time.sleep(30)\\n"
+                           "except BaseException:\\n    pass\\n")
+sys.path.insert(0, ".")
+from tagpr_lite.runs import guard
+from tagpr_lite.runs.stopping import handle_signals
+handle_signals()
+guard(lambda: __import__("slow"))
+print("it went on")
+"""
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_within_an_import_ends_the_command(tmp_path, number, code):
+    """Libraries catch what is raised while they are imported, and turn it into something else."""
+    process = subprocess.Popen([sys.executable, "-c", IMPORTING], cwd=tmp_path, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == code and not out
+    assert err == "stopped; the same command goes on from here\n"

@@ -19,7 +19,7 @@ from tagpr_lite.lamp.scorer import item_reward
 from tagpr_lite.lamp.votes import voted
 from tagpr_lite.prmu.model import ADAPTER, PRMU
 from tagpr_lite.prmu.users import TextEmbeddings, texts_file
-from tagpr_lite.runs import accept_changes, read_json, read_jsonl
+from tagpr_lite.runs import accept_changes, append_jsonl, read_json, read_jsonl
 from tagpr_lite.steps import answer, faithful, step1_prepare, step2_tag
 from tagpr_lite.steps import step7_evaluate as step
 from tagpr_lite.tags.schema import Chain, Step, render
@@ -404,3 +404,19 @@ def test_only_what_the_systems_need_is_an_input(run):
     with pytest.raises(UserError, match="explore/last is missing"):
         step.main(run("explore_last"))
     step.main(run("base"))
+
+
+FIVE = {"text": 5, "tokens": 1, "ended": True, "entropy": 0, "seconds": 0}
+
+
+@pytest.mark.parametrize("change", [{"id": 5}, {"id": []}, {"completions": [{}]}, {"completions": "x"},
+                                    {"scores": [1]}, {"completions": [FIVE]}])
+def test_a_row_of_another_shape_is_one_line(tmp_path, change):
+    row = {"id": "q", "completions": [answer.Completion("4", 1, True, 0.0, 0.1)._asdict()]}
+    key, path = {"x": 1}, tmp_path / answer.FOLDER / "sft.jsonl"
+    answer.rows_made_from(tmp_path, "sft", key)
+    append_jsonl(path, [row])
+    assert answer.rows_made_from(tmp_path, "sft", key) == [row]
+    append_jsonl(path, [row | change])
+    with pytest.raises(UserError, match="remove it, and its answers are made again"):
+        answer.rows_made_from(tmp_path, "sft", key)

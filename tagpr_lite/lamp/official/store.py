@@ -136,6 +136,9 @@ def open_store(path: str | Path) -> Stored:
         sources = {name: [int(size), str(sha256)]
                    for name, (size, sha256) in json.loads(meta["sources"]).items()}
         stored = Stored(path, find_task(meta["task"]), meta["split"], int(meta["n"]), sources)
+        kinds = dict(db.execute("select name, type from sqlite_master"))
+        if kinds.get("questions") != "table" or kinds.get("rows") != "table":  # a view may have no end
+            raise ValueError("it has other tables")
         (count,) = db.execute("select count(*) from questions").fetchone()
         if count != stored.n or pages * page_bytes != path.stat().st_size:
             raise ValueError("it is not complete")

@@ -122,6 +122,17 @@ def test_a_foreign_database_and_a_store_of_another_form_are_refused(tmp_path):
         open_store(tmp_path / "y.db")
 
 
+def test_a_view_without_end_is_not_counted(tmp_path):
+    path = write(tmp_path / "x.db", "dev", reviews(3), {}).path
+    with sqlite3.connect(path) as db:
+        db.execute("alter table questions rename to real")
+        db.execute("create view questions as with recursive c(x) as (select 1 union all select x + 1 from c) "
+                   "select x as position, x as id, x as user from c")
+    db.close()
+    with pytest.raises(UserError, match="other tables"):
+        open_store(path)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_flipped_byte_is_found_or_harmless(tmp_path, seed):
     questions = reviews(12)
