@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..runs import read_config, read_metrics
-from ..runs.manifests import changed_files
+from ..config import flatten
+from ..runs import digest, read_config, read_metrics
+from ..runs.manifests import changed_files, read_manifest
 from .tables import maybe, number, percent
 
 STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"}
@@ -18,6 +19,8 @@ STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"
 def notices(folder: Path) -> list[tuple[str, str]]:
     """(a word, a sentence) of each, such as ("Alarm.", "guided, after 4 steps: ...")."""
     return ([("Changed.", sentence) for sentence in changed(folder)]
+            + [("Settings.", sentence) for sentence in other_settings(folder)]
+            + [("Stale.", sentence) for sentence in stale(folder)]
             + [("Tiny model.", sentence) for sentence in tiny(folder)]
             + [("Replaced.", sentence) for sentence in replaced(folder)]
             + [("Kept.", sentence) for sentence in kept_beginnings(folder)]
@@ -29,6 +32,37 @@ def changed(folder: Path) -> list[str]:
     """A sentence of each file on this page that is not as its step has left it."""
     return [f"{file} is not as step {maker} wrote it."
             for maker, _, file in changed_files(folder, ["eval", "chains", "prmu/report.json", "data"])]
+
+
+def other_settings(folder: Path) -> list[str]:
+    """A sentence of each step that was done with other settings than this page shows: by itself, after step
+    1."""
+    shown = dict(flatten(read_config(folder)))
+    plan = maybe(folder / "plan.json", {})
+    decided = {*maybe_dict(plan.get("decided")), "model.name", "lamp.source"}  # step 1 may replace these
+    sentences = []
+    for path in sorted((folder / "manifests").glob("*.json")):
+        manifest = read_manifest(path) or {}
+        settings = maybe_dict(maybe_dict(manifest.get("key")).get("settings"))
+        other = [f"{key}={value}" for key, value in flatten(settings)
+                 if key in shown and key not in decided and shown[key] != value]
+        if manifest.get("done") and other:
+            sentences.append(f"{path.stem} was done with {', '.join(other[:3])}, and config.yaml says "
+                             "otherwise.")
+    return sentences
+
+
+def stale(folder: Path) -> list[str]:
+    """A sentence of each adapter that was trained again after it was scored."""
+    manifest = read_manifest(folder / "manifests" / "evaluate.json") or {}
+    scored = maybe_dict(maybe_dict(manifest.get("key")).get("inputs"))
+    return [f"The scores are of another {path} than the one that is there now: run step 7 again."
+            for path, hash_then in sorted(scored.items())
+            if path.endswith(("/adapter", "/last")) and digest(folder / path) != hash_then]
+
+
+def maybe_dict(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
 
 
 def replaced(folder: Path) -> list[str]:

@@ -195,3 +195,22 @@ def test_a_score_that_was_changed_by_hand_is_named_on_the_page(run):
     assert "eval/sft/LaMP_3.json is not as step evaluate wrote it" in markdown(run)
     write_json(run / "eval" / "sft" / "LaMP_9.json", "hello")  # what is no result is left out
     assert "</html>" in render(run, ABOUT)
+
+
+def test_a_step_that_was_done_alone_with_other_settings_is_named(run):
+    manifest = run / "manifests" / "guided.json"
+    as_shown = {"seed": 0, "grpo": {"group": Config().grpo.group, "lr": Config().grpo.lr}, "model.name": "x"}
+    write_json(manifest, {"done": True, "key": {"settings": as_shown}})
+    assert "**Settings.**" not in markdown(run)
+    write_json(manifest, {"done": True, "key": {"settings": as_shown | {"grpo.guided_steps": 1}}})
+    assert "guided was done with grpo.guided_steps=1, and config.yaml says otherwise" in markdown(run)
+
+
+def test_scores_of_an_adapter_that_was_trained_again_are_stale(run):
+    (run / "guided" / "adapter").mkdir(parents=True)
+    (run / "guided" / "adapter" / "weights").write_text("1")
+    key = {"inputs": {"guided/adapter": digest(run / "guided" / "adapter"), "data/dev.jsonl": "old"}}
+    write_json(run / "manifests" / "evaluate.json", {"done": True, "key": key})
+    assert "**Stale.**" not in markdown(run)
+    (run / "guided" / "adapter" / "weights").write_text("2")
+    assert "of another guided/adapter than the one that is there now" in markdown(run)
