@@ -18,6 +18,7 @@ from ..runs import (
     log_metrics,
     progress,
     read_jsonl,
+    read_metrics,
     run_step,
     seed_of,
     whole_folder,
@@ -47,6 +48,7 @@ def work(config: Config, folder: Path) -> None:
     rows = in_order(examples(config, folder, tokenizer), config.sft.epochs, config.sft.batch, config.seed)
     if rows:
         train(config, folder, model, rows)
+        warn_unless_fallen([row["loss"] for row in read_metrics(folder, "sft") if "loss" in row])
     elif config.sft.epochs:
         raise UserError("chains/kept.jsonl holds no chain to train on")
     else:
@@ -157,6 +159,18 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
             stop.now()
     bar.close()
     model.eval()
+
+
+def warn_unless_fallen(losses: list[float]) -> None:
+    """Says so where the loss is as high at the end as at the beginning: a rate that is too high shows no
+    other sign."""
+    part = max(5, len(losses) // 10)
+    if len(losses) < 2 * part:
+        return
+    first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
+    if last >= first:
+        print(f"  WARNING: the loss has not fallen, {first:.2f} at first and {last:.2f} at last: lower "
+              "sft.lr, and look at chains/kept.jsonl", flush=True)
 
 
 def learning_rate(peak: float, done: int, steps: int) -> float:

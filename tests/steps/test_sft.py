@@ -309,3 +309,11 @@ def test_a_cut_run_goes_on_bit_for_bit_whatever_became_of_its_state(tmp_path, mo
     assert all(torch.equal(want[name], got[name]) for name in want) and lines == lines_again
     said = capsys.readouterr().out.count("cannot be used")
     assert said == (0 if damage in ("none", "gone") else 1)
+
+
+@pytest.mark.parametrize("losses, warned", [([3.0] * 10 + [1.0] * 10, False), ([15.2] * 20, True),
+                                            ([1.0] * 5 + [2.0] * 5, True), ([1.0] * 4 + [2.0] * 4, False),
+                                            ([], False)])
+def test_a_loss_that_does_not_fall_is_said(capsys, losses, warned):
+    step3_sft.warn_unless_fallen(losses)
+    assert ("WARNING: the loss has not fallen" in capsys.readouterr().out) == warned
