@@ -113,19 +113,23 @@ def header_of(key: dict) -> dict:
     return {"made_from": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}
 
 
-def is_row(row: dict) -> bool:
-    """Whether a row of a file has its shape: {"id", "completions"} or {"id", "scores"}."""
-    completions, scores = row.get("completions"), row.get("scores")
-    if not isinstance(row.get("id"), str) or (completions is None) == (scores is None):
-        return False
-    if scores is not None:
-        return isinstance(scores, list) and all(isinstance(score, int | float) for score in scores)
-    return isinstance(completions, list) and all(
+def has_completions(row: dict) -> bool:
+    """Whether a row is {"id", "completions"}."""
+    completions = row.get("completions")
+    return isinstance(row.get("id"), str) and isinstance(completions, list) and all(
         isinstance(each, dict) and each.keys() == set(Completion._fields) and isinstance(each["text"], str)
         for each in completions)
 
 
-def rows_made_from(folder: Path, name: str, key: dict) -> list[dict]:
+def has_scores(row: dict) -> bool:
+    """Whether a row is {"id", "scores"}."""
+    scores = row.get("scores")
+    return isinstance(row.get("id"), str) and isinstance(scores, list) and all(
+        isinstance(score, int | float) for score in scores)
+
+
+def rows_made_from(folder: Path, name: str, key: dict,
+                   is_row: Callable[[dict], bool] = lambda row: True) -> list[dict]:
     """The rows of samples/<name>.jsonl that were made from the key. Where the file was made from something
     else, the fullest kept one of this key takes its place, or an empty one."""
     path = folder / FOLDER / f"{name}.jsonl"
@@ -194,7 +198,7 @@ def completions_of(asked: Asked, draw: Draw, wanted: int) -> dict[str, list[Comp
     """{question id: its first `wanted` completions, or more}: those of the file, and what is missing there.
     A row of the file is {"id", "completions": some of them, in their order}."""
     found: dict[str, list[Completion]] = {question.id: [] for question in asked.questions}
-    for row in rows_made_from(asked.folder, draw.name, key_of(asked.config, draw)):
+    for row in rows_made_from(asked.folder, draw.name, key_of(asked.config, draw), has_completions):
         if row["id"] in found:
             found[row["id"]] += [Completion(**completion) for completion in row["completions"]]
     asked.tick(sum(min(wanted, len(some)) for some in found.values()))
@@ -279,7 +283,8 @@ def scores_of(asked: Asked, draw: Draw, asked_with: str, completions: dict[str, 
     name = f"{draw.name}@prmu" + ("" if asked_with == "own" else f"-{asked_with}")
     settings = ["reward", *(["lamp.retriever", "lamp.k"] if asked_with == "other" else [])]
     of_prmu = step_key(asked.config, "evaluate", ["prmu"], settings, (), ())
-    rows = rows_made_from(asked.folder, name, {"completions": key_of(asked.config, draw), "prmu": of_prmu})
+    rows = rows_made_from(asked.folder, name, {"completions": key_of(asked.config, draw), "prmu": of_prmu},
+                          has_scores)
     found = {row["id"]: row["scores"] for row in rows}
     for question in asked.questions:
         texts = [completion.text for completion in completions[question.id]]

@@ -410,13 +410,13 @@ FIVE = {"text": 5, "tokens": 1, "ended": True, "entropy": 0, "seconds": 0}
 
 
 @pytest.mark.parametrize("change", [{"id": 5}, {"id": []}, {"completions": [{}]}, {"completions": "x"},
-                                    {"scores": [1]}, {"completions": [FIVE]}])
+                                    {"completions": None}, {"completions": [FIVE]}])
 def test_a_row_of_another_shape_is_one_line(tmp_path, change):
     row = {"id": "q", "completions": [answer.Completion("4", 1, True, 0.0, 0.1)._asdict()]}
     key, path = {"x": 1}, tmp_path / answer.FOLDER / "sft.jsonl"
-    answer.rows_made_from(tmp_path, "sft", key)
+    answer.rows_made_from(tmp_path, "sft", key, answer.has_completions)
     append_jsonl(path, [row])
-    assert answer.rows_made_from(tmp_path, "sft", key) == [row]
+    assert answer.rows_made_from(tmp_path, "sft", key, answer.has_completions) == [row]
     append_jsonl(path, [row | change])
     with pytest.raises(UserError, match="remove it, and its answers are made again"):
-        answer.rows_made_from(tmp_path, "sft", key)
+        answer.rows_made_from(tmp_path, "sft", key, answer.has_completions)
