@@ -146,7 +146,8 @@ def read_teaching_in_a_step(config: cfg.Config) -> None:
 # ---------------------------------------------------------------- a command's words
 
 def readers_of_words(run: Path) -> Iterator[Reader]:
-    of_run = {f"run/{name}": (run / name).read_bytes() for name in ("metrics.jsonl", "config.yaml")}
+    names = ("metrics.jsonl", "config.yaml", "manifests/prepare.json")
+    of_run = {f"run/{name}": (run / name).read_bytes() for name in names}
     golds = {"golds.json": as_json({"task": "LaMP_3", "golds": [{"id": "1", "output": "4"}]})}
     for module, words, files in (
             ("config", ["grpo.group"], {}), ("config", ["--explain", "grpo.group"], {}),

@@ -70,7 +70,8 @@ def load_adapter(model: nn.Module, folder: Path, name: str, trainable: bool = Fa
                         "and run the step that makes it again") from None
     with safe_open(folder / "adapter_model.safetensors", "pt") as stream:
         found = set(stream.keys())
-    if found != set(get_peft_model_state_dict(model, adapter_name=name)):  # peft would only warn
+    # Of these peft would only warn. Embeddings are never trained, and it would ask the hub about them.
+    if found != set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)):
         raise UserError(f"the adapter {folder} has other parameters than this model's; remove the folder and "
                         "run the step that makes it again")
     require_finite(adapter_parameters(model, name), f"the adapter {folder}")

@@ -12,6 +12,8 @@ from ..runs import digest, read_config, read_metrics
 from ..runs.manifests import changed_files, read_manifest
 from .tables import maybe, number, percent
 
+SHOWN = ["eval", "chains", "prmu/report.json", "data/train.jsonl", "data/summary.json", "data/tasks.json"]
+"""Files of steps that a page shows."""
 STAGES = {"guided": "SFT's adapter", "explore": "the adapter of stage 1, guided"}
 """The stages of GRPO, and what each begins with."""
 
@@ -31,7 +33,7 @@ def notices(folder: Path) -> list[tuple[str, str]]:
 def changed(folder: Path) -> list[str]:
     """A sentence of each file on this page that is not as its step has left it."""
     return [f"{file} is not as step {maker} wrote it."
-            for maker, _, file in changed_files(folder, ["eval", "chains", "prmu/report.json", "data"])]
+            for maker, _, file in changed_files(folder, SHOWN)]
 
 
 def other_settings(folder: Path) -> list[str]:

@@ -19,7 +19,8 @@ def main(config: Config) -> None:
     run_step(config, "report",
              inputs=["config.yaml", "?metrics.jsonl", "?eval", "?chains", "?prmu/report.json",
                      "?data/train.jsonl", "?data/summary.json", "?data/tasks.json", "?data/references.json",
-                     "?plan.json", "?plan_table.json", "?guided/rollouts.jsonl", "?explore/rollouts.jsonl"],
+                     "?plan.json", "?plan_table.json", "?guided/rollouts.jsonl", "?explore/rollouts.jsonl",
+                     "?sft/adapter", "?guided/adapter", "?guided/last", "?explore/adapter", "?explore/last"],
              settings=[], of_unfinished=True, outputs=["report.html", "report.md"],
              work=work)
     # Also where nothing had to be done: whoever starts a run wants to know what came out, and where it is.
