@@ -7,6 +7,7 @@ the same question and the same history give the same answer.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import cached_property
 
 from ..config import UserError
 from ..engine.adapters import load_adapter
@@ -32,18 +33,16 @@ class Answerer:
         self.model = load_adapter(base, run.adapter, ADAPTER).eval()
         self.ends = end_tokens(self.model, self.tokenizer)
         self.cache = PromptCache()
-        self._fold = ExitStack()
-        self._prmu = None
-        self._embed: Embed | None = None
+        self._fold: ExitStack | None = None  # open while the layers are folded
 
-    @property
+    @cached_property
     def embed(self) -> Embed | None:
         """The encoder of the retriever `dense`, loaded when it is first needed; None of the others."""
         lamp = self.run.config.lamp
-        if lamp.retriever == "dense" and self._embed is None:
-            from ..engine.embed import encoder
-            self._embed = encoder(lamp.encoder, self.run.config.model)
-        return self._embed
+        if lamp.retriever != "dense":
+            return None
+        from ..engine.embed import encoder
+        return encoder(lamp.encoder, self.run.config.model)
 
     def prompt(self, question: Question, with_profile: bool = True) -> tuple[list[int], PromptReport]:
         """(token ids [P], what was cut). A person without a history has no profile to show."""
@@ -53,7 +52,9 @@ class Answerer:
     def write(self, prompts: list[list[int]], listen: Listen | None = None) -> list[Sample]:
         """One greedy completion of each prompt [P]; prompts are decoded together. listen: gets (number of the
         prompt, token) as it is drawn, and says whether the prompt's completion goes on."""
-        self._fold.enter_context(folded(self.model))  # a block within a block costs nothing
+        if self._fold is None:
+            self._fold = ExitStack()
+            self._fold.enter_context(folded(self.model))
         forwarded = [self.cache.forward(self.model, ids) for ids in prompts]
         rows = sample(self.model, prompts, 1, self.room, self.ends, temperature=0, prefixes=forwarded,
                       listen=listen)
@@ -70,24 +71,26 @@ class Answerer:
 
     def liking(self, question: Question, text: str) -> tuple[float, float]:
         """PRMU's scores of a completion under the question's own user and under the generic one."""
-        self._fold.close()  # PRMU's adapter is another one than the folded layers have
+        if self._fold is not None:  # PRMU's adapter is another one than the folded layers have
+            self._fold.close()
+            self._fold = None
         self.cache.empty()
-        prmu = self._loaded_prmu()
+        prmu = self._prmu
         prmu.texts.add([question], self.run.config.reward.history, keep=False)
         ids = [prmu.encode(text)]
         own, generic = (float(prmu.rate(question, ids, user)[0])
                         for user in (None, prmu.generic_user()))
         return own, generic
 
-    def _loaded_prmu(self):
+    @cached_property
+    def _prmu(self):
         from ..prmu.model import load_prmu
         from ..prmu.users import TextEmbeddings, texts_file
-        if self._prmu is None:
-            config, folder = self.run.config, self.run.folder
-            if not (folder / "prmu").is_dir():
-                raise UserError(f"{folder} has no PRMU")
-            texts = TextEmbeddings(self.model, self.tokenizer, texts_file(folder))
-            _, self._prmu, _ = load_prmu(folder / "prmu", self.model, self.tokenizer, config.reward,
-                                         config.prompt, texts)
-            self.model.set_adapter(ADAPTER)
-        return self._prmu
+        config, folder = self.run.config, self.run.folder
+        if not (folder / "prmu").is_dir():
+            raise UserError(f"{folder} has no PRMU")
+        texts = TextEmbeddings(self.model, self.tokenizer, texts_file(folder))
+        _, prmu, _ = load_prmu(folder / "prmu", self.model, self.tokenizer, config.reward, config.prompt,
+                               texts)
+        self.model.set_adapter(ADAPTER)
+        return prmu

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from . import differences, faithful, reasoning, references, tables
+from . import differences, faithful, notices, reasoning, references, tables
 
 
 class Findings(NamedTuple):
     """rows: of the table of scores (tables.collect). compared: the table of differences. headline, reached:
     the sentences at the top. references: what can be reached. teacher: the state of the teacher's chains.
-    states: the table of the reasoning. faithful: the table of changed chains."""
+    states: the table of the reasoning. faithful: the table of changed chains. notices: what stands above all
+    numbers, (word, sentence)."""
     rows: list[dict]
     compared: list[differences.Comparison]
     headline: str
@@ -20,6 +21,7 @@ class Findings(NamedTuple):
     teacher: dict
     states: list[list[str]]
     faithful: list[list[str]]
+    notices: list[tuple[str, str]]
 
 
 def read_findings(folder: Path) -> Findings:
@@ -30,4 +32,5 @@ def read_findings(folder: Path) -> Findings:
     teacher = reasoning.teacher_states(folder)
     return Findings(tables.collect(folder), compared, differences.headline(systems, compared),
                     references.sentence(known, systems, differences.last_stage(systems)), known, teacher,
-                    reasoning.state_rows(folder, teacher), faithful.faithful_rows(folder))
+                    reasoning.state_rows(folder, teacher), faithful.faithful_rows(folder),
+                    notices.notices(folder))

@@ -8,7 +8,6 @@ from ..runs import printable
 from . import differences, faithful, references
 from .findings import Findings, read_findings
 from .grid import grid
-from .notices import notices
 from .reasoning import HEADS, NOTE
 from .tables import (
     AVERAGE,
@@ -33,7 +32,7 @@ def markdown(folder: Path, found: Findings | None = None) -> str:
     prmu = maybe(folder / "prmu/report.json", {})
     parts = [f"# tagpr_lite, run `{folder.name}`", found.headline]
     parts += [found.reached] if found.reached else []
-    parts += [f"> **{word}** {escape(sentence, quote=False)}" for word, sentence in notices(folder)]
+    parts += [f"> **{word}** {escape(sentence, quote=False)}" for word, sentence in found.notices]
     if rows:
         parts += ["## Dev scores, lenient reading of the answer",
                   lenient_table(rows, references.reference_rows(found.references)),

@@ -25,7 +25,6 @@ from .examples import dev_examples, training_examples
 from .explorer import explorer
 from .findings import Findings, read_findings
 from .nodes import Looks
-from .notices import notices
 from .template import STYLE, TEMPLATE
 
 REASONING_SYSTEMS = ("explore", "guided", "sft")  # the last stage first: its chains are shown
@@ -158,7 +157,7 @@ def render(folder: Path, descriptions: dict[str, str], found: Findings | None = 
     looks = Looks(primary, known_tasks, colour, title)
     page = ENVIRONMENT.from_string(TEMPLATE).render(
         style=STYLE + explorer_page.STYLE, tables=tables, title=title, colour=colour, name=folder.name,
-        notices=notices(folder),
+        notices=found.notices,
         steps=steps, total_time=duration(sum(step["seconds"] for step in steps) or None),
         charts=unescaped(curves(metrics, found.teacher.get("all"))),
         reasoning=reasoning, states=found.states, faithful=faithful, changed=found.faithful,

@@ -31,9 +31,3 @@ def run(tmp_path_factory):
                 parameter.data.normal_(0, 0.2)
         save_adapter(model, stage, conf.folder / stage / "adapter")
     return conf.folder
-
-
-def folder_files(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
