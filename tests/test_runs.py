@@ -12,6 +12,7 @@ import pytest
 
 from tagpr_lite import config, runs
 from tagpr_lite.config import UserError
+from tagpr_lite.runs.manifests import made_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,8 +98,11 @@ def test_a_killed_writer_leaves_the_old_file_whole(tmp_path):
         rows = runs.read_jsonl(path)
         assert len(rows) == 5000 and len({r["i"] for r in rows}) == 1
     before = runs.digest(tmp_path)
-    (tmp_path / ".f.jsonl.999999999.part").write_text("left by a kill")
-    assert runs.digest(tmp_path) == before
+    left_by_a_kill = tmp_path / ".f.jsonl.999999999.part"
+    left_by_a_kill.mkdir()
+    (left_by_a_kill / ".tmpW6HWZI").write_text("a library's own temporary file")
+    assert runs.digest(tmp_path) == before and list(made_files(tmp_path.parent, [tmp_path.name])) == [
+        f"{tmp_path.name}/f.jsonl"]
     runs.write_jsonl(path, rows)
     assert os.listdir(tmp_path) == ["f.jsonl"] and runs.digest(tmp_path) == before
 

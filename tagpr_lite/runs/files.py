@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,21 @@ def free_bytes(folder: Path) -> int:
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a path to write to; renames it to `path` when the block ends well, removes it when it does
-    not."""
+    not.
+
+    The path lies in a folder of its own, `.kept.jsonl.4711.part/kept.jsonl` for process 4711. A library may
+    write to a temporary file beside the path it is given (safetensors: `.tmpW6HWZI`): after a kill such a
+    file is known by the folder and goes with the folder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_parts(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file
+    part.mkdir(exist_ok=True)
     try:
-        yield beside
-        os.replace(beside, path)
+        yield part / path.name
+        os.replace(part / path.name, path)
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def remove_stale_parts(path: Path) -> None:
@@ -49,7 +56,14 @@ def remove_stale_parts(path: Path) -> None:
     for part in path.parent.glob(f".{escape(path.name)}.*.part"):
         process = part.name.split(".")[-2]
         if process.isdigit() and not is_alive(int(process)):
-            part.unlink(missing_ok=True)
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def content_files(place: Path) -> list[Path]:
+    """A file, or the files of a folder in order of their names, without what a kill has left of writing."""
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    return [file for file in files if file.is_file()
+            and not any(fnmatch(part, ".*.part") for part in file.relative_to(place).parts)]
 
 
 def is_alive(process: int) -> bool:
@@ -199,12 +213,11 @@ def read_jsonl(path: Path, partial: bool = False) -> list[dict]:
 def digest(path: Path) -> str:
     """sha256 of a file, or of a folder's names and files."""
     sha = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file() and not file.name.endswith(".part"):  # what a kill has left is no content
-            sha.update(file.name.encode())
-            with open(file, "rb") as stream:
-                while block := stream.read(1 << 20):
-                    sha.update(block)
+    for file in content_files(path):
+        sha.update(file.name.encode())
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                sha.update(block)
     return sha.hexdigest()[:16]
 
 

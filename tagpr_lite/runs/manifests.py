@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config import UserError
 from .commands import as_command
-from .files import digest, read_json, write_json
+from .files import content_files, digest, read_json, write_json
 
 MADE = "made"
 """The key of a manifest with {file: hash} of what the step has written."""
@@ -71,10 +71,8 @@ def made_files(folder: Path, outputs: Iterable[str]) -> dict[str, str]:
     """{file within the run's folder: its hash} of all files of the outputs."""
     hashes = {}
     for output in outputs:
-        place = folder / output
-        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if file.is_file() and not file.name.endswith(".part"):
-                hashes[str(file.relative_to(folder))] = digest(file)
+        for file in content_files(folder / output):
+            hashes[str(file.relative_to(folder))] = digest(file)
     return hashes
 
 
