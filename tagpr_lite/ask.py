@@ -116,9 +116,9 @@ class Session:
     def _write(self, question: Question, with_profile: bool) -> str:
         """Shows what the model writes, as it writes it."""
         from .answering.stream import TextStream
-        started = time.time()
         view = ChainView(question, show, has_colour(sys.stdout))
-        stream = TextStream(self.answerer.tokenizer, self.answerer.ends)
+        stream = TextStream(self.answerer.tokenizer, self.answerer.ends)  # the model is loaded here
+        started = time.time()
         prompt, report = self.answerer.prompt(question, with_profile)
         if report.over_budget:
             raise UserError(f"the text has {report.tokens} tokens with its prompt, and prompt.max_tokens is "

@@ -2,15 +2,19 @@
 
 Decisions. On a CPU the layers stay folded (engine/fold.py) from question to question, and a prompt that
 begins like one of the last is computed from where it differs (engine/prompt_cache.py). Answers are greedy:
-the same question and the same history give the same answer.
+the same question and the same history give the same answer. One question alone is written several tokens a
+forward (engine/drafted.py), drafted from the chains that the run was trained on; several questions are
+decoded together, a token a forward each.
 """
 from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cached_property
+from pathlib import Path
 
 from ..config import UserError
 from ..engine.adapters import load_adapter
+from ..engine.drafted import Drafts, write_greedily
 from ..engine.fold import folded
 from ..engine.model import load
 from ..engine.prompt_cache import PromptCache
@@ -19,9 +23,11 @@ from ..lamp.chat import completion_text
 from ..lamp.prompts import PromptReport, build
 from ..lamp.retrieve import Embed
 from ..lamp.tasks import Question
+from ..runs import read_jsonl
 from .run import FinishedRun
 
 ADAPTER = "answers"
+MOST_CHAINS = 500  # that completions are drafted from
 
 
 class Answerer:
@@ -33,7 +39,11 @@ class Answerer:
         self.model = load_adapter(base, run.adapter, ADAPTER).eval()
         self.ends = end_tokens(self.model, self.tokenizer)
         self.cache = PromptCache()
-        self._fold: ExitStack | None = None  # open while the layers are folded
+        self.drafts = Drafts()
+        for chain in chains_of(run.folder):
+            self.drafts.add(self.tokenizer(chain, add_special_tokens=False)["input_ids"])
+        self._folding: ExitStack | None = None  # open while the layers are folded
+        self._fold()
 
     @cached_property
     def embed(self) -> Embed | None:
@@ -52,13 +62,20 @@ class Answerer:
     def write(self, prompts: list[list[int]], listen: Listen | None = None) -> list[Sample]:
         """One greedy completion of each prompt [P]; prompts are decoded together. listen: gets (number of the
         prompt, token) as it is drawn, and says whether the prompt's completion goes on."""
-        if self._fold is None:
-            self._fold = ExitStack()
-            self._fold.enter_context(folded(self.model))
+        self._fold()
         forwarded = [self.cache.forward(self.model, ids) for ids in prompts]
+        if len(prompts) == 1:
+            return [write_greedily(self.model, forwarded[0], prompts[0], self.room, self.ends, self.drafts,
+                                   listen)]
         rows = sample(self.model, prompts, 1, self.room, self.ends, temperature=0, prefixes=forwarded,
                       listen=listen)
         return [of_prompt[0] for of_prompt in rows]
+
+    def _fold(self) -> None:
+        """Folds the layers, where they are not."""
+        if self._folding is None:
+            self._folding = ExitStack()
+            self._folding.enter_context(folded(self.model))
 
     @property
     def room(self) -> int:
@@ -71,9 +88,9 @@ class Answerer:
 
     def liking(self, question: Question, text: str) -> tuple[float, float]:
         """PRMU's scores of a completion under the question's own user and under the generic one."""
-        if self._fold is not None:  # PRMU's adapter is another one than the folded layers have
-            self._fold.close()
-            self._fold = None
+        if self._folding is not None:  # PRMU's adapter is another one than the folded layers have
+            self._folding.close()
+            self._folding = None
         self.cache.empty()
         prmu = self._prmu
         prmu.texts.add([question], self.run.config.reward.history, keep=False)
@@ -94,3 +111,10 @@ class Answerer:
                                texts)
         self.model.set_adapter(ADAPTER)
         return prmu
+
+
+def chains_of(folder: Path) -> list[str]:
+    """Some of the chains that a run's SFT has learnt, of every task; [] where they are not there."""
+    path = folder / "chains" / "kept.jsonl"
+    chains = [str(row["text"]) for row in read_jsonl(path, partial=True) if "text" in row]
+    return chains[::-(-len(chains) // MOST_CHAINS) or 1]

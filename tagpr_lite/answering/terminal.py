@@ -59,8 +59,11 @@ class ChainView:
             self.write(self._in(ANSWER, new))
 
     def _claims_of_last_step(self) -> list[tuple[str, bool]]:
-        chain = Chain(tuple(self.steps), "")
-        return claims_of_steps(chain, self.question)[-1]
+        """(claim, whether it holds). A quotation that a longer claim repeats is not shown beside it."""
+        claims = claims_of_steps(Chain(tuple(self.steps), ""), self.question)[-1]
+        return [(claim, holds) for claim, holds in claims
+                if not any(claim != longer and claim in longer and holds == of_longer
+                           for longer, of_longer in claims)]
 
     def _marked(self, claim: str, holds: bool) -> str:
         """A line such as `    true   "It broke" got 2`."""

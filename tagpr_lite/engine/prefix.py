@@ -95,6 +95,11 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor | None =
                                           scale=scaling, **how)
 
 
+def attend_causally(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+    """The last T of S tokens attend to those up to themselves: q [m, H, T, D], k and v [m, Hkv, S, D]."""
+    return _sdpa(q, k, v, scaling, causal_lower_right(q.shape[2], k.shape[2]))
+
+
 @dataclass
 class Prefill:
     """Causal attention that keeps the keys and values of every layer (or, keep=False, of none)."""
@@ -118,7 +123,7 @@ class Suffix:
         prompt_k, prompt_v = self.kv[layer]  # [1, Hkv, P, D]
         k = torch.cat([prompt_k.expand(k.shape[0], -1, -1, -1), k], 2)  # [m, Hkv, P + R, D]
         v = torch.cat([prompt_v.expand(v.shape[0], -1, -1, -1), v], 2)
-        return _sdpa(q, k, v, scaling, causal_lower_right(q.shape[2], k.shape[2]))
+        return attend_causally(q, k, v, scaling)
 
 
 @dataclass

@@ -86,6 +86,12 @@ def prefill(model: nn.Module, prompts: list[list[int]], tick: Callable[[], None]
     return kv, lengths, torch.cat(last_states)
 
 
+def require_finite_states(hidden: Tensor) -> None:
+    """UserError where a state is NaN or infinite: argmax and quantiles of NaN are tokens like any other."""
+    if not bool(hidden.isfinite().all()):
+        raise UserError("the model's states are not finite numbers: its weights or its adapter are damaged")
+
+
 @torch.inference_mode()
 def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, ends: set[int], *,
            temperature: float = 1.0, seeds: list[list[int]] | None = None,
@@ -99,9 +105,7 @@ def sample(model: nn.Module, prompts: list[list[int]], group: int, room: int, en
     """
     with folded(model):
         kv, lengths, hidden = prefill(model, prompts, tick, prefixes)
-        if not bool(hidden.isfinite().all()):  # argmax and quantiles of NaN are tokens like any other
-            raise UserError("the model's states are not finite numbers: its weights or its adapter are "
-                            "damaged")
+        require_finite_states(hidden)
         completions = [Sample([], [], False) for _ in range(len(prompts) * group)]  # prompt by prompt
         quantiles = None if temperature == 0 else _uniforms(seeds, room, lengths.device)  # [B * G, room]
         state = Decode(kv, lengths, group, room)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tagpr_lite import ask
-from tagpr_lite.answering.answerer import Answerer
+from tagpr_lite.answering.answerer import MOST_CHAINS, Answerer, chains_of
 from tagpr_lite.answering.history import History
 from tagpr_lite.answering.run import open_run, question_of
 from tagpr_lite.answering.terminal import ChainView
@@ -15,6 +15,7 @@ from tagpr_lite.config import UserError
 from tagpr_lite.engine.prefix import SharedPrefix
 from tagpr_lite.engine.sample import sample
 from tagpr_lite.lamp.tasks import TASKS, Item
+from tagpr_lite.runs import write_jsonl
 from tagpr_lite.tags.schema import Chain, Step, render
 
 RATING = TASKS["LaMP_3"]
@@ -157,10 +158,12 @@ examine_examples  Past scores 1 5, mean 4.0. "It broke" got 1.
     true   1 5
     false  mean 4.0
     true   "It broke" got 1
-    true   "It broke"
 conclude  So 3.
 -> 3
 """
+    # The quotation stands in the history, and that it got 4 is false: both are said.
+    wrong = shown(render(Chain((Step("examine_examples", '"It broke" got 4.'),), "3")))
+    assert '    false  "It broke" got 4\n    true   "It broke"\n' in wrong
 
 
 def test_colours_are_ours_and_nothing_that_the_model_writes():
@@ -178,3 +181,11 @@ def test_anything_can_be_shown(text):
 def test_the_whole_input_of_a_citation_is_needed():
     with pytest.raises(UserError, match="whole input"):
         question("A title", task=TASKS["LaMP_1"])
+
+
+def test_completions_are_drafted_from_some_chains_of_every_task(tmp_path):
+    assert chains_of(tmp_path) == []
+    write_jsonl(tmp_path / "chains" / "kept.jsonl", [{"text": f"{n}"} for n in range(3)])
+    assert chains_of(tmp_path) == ["0", "1", "2"]
+    write_jsonl(tmp_path / "chains" / "kept.jsonl", [{"text": f"{n}"} for n in range(MOST_CHAINS + 1)])
+    assert chains_of(tmp_path) == [f"{n}" for n in range(0, MOST_CHAINS + 1, 2)]
