@@ -5,6 +5,7 @@
 #   bash run_all.sh smoke                      all eight steps on a tiny random model, in minutes
 #   bash run_all.sh cpu lamp.source=FOLDER     your LaMP-format files; any key=value (.venv/bin/python -m tagpr_lite.config)
 #   bash run_all.sh gpu --vram 8               a budget in GiB; without a card it runs on the CPU
+#   bash run_all.sh gpu --cards 2              two cards of this machine train together; a run may change their number
 #   bash run_all.sh test                       ruff, the tests, and one complete smoke run
 #   bash run_all.sh test --card                the tests of engine, grpo and prmu on a CUDA card, in one process
 #   bash run_all.sh doctor [words]             what is here, and a self-test on a card; doctor --help
@@ -38,7 +39,7 @@ else
 fi
 
 # ---- 2. what to run
-preset="" settings=()
+preset="" settings=() cards=1
 while [ $# -gt 0 ]; do
   case "$1" in
     test)
@@ -54,12 +55,15 @@ while [ $# -gt 0 ]; do
     doctor) shift; exec "$python" -m tagpr_lite.doctor "$@" ;;
     --vram) [ $# -gt 1 ] || { echo "error: --vram needs a number of GiB" >&2; exit 2; }; settings+=("model.vram=$2"); shift 2 ;;
     --vram=*) settings+=("model.vram=${1#*=}"); shift ;;
-    -h|--help) sed -n '2,13p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
+    --cards) [ $# -gt 1 ] || { echo "error: --cards needs a number" >&2; exit 2; }; cards=$2; shift 2 ;;
+    --cards=*) cards=${1#*=}; shift ;;
+    -h|--help) sed -n '2,14p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
     *=*) settings+=("$1"); shift ;;
     -*) echo "error: unknown option $1; see bash run_all.sh --help" >&2; exit 2 ;;
     *) [ -z "$preset" ] || { echo "error: two presets, $preset and $1; settings are written key=value" >&2; exit 2; }; preset=$1; shift ;;
   esac
 done
+[[ $cards =~ ^[1-9][0-9]{0,2}$ ]] || { echo "error: --cards $cards: a whole number from 1 on" >&2; exit 2; }
 if [ -z "$preset" ]; then
   choice=$("$python" -m tagpr_lite.steps.preset)  # a line whose last word is the preset
   echo "$choice"
@@ -68,6 +72,8 @@ fi
 
 # ---- 3. the eight steps, which all belong to this one process: no other may write into the run's folder meanwhile
 export TAGPR_OWNER=$$
+run=(-m)
+[ "$cards" = 1 ] || run=(-m tagpr_lite.runs.launch --cards "$cards")  # a process a card, for the steps that train
 for step in $("$python" -m tagpr_lite.steps); do
-  "$python" -m "$step" --preset "$preset" ${settings[@]+"${settings[@]}"}
+  "$python" "${run[@]}" "$step" --preset "$preset" ${settings[@]+"${settings[@]}"}
 done

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..config import Model, UserError
 from ..runs import one_line
+from ..runs.processes import card
 from . import prefix
 from .adapters import adapter_parameters, add_adapter, load_adapter, save_adapter, using
 from .fold import values
@@ -40,7 +41,8 @@ __all__ = ["adapter_parameters", "add_adapter", "bind", "budget", "find", "ident
 def placement() -> tuple[torch.device, torch.dtype]:
     """(device, compute type): the one place where both are decided."""
     if torch.cuda.is_available():
-        return torch.device("cuda", 0), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.device("cuda", card()), dtype
     return torch.device("cpu"), torch.float32
 
 

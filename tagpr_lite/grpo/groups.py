@@ -23,6 +23,7 @@ from ..lamp.prompts import build
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import require_finite_number, seed_of
+from ..runs.processes import number
 from ..tags.teaching import Teaching
 from . import losses
 from .guard import Guard
@@ -46,6 +47,8 @@ class Rollout:
     begun_ids: list[int] = field(default_factory=list)
     """[B], the first steps of a chain, which all completions go on from (grpo.midway): the end of
     `prompt_ids`. [] where the completions begin at the prompt."""
+    process: int = field(default_factory=number)
+    """Which process has sampled it (runs/processes.py)."""
 
     @property
     def chains(self) -> list[list[int]]:
@@ -192,7 +195,7 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
         of_steps = stage.step_weight * step_advantages(tokenizer, rollout.question, chains, teaching,
                                                        g.std_floor)[:, len(rollout.begun_ids):]
     group = Group(rollout.question, rollout.prompt_ids, rollout.samples, rollout.shared_prompt,
-                  rollout.begun_ids, completion_terms, rewards, advantages, of_steps)
+                  rollout.begun_ids, rollout.process, completion_terms, rewards, advantages, of_steps)
     if not group.has_signal:
         group.shared_prompt = None  # it will not be trained on: its memory is wanted
     return group

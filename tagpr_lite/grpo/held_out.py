@@ -23,6 +23,7 @@ from ..lamp.prompts import build
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import append_jsonl, log_metrics, read_jsonl, write_jsonl
+from ..runs.processes import gathered, part_of
 from ..tags.reasoning import Written, states
 from ..tags.teaching import Teaching
 from .rewards import terms
@@ -119,8 +120,9 @@ class HeldOut:
         thinks = config.sft.thinks
         prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=thinks)[0]
                    for question in self.questions]
-        completions = sample_all(model, prompts, 1, config.grpo.completion, end_tokens(model, tokenizer),
-                                 together=self.together, temperature=0)  # [questions][1]
+        completions = gathered(sample_all(
+            model, part_of(prompts), 1, config.grpo.completion, end_tokens(model, tokenizer),
+            together=self.together, temperature=0))  # [questions][1]
         answers = []
         for question, (completion,) in zip(self.questions, completions, strict=True):
             text = completion_text(tokenizer, completion.ids, completion.ended)

@@ -3,7 +3,8 @@
 One step:
 
     collect_groups    a few prompts; for each a group of G completions, sampled together from one prefill,
-                      then scored (groups.py): reward [G] and advantage [G]
+                      then scored (groups.py): reward [G] and advantage [G]. Several processes divide the
+                      prompts (runs/processes.py); a group is never divided
     optimizer_step    every group whose rewards differ adds its gradient (update.py): its prompt is forwarded
                       once and back-propagated once (engine/update.py); then AdamW
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,6 +35,7 @@ from ..engine.model import (
     save_adapter,
     save_training_state,
 )
+from ..engine.reduce import require_equal
 from ..lamp.sampling import group_by
 from ..lamp.tasks import Question
 from ..runs import (
@@ -44,6 +47,7 @@ from ..runs import (
     seed_of,
     whole_folder,
 )
+from ..runs.processes import gathered, part_of
 from ..tags.teaching import Teaching
 from . import kept_rollouts
 from .alarms import Alarms
@@ -110,7 +114,9 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
             if held_out.is_due(done, stage.steps):
                 held_out.check(model, tokenizer, params, done)
             alarms.look(done)
+            stop.agree()
             if done % config.grpo.save_every == 0 or stop.asked:
+                require_equal(params, f"{stage.name}, step {done}")
                 save_training_state(state_file, done, params, optimizer, best=held_out.params,
                                     micro=together.size)
             stop.now()
@@ -170,9 +176,11 @@ def collect_groups(config: Config, stage: Stage, model, tokenizer, questions: li
     for resampling in range(config.grpo.resample + 1):
         name = stage.name if resampling == 0 else f"{stage.name} again {resampling}"
         asked = next_questions(questions, config.seed, name, index, missing)
-        rollouts = roll_out(config, name, model, tokenizer, asked, index, decoded)
+        rollouts = roll_out(config, name, model, tokenizer, part_of(asked), index, decoded)
         scored = [score_group(config.grpo, stage, rollout, tokenizer, teaching, together)
                   for rollout in rollouts]
+        # A prompt's tensors stay where they were made.
+        scored = gathered(scored, to_send=lambda group: replace(group, shared_prompt=None))
         groups += scored
         missing -= sum(group.has_signal for group in scored)
         if not missing:

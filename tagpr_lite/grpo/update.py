@@ -17,7 +17,9 @@ from ..engine.check import self_check
 from ..engine.finite import fault_of_gradient
 from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.prefix import base_of
+from ..engine.reduce import sum_gradients, sum_reports
 from ..engine.update import MicroBatch, group_gradient
+from ..runs.processes import all_of, count, number
 from . import losses
 from .groups import REFERENCE, Group
 
@@ -64,10 +66,14 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
     weights = losses.token_weights(g.loss, lengths, g.completion)
     weights_of_groups = weights.split([len(group.samples) for group in live])
 
+    # Several processes divide the groups, the longest first; one that was forwarded for sampling, too
+    # (grpo.once), stays where it is. The weights above are of all tokens, whoever computes them.
     totals: dict[str, float] = {}
     fault, skipped = "", 0
     model.train()
-    for group, weights in zip(live, weights_of_groups, strict=True):
+    for place, (group, weights) in enumerate(zip(live, weights_of_groups, strict=True)):
+        if number() != (group.process if g.once else place % count()):
+            continue
         put_back = keep_gradient(params.values())
         sums = together.attempt(partial(policy_gradient, g, model, group, weights),
                                 present=len(group.samples), undo=put_back)
@@ -79,7 +85,10 @@ def optimizer_step(g: GRPO, model, groups: list[Group], optimizer, params: dict,
         for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + value
     model.eval()
+    sum_gradients(params.values())
+    totals, fault, skipped = sum_reports(all_of((totals, fault, skipped)))
     if skipped == len(live):
+        optimizer.zero_grad(set_to_none=True)
         return nothing | {"skipped": skipped, "fault": fault}
     grad_norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
     optimizer.step()

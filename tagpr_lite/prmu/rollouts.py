@@ -19,6 +19,7 @@ from ..lamp.chat import completion_text
 from ..lamp.prompts import build
 from ..lamp.tasks import Question
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
+from ..runs.processes import gathered, part_of
 from .other_users import asked_by
 from .pair import PolicyText
 
@@ -48,7 +49,8 @@ def sample_rollouts(config: Config, path: Path, model, tokenizer, questions: lis
         for question in batch:
             views += views_of(question, other_user_question(question, questions, config.seed))
         new_rows = {question.id: {"id": question.id, "texts": []} for question in batch}
-        texts_of_views = _sample_views(config, model, tokenizer, views, ends, together)
+        # Several processes divide the views.
+        texts_of_views = gathered(_sample_views(config, model, tokenizer, part_of(views), ends, together))
         for (view, question, _), texts in zip(views, texts_of_views, strict=True):
             new_rows[question.id]["texts"] += [[view, text] for text in texts]
         append_jsonl(path, new_rows.values())

@@ -30,6 +30,7 @@ from ..engine.finite import FiniteSteps, fault_of_gradient
 from ..engine.memory import BatchLimit, keep_gradient
 from ..engine.model import load_training_state, save_training_state
 from ..engine.prefix import SharedPrefix
+from ..engine.reduce import require_equal, sum_gradients, sum_reports
 from ..engine.state import read_checked, save_checked
 from ..runs import (
     drop_metrics,
@@ -42,6 +43,7 @@ from ..runs import (
     whole_file,
     write_json,
 )
+from ..runs.processes import all_of, gathered, part_of
 from .model import PRMU
 from .pair import Pair
 from .selection import cases, shuffled
@@ -92,7 +94,9 @@ def train(prmu: PRMU, pairs: list[Pair], tune_pairs: list[Pair], seed: int, fold
                 stats["tune_loss"] = check_tune_loss(prmu, tune_pairs, tune_losses, params, home)
             # Logged before it is saved: a run that is cut in between writes the line again.
             log_metrics(folder, "reward", index=done - 1, **stats)
+            stop.agree()
             if done in check_steps or stop.asked:
+                require_equal(params, f"reward, step {done}")
                 save_training_state(state_file, done, params, optimizer)
             bar.set_postfix(accuracy=f"{stats.get('accuracy', 0):.2f}", refresh=False)
             bar.update()
@@ -186,11 +190,11 @@ def restore_best(params: dict[str, Tensor], home: Path) -> None:
 @torch.no_grad()
 def tune_loss(prmu: PRMU, pairs: list[Pair]) -> float:
     """Mean Bradley-Terry loss, without margin, on pairs of users who are not trained on."""
-    total = 0.0
-    for case in cases(pairs):
+    losses = []
+    for case in part_of(cases(pairs)):
         scores = prmu.rate(case[0].question, encode_case(prmu, case))  # [1 + rejected chains]
-        total += float(pair_loss(scores, case, 0.0))
-    return round(total / len(pairs), 5)
+        losses.append(float(pair_loss(scores, case, 0.0)))
+    return round(sum(gathered(losses)) / len(pairs), 5)
 
 
 # ---------------------------------------------------------------- one optimiser step
@@ -208,10 +212,11 @@ def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[
     "accuracy", "margin"}. Cases whose gradient is not finite are left out, and counted as "skipped". Where
     none is left, no step is taken, and "fault" says what was not finite."""
     pair_count = sum(len(case) for case in batch)
+    # Drawn once, whatever memory does, and for all cases, whoever computes them.
+    draws = [(case, rng.random() >= prmu.settings.generic) for case in batch]
     sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
     fault, skipped = "", 0
-    for case in batch:
-        under_own_user = rng.random() >= prmu.settings.generic  # drawn once, whatever memory does
+    for case, under_own_user in part_of(draws):
         put_back = keep_gradient(params.values())
         loss, scores = together.attempt(partial(case_gradient, prmu, case, under_own_user, pair_count),
                                         present=1 + len(case), undo=put_back)
@@ -224,7 +229,10 @@ def optimizer_step(prmu: PRMU, batch: list[list[Pair]], optimizer, params: dict[
         sums["loss"] += loss.item() / pair_count
         sums["accuracy"] += float((margins > 0).sum()) / pair_count
         sums["margin"] += float(margins.sum()) / pair_count
+    sum_gradients(params.values())
+    sums, fault, skipped = sum_reports(all_of((sums, fault, skipped)))
     if skipped == len(batch):
+        optimizer.zero_grad(set_to_none=True)
         return {"skipped": skipped, "fault": fault}
     torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
     optimizer.step()

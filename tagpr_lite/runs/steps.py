@@ -19,6 +19,7 @@ from .commands import refused_by_system
 from .files import digest, fingerprint, write_json
 from .manifests import MADE, accepted_files, is_within, made_files, read_manifest, refuse_changed
 from .owner import own, release
+from .processes import follow, lead, number
 from .text import one_line
 from .tracking import track_finished, tracked
 
@@ -44,6 +45,9 @@ def run_step(config: Config, name: str, *, inputs: list[str], settings: list[str
         the same             no     any          resumed; `work` finds the parts that it finished
         another              any    any          kept beside, and put back when their key comes back (kept.py)
     """
+    if number() > 0:  # several processes share the work, and the first of them keeps the folder
+        follow(config, work)
+        return
     folder = config.folder
     outputs_plain = [output.lstrip("?") for output in outputs]
     refuse_foreign_folder(folder, outputs_plain if inputs and not of_unfinished else ["."])
@@ -87,6 +91,7 @@ def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: li
     if last and last.get("done") and all_written(folder, outputs):
         print(f"[{name}] up to date, skipped", flush=True)
         track_finished(config, name, key)
+        lead(folder, has_work=False)
         return
     print(f"[{name}] {'resumed' if last and not last.get('done') else 'started'}", flush=True)
 
@@ -95,6 +100,7 @@ def do_step(config: Config, name: str, key: dict, inputs: list[str], outputs: li
     write_json(manifest, state)
     if not of_unfinished:
         own(folder)  # it may be new
+    lead(folder, has_work=True)
     try:
         try:
             with tracked(config, name, key):

@@ -4,6 +4,7 @@ at once.
     with finishing_steps() as stop:
         while done < steps:
             ...
+            stop.agree()
             if stop.asked:
                 save(...)
                 stop.now()
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from .owner import VARIABLE
+from .processes import agreed, count
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = "stopped; the same command goes on from here"
@@ -37,17 +39,27 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """Which signal has asked for the end of a training, if any."""
+    """Which signal has asked for the end of a training, if any. asked: that counts from now on. noted: that
+    has come; where several processes train together it counts when all know of it (`agree`)."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self.noted: int | None = None
 
     def note(self, number: int, _frame: object) -> None:
         """The handler of a signal: the first is noted, the second ends the command."""
-        if self.asked is not None:
+        if self.noted is not None:
             raise Stopped(number)
-        self.asked = number
+        self.noted = number
+        if count() == 1:
+            self.asked = number
         print("\nstopping after this step; once more stops at once", file=sys.stderr, flush=True)
+
+    def agree(self) -> None:
+        """Once a step, where several processes train together: what process 0 was asked counts for all, so
+        that all end after the same step."""
+        if count() > 1:
+            self.asked = agreed(self.noted)
 
     def now(self) -> None:
         """Ends the command as it was asked to."""

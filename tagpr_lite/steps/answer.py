@@ -29,6 +29,7 @@ from ..plan.answers import rows_of_samples
 from ..plan.run_plan import planned_models
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
 from ..runs.kept import copies
+from ..runs.processes import part_of, side_by_side
 from ..runs.steps import step_key
 from .views import AS_PREPARED, view_of
 
@@ -242,10 +243,18 @@ def written(model, tokenizer, prompts: dict[Hashable, list[int]], room: int, lim
     prompts: {question id: its token ids [P]}. room: tokens of a completion, at most. limit: prompts decoded
     together (engine/memory.py). numbers, seed: of the samples, and of the run.
     """
+    # Questions are batched by prompt length, so that few padded keys and values are kept. Several processes
+    # divide them; each yields the rows of all.
+    names = part_of(sorted(prompts, key=lambda name: len(prompts[name])))
+    yield from side_by_side(written_here(model, tokenizer, prompts, names, room, limit, temperature, numbers,
+                                         seed))
+
+
+def written_here(model, tokenizer, prompts: dict[Hashable, list[int]], names: list[Hashable], room: int,
+                 limit, temperature: float, numbers: range, seed: int) -> Iterator[list[dict]]:
+    """The same by this process alone, for the questions of these names."""
     from ..engine.rollout import sample_parts
     from ..engine.sample import end_tokens
-    # Questions are batched by prompt length, so that few padded keys and values are kept.
-    names = sorted(prompts, key=lambda name: len(prompts[name]))
     seeds = [[seed_of(seed, "evaluate", name, number) for number in numbers] for name in names]
     started = time.time()
     for part, groups, _ in sample_parts(model, [prompts[name] for name in names], len(numbers), room,

@@ -23,6 +23,7 @@ from ..runs import (
     seed_of,
     whole_folder,
 )
+from ..runs.processes import all_of, part_of
 from ..tags.schema import FORMS, in_form
 
 SAVE_EVERY = 25  # optimiser steps
@@ -118,6 +119,7 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
     from ..engine.finite import FiniteSteps, fault_of_gradient
     from ..engine.memory import keep_gradient
     from ..engine.model import adapter_parameters, load_training_state, save_training_state
+    from ..engine.reduce import require_equal, sum_gradients
     if config.model.checkpointing:
         model.get_base_model().activation_checkpointing_enable()
     params = adapter_parameters(model, POLICY)
@@ -140,8 +142,14 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
             lr = learning_rate(config.sft.lr, done, len(batches))
             for param_group in optimizer.param_groups:
                 param_group["lr"] = lr
-            gradient = partial(batch_gradient, model, batch, logp_chunk=config.grpo.logp_chunk)
-            loss = float(together.attempt(gradient, present=len(batch), undo=keep_gradient(params.values())))
+            # Several processes divide the rows; the divisor is the whole batch's.
+            rows_here = part_of(batch)
+            gradient = partial(batch_gradient, model, rows_here, divisor=scored_tokens(batch),
+                               logp_chunk=config.grpo.logp_chunk)
+            loss_here = together.attempt(gradient, present=len(rows_here),
+                                         undo=keep_gradient(params.values()))
+            loss = sum(all_of(float(loss_here)))
+            sum_gradients(params.values())
             fault = fault_of_gradient(loss, params.values())
             if fault:
                 log_metrics(folder, "sft", index=done, skipped=1, lr=lr)
@@ -154,7 +162,9 @@ def train(config: Config, folder: Path, model, rows: list[dict]) -> None:
             finite_steps.see(fault)
             bar.update()
             done += 1
+            stop.agree()
             if done % SAVE_EVERY == 0 or stop.asked:
+                require_equal(params, f"sft, step {done}")
                 save_training_state(state_file, done, params, optimizer)
             stop.now()
     bar.close()
@@ -190,23 +200,29 @@ def sequence_limit(config: Config, folder: Path):
                       folder, "lower prompt.max_tokens, or use a smaller model")
 
 
-def batch_gradient(model, batch: list[dict], micro: int, logp_chunk: int):
-    """Adds the gradient of the mean over the batch's scored tokens of -log p, `micro` rows at a time; returns
-    the mean, detached. batch: rows as `examples` makes them."""
+def batch_gradient(model, rows: list[dict], micro: int, logp_chunk: int, divisor: int | None = None):
+    """Adds the gradient of the sum over the rows' scored tokens of -log p / divisor, `micro` rows at a time;
+    returns the sum, detached. rows: as `examples` makes them. divisor: the scored tokens of the batch that
+    the rows are a part of; None: the rows are the batch."""
     from ..engine.logps import padded
     from ..engine.prefix import base_of
     from ..engine.update import sft_gradient
     device = base_of(model).device
-    divisor = sum(sum(row["completion_mask"]) for row in batch)
+    divisor = divisor or scored_tokens(rows)
     loss = 0.0
-    for first in range(0, len(batch), micro):
-        rows = batch[first:first + micro]
-        ids, _ = padded([row["input_ids"] for row in rows], device)  # [m, T]
-        scored, _ = padded([row["completion_mask"] for row in rows], device)  # [m, T], 1 on completions
+    for first in range(0, len(rows), micro):
+        some = rows[first:first + micro]
+        ids, _ = padded([row["input_ids"] for row in some], device)  # [m, T]
+        scored, _ = padded([row["completion_mask"] for row in some], device)  # [m, T], 1 on completions
         # Columns before the first scored token of any row are prompt alone, at least one token of it.
         begin = max(1, int(scored.any(0).int().argmax()))
         loss = loss + sft_gradient(model, ids, scored[:, begin:].bool(), divisor, logp_chunk)
     return loss
+
+
+def scored_tokens(rows: list[dict]) -> int:
+    """The tokens that the loss covers."""
+    return sum(sum(row["completion_mask"]) for row in rows)
 
 
 if __name__ == "__main__":
