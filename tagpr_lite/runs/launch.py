@@ -34,6 +34,7 @@ DIVIDED = ("step3_sft", "step4_reward", "step5_guided", "step6_explore", "step7_
 """The steps whose work several processes divide."""
 GRACE = 5.0  # seconds for a process that is asked to end, before it is killed
 COMPANY = 2.0  # seconds in which the others end too, when one has ended badly
+MISSED = 20.0  # seconds in which the process ends that another one misses
 LOOK = 0.05  # seconds between two looks at the processes
 BEFORE_WORDS = re.compile(r"^(\[rank\d+\]: )?(error: )?")  # of a line of error: torch names the process, too
 
@@ -108,14 +109,13 @@ def watch(processes: list[subprocess.Popen]) -> int:
     while True:
         codes = [process.poll() for process in processes]
         failed = [number for number, code in enumerate(codes) if code not in (None, 0)]
+        # Whose peer has gone has not failed by itself: the peer is waited for.
+        own_faults = [number for number in failed if codes[number] != PEER_LOST]
         if failed:
-            deadline = min(deadline, time.monotonic() + COMPANY)
+            deadline = min(deadline, time.monotonic() + (COMPANY if own_faults else MISSED))
         if all(code is not None for code in codes) or time.monotonic() > deadline:
-            break
+            return min(own_faults or failed, default=0)
         time.sleep(LOOK)
-    # Whose peer has gone has not failed by itself.
-    own_faults = [number for number in failed if codes[number] != PEER_LOST]
-    return min(own_faults or failed, default=0)
 
 
 def end(processes: list[subprocess.Popen]) -> None:
@@ -136,6 +136,9 @@ def told(processes: list[subprocess.Popen], first: int, errors: list[BinaryIO | 
     """The exit code of the process that ended badly first, if any, after a line that says what it was, unless
     it has said so itself."""
     code = processes[first].returncode
+    if code == PEER_LOST:
+        complain("error: the processes have lost each other; the same command goes on from here")
+        return 2
     if code < 0:
         complain(f"error: process {first} of {len(processes)} was ended by signal {-code} "
                  f"({signal.Signals(-code).name}); the same command goes on from here")
