@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from .. import config as cfg
 from ..config import Config, UserError
+from .processes import number
 from .stopping import STOPPED, handle_signals
 from .text import one_line, printable
 
@@ -146,6 +147,6 @@ def progress(total: int, about: str, unit: str = "it"):
     from tqdm import tqdm
     live = sys.stderr.isatty()
     bar = tqdm(total=total, desc=about, unit=unit, mininterval=0.5 if live else 30, dynamic_ncols=live,
-               smoothing=0.1)
+               smoothing=0.1, disable=number() > 0)  # of several processes the first shows one
     BARS.add(bar)
     return bar

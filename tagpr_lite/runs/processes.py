@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,7 +134,8 @@ def follow(config: Config, work: Callable[[Config, Path], None]) -> None:
             shutil.copytree(config.folder, copy, copy_function=link_or_copy,
                             ignore=shutil.ignore_patterns(OWNER_FILE, ".*.part", ".*.old"))
             distributed.barrier()  # from now on process 0 may write
-            work(replace(config, results=str(copy.parent), name=copy.name), copy)
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # process 0 speaks for all
+                work(replace(config, results=str(copy.parent), name=copy.name), copy)
         finally:
             shutil.rmtree(copy, ignore_errors=True)
 
