@@ -25,7 +25,8 @@ STEPS = [
     ["document.querySelector('.reply form')", "document.querySelector('.reply form select').value = '2'"],
     ["true", "(document.querySelector('.reply form').requestSubmit(), 0)"],
     [f"{ITEMS} === 1", "{items: by('items').innerText, said: by('state').innerText, "
-     "asked: document.querySelector('.asked').innerText, bold: document.querySelectorAll('#talk b').length}"],
+     "asked: document.querySelector('.asked').innerText, bold: document.querySelectorAll('#talk b').length, "
+     "key: by('key').offsetParent !== null}"],
 ]
 
 
@@ -42,3 +43,4 @@ def test_a_person_asks_and_corrects(address, tmp_path, width):
     value = found["value"]
     assert value["items"].startswith("2") and "<b>flimsy</b>" in value["items"] and value["said"] == ""
     assert value["asked"] == "A real bargain, <b>flimsy</b> plastic." and value["bold"] == 0
+    assert not value["key"]  # the server wants none
