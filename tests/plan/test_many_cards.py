@@ -128,6 +128,11 @@ def test_a_card_reads_the_weights_as_often_for_fewer_prompts_decoded_together():
     assert works[1].flops == pytest.approx(works[0].flops / 8)
     assert works[1].calls > 0.9 * works[0].calls * (1 + 1 / 512) / (1 + 8 / 512)
     assert works[1].bytes > 0.6 * works[0].bytes
+    assert line(8).peak < line(1).peak
+    # As many forwards of SFT: eight rows together, or one on each card.
+    sft = [next(phase.work for phase in phases_of_a_card(FOUR_B, config, asked, cards) if phase.step == "sft")
+           for cards in (1, 8)]
+    assert sft[1].calls == sft[0].calls and sft[1].flops == pytest.approx(sft[0].flops / 8)
 
 
 # ---------------------------------------------------------------- the all-reduce

@@ -44,7 +44,8 @@ def overlap(one, other):
     return one["began"] < other["ended"] and other["began"] < one["ended"]
 
 
-def test_as_many_run_at_a_time_as_there_are_places_and_never_two_on_one(tmp_path):
+def test_as_many_run_at_a_time_as_there_are_places_and_never_two_on_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("WHERE", "nowhere")  # the place's word counts
     jobs = timed("abcde", tmp_path / "times")
     run_all(jobs, TWO)
     assert [one.state for one in jobs] == [DONE] * 5
@@ -130,7 +131,8 @@ def test_a_job_waits_for_what_it_needs_and_one_that_cannot_begin_is_left(capfd):
 
 # ---------------------------------------------------------------- signals
 
-# Two jobs; each tells its process id and sleeps, or, being a training, notes the first signal and goes on.
+# Two jobs; each tells its process id and sleeps. Job b may be a training, which ends with the second signal
+# and then writes a file, or stubborn, which no signal but SIGKILL ends.
 STOPPABLE = """
 import sys
 from tagpr_lite.runs import guard, side_by_side
@@ -139,10 +141,13 @@ from tagpr_lite.runs.stopping import handle_signals
 side_by_side.PATIENCE = 1.0
 sleeping = ("import os, time; from tagpr_lite.runs.stopping import handle_signals; handle_signals();"
             "print('process', os.getpid(), flush=True); time.sleep(60)")
+training = ("import os, time; from tagpr_lite.runs.stopping import finishing_steps\\n"
+            "try:\\n    with finishing_steps():\\n        print('process', os.getpid(), flush=True)\\n"
+            "        time.sleep(60)\\nexcept KeyboardInterrupt:\\n    open(" + repr(sys.argv[2]) + ", 'w')")
 stubborn = ("import os, signal, time; signal.signal(signal.SIGTERM, lambda *_: None);"
             "print('process', os.getpid(), flush=True); [time.sleep(1) for _ in range(60)]")
 jobs = [side_by_side.Job(name, {"guided": [sys.executable, "-c", code]})
-        for name, code in (("a", sleeping), ("b", sleeping if sys.argv[1] == "mild" else stubborn))]
+        for name, code in (("a", sleeping), ("b", globals()[sys.argv[1]]))]
 handle_signals()
 guard(lambda: side_by_side.run_all(jobs, [Place("", {}), Place("", {})]))
 print("it went on")
@@ -155,10 +160,11 @@ def lives(process):
 
 
 @pytest.fixture
-def stoppable(request):
-    command = [sys.executable, "-c", STOPPABLE, request.param]
+def stoppable(request, tmp_path):
+    command = [sys.executable, "-c", STOPPABLE, request.param, str(tmp_path / "ended")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     children = [int(re.fullmatch(r"[ab] \| process (\d+)\n", process.stdout.readline())[1]) for _ in range(2)]
+    assert [os.getsid(child) for child in children] == children  # a terminal's Ctrl-C does not reach them
     yield process, children
     for one in [process.pid, *children]:
         if lives(one):
@@ -167,8 +173,8 @@ def stoppable(request):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("stoppable", ["mild", "stubborn"], indirect=True)
-def test_a_signal_ends_all_within_seconds_in_a_line_each(stoppable, number, code):
+@pytest.mark.parametrize("stoppable", ["sleeping", "training", "stubborn"], indirect=True)
+def test_a_signal_ends_all_within_seconds_in_a_line_each(stoppable, number, code, tmp_path, request):
     process, children = stoppable
     began = time.monotonic()
     process.send_signal(number)
@@ -177,9 +183,10 @@ def test_a_signal_ends_all_within_seconds_in_a_line_each(stoppable, number, code
     assert out == "a | stopped in step guided\nb | stopped in step guided\n"
     assert err.splitlines()[-1] == "stopped; the same command goes on from here"
     assert not any(lives(child) for child in children)
+    assert (tmp_path / "ended").exists() == ("training" in request.node.name)
 
 
-@pytest.mark.parametrize("stoppable", ["mild"], indirect=True)
+@pytest.mark.parametrize("stoppable", ["sleeping"], indirect=True)
 def test_processes_do_not_outlive_a_command_that_is_killed(stoppable):
     if sys.platform != "linux":
         pytest.skip("only Linux tells a process that its parent is gone")
