@@ -85,6 +85,13 @@ def test_a_killed_process_is_named_in_one_line(capfd):
     assert stopped.failure == "step step1 was stopped by a signal"
 
 
+def test_what_a_process_writes_last_is_waited_for(capfd):
+    long = job("a", "import sys; print('line\\n' * 50000 + 'error: the last'); sys.exit(2)")
+    run_all([long, job("b", "pass")], TWO)
+    assert long.failure.endswith("exit code 2: error: the last")
+    assert len(capfd.readouterr().out.splitlines()) == 50002
+
+
 def test_every_line_begins_with_the_name_of_its_job(capfd):
     """What a progress bar draws anew is a line too; so is an end without a line's end."""
     code = ("import sys; print('begin', '\\n\\n'); sys.stderr.write('\\rbar 10%\\rbar 90%\\n');"
@@ -119,12 +126,12 @@ class Dependent(Job):
 def test_a_job_waits_for_what_it_needs_and_one_that_cannot_begin_is_left(capfd):
     first = job("a", "import time; time.sleep(0.3)")
     second = Dependent("b", [first])
-    refused = Dependent("c", [], UserError("no folder"))
+    refused, again = (Dependent(name, [], UserError("no folder")) for name in "cf")
     full = Dependent("d", [], OSError(28, "No space left"))
     left = Dependent("e", [refused])
-    run_all([second, first, refused, full, left], TWO)
-    states = [one.state for one in (first, second, refused, full, left)]
-    assert states == [DONE, DONE, FAILED, FAILED, WAITING]
+    run_all([refused, again, full, second, first, left], TWO)  # each gives its place back
+    states = [one.state for one in (first, second, refused, again, full, left)]
+    assert states == [DONE, DONE, FAILED, FAILED, FAILED, WAITING]
     assert refused.failure == "it could not begin: no folder" and "No space left" in full.failure
     assert "b | it begins" in capfd.readouterr().out
 
