@@ -5,14 +5,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tagpr_lite.config import UserError
 from tagpr_lite.runs.places import Place
-from tagpr_lite.runs.side_by_side import DONE, FAILED, WAITING, Job, run_all
+from tagpr_lite.runs.side_by_side import DONE, FAILED, WAITING, Job, Worker, run_all
 
 ROOT = Path(__file__).parents[2]
 TWO = [Place("", {"WHERE": "first"}), Place("", {"WHERE": "second"})]
@@ -90,6 +92,15 @@ def test_what_a_process_writes_last_is_waited_for(capfd):
     run_all([long, job("b", "pass")], TWO)
     assert long.failure.endswith("exit code 2: error: the last")
     assert len(capfd.readouterr().out.splitlines()) == 50002
+    # A process that has ended, and what it has written is still being read.
+    worker, is_read = Worker(long, TWO[0]), threading.Event()
+    worker.process = SimpleNamespace(poll=lambda: 0)
+    worker.reader = threading.Thread(target=is_read.wait)
+    worker.reader.start()
+    assert worker.is_busy()
+    is_read.set()
+    worker.reader.join()
+    assert not worker.is_busy()
 
 
 def test_every_line_begins_with_the_name_of_its_job(capfd):
