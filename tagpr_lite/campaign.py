@@ -1,20 +1,19 @@
-"""Several runs that differ in a few settings and in their seeds, one after another, and their scores side by
-side.
+"""Several runs that differ in a few settings and in their seeds, and their scores side by side.
 
     python -m tagpr_lite.campaign learning                    one of campaigns/*.yaml, or a file of yours
     python -m tagpr_lite.campaign tags lamp.source=FOLDER     any key=value, for all its runs
+    python -m tagpr_lite.campaign proof --cards 4             a run on each of four cards at a time
 
 A run is the steps of run_all.sh with a folder of its own, results/<campaign>-<variant>-<seed>. So the command
-may be stopped at any moment and goes on where it was; what it prints at the end, and writes to
-results/<campaign>.md, can be had at any time with --table: the scores, and the differences between systems
-and between variants, tested over the seeds. results/<campaign>.html shows the same and more as a page.
+may be stopped at any moment and goes on where it was, with as many cards as there are then. A run that fails
+stops no other. What the command prints at the end, and writes to results/<campaign>.md, can be had at any
+time with --table: the scores, and the differences between systems and between variants, tested over the
+seeds. results/<campaign>.html shows the same and more as a page.
 """
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +23,10 @@ from . import config as cfg
 from .config import UserError, is_plain_name
 from .report import campaign_page, campaign_scores, figures, over_seeds
 from .report.differences import read_answers
-from .runs import OWNER, guard, keep_memory, one_line, read_metrics, whole_folder, write_text
+from .runs import guard, keep_memory, one_line, read_metrics, whole_folder, write_text
+from .runs.places import Place, places_on_cards, places_on_cores
+from .runs.side_by_side import DONE, FAILED, Job, run_all
+from .runs.stopping import handle_signals
 from .steps import STEPS
 
 FOLDER = Path(__file__).parent / "campaigns"
@@ -34,6 +36,9 @@ SHAPE = (("name", str, "a word"), ("preset", str, "a preset's name"),
          ("share", bool, "true or false"),
          ("settings", dict, "a map of settings"))
 END_OF_DOCUMENT = "...\n"
+# Steps that write into what all runs share: models, official files, a teacher's answers. One run at a time
+# does them, so that nothing is fetched or paid for twice, and tag.per_minute holds for all runs together.
+ONE_AT_A_TIME = ("prepare", "tag")
 
 
 def read(name: str) -> dict:
@@ -102,27 +107,56 @@ def folders(campaign: dict, overrides: list[str]) -> list[Path]:
 
 # ---------------------------------------------------------------- running
 
-def run(campaign: dict, overrides: list[str]) -> None:
-    """The campaign's steps of one run after another, each in a process of its own, until one fails."""
+class CampaignRun(Job):
+    """One run of a campaign."""
+
+    def __init__(self, name: str, steps: dict[str, list[str]], folder: Path, about: str):
+        super().__init__(name, steps)
+        self.folder, self.about = folder, about
+        # The runs whose finished steps it may take over, itself among them, in their order.
+        self.of_its_seed: list[CampaignRun] = [self]
+
+    def source(self) -> CampaignRun:
+        """The run that this one begins as a copy of: the first of its seed that has not failed. It may be
+        this one, which then begins with nothing."""
+        return next(run for run in self.of_its_seed if run.state != FAILED)
+
+    def may_begin(self) -> bool:
+        """A folder that is copied has to be at rest: its run has to be done."""
+        source = self.source()
+        return source is self or source.state == DONE or self.folder.exists()
+
+    def begin(self, place: Place) -> list[str]:
+        begin_with(self.source().folder, self.folder)
+        return [f"{self.about}, {place.name}" if place.name else self.about]
+
+
+def run(campaign: dict, overrides: list[str], places: list[Place] | None = None) -> list[CampaignRun]:
+    """The campaign's steps of every run, each in a process of its own, as many runs at a time as there are
+    places (None: one). Returns the runs that have failed."""
+    jobs = planned_runs(campaign, overrides)
+    run_all(jobs, places or places_on_cores(1), ONE_AT_A_TIME)
+    return [job for job in jobs if job.state == FAILED]
+
+
+def planned_runs(campaign: dict, overrides: list[str]) -> list[CampaignRun]:
+    """The campaign's runs with the commands of their steps. UserError: a wrong setting, or two runs with one
+    folder; so nothing is computed before it is said."""
     planned = runs(campaign, overrides)
-    run_folders = folders(campaign, overrides)  # a wrong key is an error before anything is computed
-    first_of_seed: dict[int, Path] = {}
+    run_folders = folders(campaign, overrides)
+    jobs, of_seeds = [], {}
     for number, ((variant, seed, words), folder) in enumerate(zip(planned, run_folders), 1):
-        print(f"[{campaign['name']}] run {number} of {len(planned)}: {variant}, seed {seed}", flush=True)
-        first_folder = first_of_seed.setdefault(seed, folder)
+        if folder in run_folders[:number - 1]:
+            raise UserError(f"two runs of the campaign have the folder {folder}: a seed or a variant twice?")
+        commands = {step: [sys.executable, "-m", STEPS[step].module, "--preset", campaign["preset"], *words]
+                    for step in campaign["steps"]}
+        about = f"[{campaign['name']}] run {number} of {len(planned)}: {variant}, seed {seed}"
+        job = CampaignRun(f"{variant}-{seed}", commands, folder, about)
         if campaign["share"]:
-            begin_with(first_folder, folder)
-        for step in campaign["steps"]:
-            run_step_script(step, campaign["preset"], words)
-
-
-def run_step_script(step: str, preset: str, words: list[str]) -> None:
-    """Runs a step's script; its exit code ends the campaign where it is not 0."""
-    command = [sys.executable, "-m", STEPS[step].module, "--preset", preset, *words]
-    environment = {OWNER: str(os.getpid())} | os.environ | {"PYTHONWARNINGS": "ignore"}
-    finished = subprocess.run(command, env=environment, check=False)
-    if finished.returncode:
-        raise SystemExit(finished.returncode)
+            job.of_its_seed = of_seeds.setdefault(seed, [])
+            job.of_its_seed.append(job)
+        jobs.append(job)
+    return jobs
 
 
 def begin_with(first: Path, folder: Path) -> None:
@@ -162,6 +196,11 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--name", help="of its folders, so that two runs of one campaign on different data "
                                        "stand side by side")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--cards", metavar="N", help="a run at a time on each of so many cards: 4; or on the "
+                                                    "cards with these numbers: 0,2,3")
+    where.add_argument("--at-once", type=int, default=1, metavar="N",
+                       help="so many runs at a time, which divide the CPU's cores; where there is no card")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_intermixed_args(words)  # key=value may stand after an option
     guard(lambda: run_and_report(args))
@@ -175,8 +214,10 @@ def run_and_report(args: argparse.Namespace) -> None:
         campaign["name"] = args.name
         if not args.name or not is_plain_name(args.name):
             raise UserError(f"--name {args.name}: no plain name of a folder; results= says where it lies")
+    failed = []
     if not args.table:
-        run(campaign, args.overrides)
+        places = places_on_cards(args.cards) if args.cards is not None else places_on_cores(args.at_once)
+        failed = run(campaign, args.overrides, places)
     run_folders = folders(campaign, args.overrides)
     report = run_folders[0].parent / campaign["name"]
     found = finished(campaign, args.overrides)
@@ -192,8 +233,15 @@ def run_and_report(args: argparse.Namespace) -> None:
                         if read_metrics(folder, "guided") and read_metrics(folder, "explore")]
     if with_both_stages:
         write_text(report.with_suffix(".svg"), figures.alone(figures.learning(with_both_stages)))
+    if failed:
+        for job in failed:
+            print(f"{job.name}: {job.failure}", file=sys.stderr)
+        names = ", ".join(job.name for job in failed)
+        raise UserError(f"{len(failed)} of {len(run_folders)} runs failed: {names}; the same command goes on "
+                        "with them")
 
 
 if __name__ == "__main__":
     keep_memory()
+    handle_signals()
     main()

@@ -1,9 +1,14 @@
-"""Campaigns: the runs they are made of, that they go on, and the table at the end."""
+"""Campaigns: the runs they are made of, that they go on, side by side too, and the table at the end."""
+import shutil
+
 import pytest
 
 from tagpr_lite import campaign, config
+from tagpr_lite.bench import kills
 from tagpr_lite.config import UserError
 from tagpr_lite.runs import write_json, write_jsonl
+from tagpr_lite.runs.places import places_on_cores
+from tagpr_lite.steps import StepInfo
 
 
 @pytest.fixture
@@ -136,3 +141,116 @@ def test_curves_are_of_the_runs_that_have_both_stages(small, tmp_path):
     campaign.main([small, "--table"])
     curves = (tmp_path / "results" / "small.svg").read_text()
     assert "small-short-0" in curves and "small-long-0" not in curves
+
+
+# ---------------------------------------------------------------- side by side
+
+# A step that adds its run's name to the file `history` of the run's folder, and fails where it is told to.
+INVENTED = """
+import sys
+from pathlib import Path
+words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+results = Path(words["results"])
+if words["name"] in (results / "fail").read_text():
+    sys.exit("error: bad luck")
+(results / words["name"]).mkdir(exist_ok=True)
+with open(results / words["name"] / "history", "a") as stream:
+    stream.write(words["name"].removeprefix("invented-") + " ")
+"""
+
+
+@pytest.fixture
+def invented(tmp_path, monkeypatch):
+    """A campaign of two seeds and three variants that share the one step, which is INVENTED. Returns its file
+    and what reads the history of a run: "a-0 b-0 " of b-0 that has begun as a copy of a-0."""
+    (tmp_path / "invented_step.py").write_text(INVENTED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(campaign, "STEPS", {"sft": StepInfo("invented_step", "")})
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "fail").write_text("")
+    path = tmp_path / "invented.yaml"
+    path.write_text(f"preset: smoke\nseeds: [0, 1]\nsteps: [sft]\nshare: true\n"
+                    f"settings: {{results: {results}}}\nvariants: {{a: {{}}, b: {{}}, c: {{}}}}\n")
+
+    def history(name):
+        file = results / f"invented-{name}" / "history"
+        return file.read_text() if file.exists() else None
+    return str(path), history, results
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 6])
+def test_a_run_begins_as_a_copy_of_its_seeds_first_one_when_that_is_done(invented, at_once, capsys):
+    path, history, _ = invented
+    campaign.main([path, "--at-once", str(at_once)])
+    for seed in (0, 1):
+        assert history(f"a-{seed}") == f"a-{seed} "
+        assert history(f"b-{seed}") == f"a-{seed} b-{seed} " and history(f"c-{seed}") == f"a-{seed} c-{seed} "
+    printed = capsys.readouterr().out
+    assert ("b-1 | [invented] run 5 of 6: b, seed 1\n" if at_once > 1 else
+            "[invented] run 5 of 6: b, seed 1\n") in printed
+
+
+@pytest.mark.parametrize("at_once", ["1", "3"])
+def test_a_run_that_fails_stops_no_other_and_the_same_command_goes_on_with_it(invented, at_once, capsys):
+    path, history, results = invented
+    (results / "fail").write_text("invented-a-0 invented-c-1")
+    with pytest.raises(SystemExit) as stop:
+        campaign.main([path, "--at-once", at_once])
+    assert stop.value.code == 2
+    *each, last = capsys.readouterr().err.splitlines()
+    assert last == "error: 2 of 6 runs failed: a-0, c-1; the same command goes on with them"
+    assert each[0].startswith("a-0: step sft ended with exit code 1") and each[1].startswith("c-1: ")
+    # Of seed 0 the next run takes the first one's place.
+    assert [history(f"{name}-0") for name in "abc"] == [None, "b-0 ", "b-0 c-0 "]
+    (results / "fail").write_text("")
+    campaign.main([path, "--at-once", at_once])
+    assert history("a-0") == "a-0 " and history("c-1") == "a-1 c-1 "
+
+
+def test_a_run_that_has_begun_waits_for_no_other_and_what_all_share_is_written_by_one(invented, monkeypatch):
+    path, _, results = invented
+    first, second, _, first_of_other, *_ = campaign.planned_runs(campaign.read(path), [])
+    assert first.may_begin() and first_of_other.may_begin() and not second.may_begin()
+    (results / "invented-b-0").mkdir()
+    assert second.may_begin()
+    asked = []
+    monkeypatch.setattr(campaign, "run_all", lambda jobs, places, one_at_a_time: asked.append(one_at_a_time))
+    assert campaign.run(campaign.read(path), []) == [] and asked == [("prepare", "tag")]
+
+
+def test_two_runs_with_one_folder_are_refused(invented):
+    path, history, _ = invented
+    with pytest.raises(UserError, match="two runs.*invented-a-0.*a seed or a variant twice"):
+        campaign.run(campaign.read(path) | {"seeds": [0, 0]}, [])
+    assert history("a-0") is None
+
+
+def test_cards_and_at_once_exclude_each_other_and_bad_ones_are_one_line(invented, capsys):
+    path, history, _ = invented
+    for words, says in ((["--cards", "2", "--at-once", "2"], "not allowed with"),
+                        (["--cards", "x"], "--cards x"), (["--cards", "77"], "no card"),
+                        (["--at-once", "0"], "at least one run")):
+        with pytest.raises(SystemExit) as stop:
+            campaign.main([path, *words])
+        assert stop.value.code == 2 and says in capsys.readouterr().err
+    assert history("a-0") is None
+
+
+@pytest.mark.long
+def test_files_are_those_of_the_runs_one_after_another(tmp_path):
+    """Two variants that share, of two seeds, with the real steps: file by file, but for the times."""
+    settings = {"preset": "smoke", "seeds": [0, 1], "share": True, "steps": list(campaign.STEPS), "name": "c",
+                "settings": {}, "variants": {"full": {}, "blind": {"reward": {"blind": True}}}}
+    words = [*kills.SHORT, f"results={tmp_path / 'results'}"]
+    campaign.run(settings, words)
+    shutil.move(tmp_path / "results", tmp_path / "before")
+    campaign.run(settings, words, places_on_cores(2))
+    for name in ("c-full-0", "c-blind-0", "c-full-1", "c-blind-1"):
+        before, after = tmp_path / "before" / name, tmp_path / "results" / name
+        for file in kills.differences(before, after):
+            # What was copied and is made anew is kept, with its times. A report is kept under the hash of
+            # what it was made from, which has times too.
+            assert file.startswith(".kept/"), file
+            assert file.startswith(".kept/report-") or (kills.comparable(before, file)
+                                                        == kills.comparable(after, file)), file

@@ -10,6 +10,7 @@ from ..config import Model, UserError
 from ..engine.location import sized
 from ..plan.shapes import Shape, adapter_parameters, base_parameters, shape_of
 from ..runs import cache_folder
+from ..runs.places import cores
 from .card import GIB
 from .packages import Check
 
@@ -19,13 +20,6 @@ FP32, BF16 = 4, 2  # bytes
 # (values and two moments) of the last three.
 ADAPTERS_OF_A_RUN = 4 + 3 * 3
 OF_TEXT = 1 * GIB  # prompts, chains, samples and scores of a run, a generous guess of ours
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory(group: Path = Path("/sys/fs/cgroup/memory.max")) -> int:

@@ -39,6 +39,8 @@ SHAPES = {s.name.lower(): s for s in (
     Shape("Qwen3-1.7B", "qwen3", 2048, 6144, 28, 16, 8, 128, 151936, True),
     Shape("Qwen3-4B", "qwen3", 2560, 9728, 36, 32, 8, 128, 151936, True),
     Shape("Qwen3-8B", "qwen3", 4096, 12288, 36, 32, 8, 128, 151936, False),
+    Shape("Qwen3-14B", "qwen3", 5120, 17408, 40, 40, 8, 128, 151936, False),
+    Shape("Qwen3-32B", "qwen3", 5120, 25600, 64, 64, 8, 128, 151936, False),
     Shape("Qwen2.5-1.5B", "qwen2", 1536, 8960, 28, 12, 2, 128, 151936, True),
     Shape("Qwen2.5-3B", "qwen2", 2048, 11008, 36, 16, 2, 128, 151936, True),
     Shape("Qwen2.5-7B", "qwen2", 3584, 18944, 28, 28, 4, 128, 152064, False))}

@@ -32,6 +32,7 @@ from .times import Work
 from .work import overhead, passes_work, sampling_work
 
 CASE = 5  # chains of one of PRMU's cases: a chosen one and at most four rejected (prmu/selection.py, `cases`)
+PAIRS_OF_A_CASE = 2  # on average, our assumption
 VIEWS = 3 * 2  # texts that the policy writes for one of PRMU's questions (prmu/rollouts.py)
 # Tokens of a text that is embedded for PRMU, and texts together (prmu/users.py, engine/embed.py).
 TEXTS = (48, 16)
@@ -141,15 +142,20 @@ def sft_phase(shape: Shape, config: Config, load: Load) -> Phase:
     held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 3)
     beside = sft_bytes(job, config.sft.batch, micro, config.grpo.logp_chunk, config.model.checkpointing)
 
-    chains = load.train * config.tag.per_question
-    if config.tag.most:
-        chains = min(chains, config.tag.most)
-    sequences = chains * config.sft.epochs
+    sequences = sft_sequences(config, load)
     mean = load.mean_prompt + config.grpo.completion
     passes = "ffb" if config.model.checkpointing else "fb"
     work = passes_work(job, sequences * mean, mean, passes, times=sequences / micro)
     work += Work(flops=2 * head_flops(job) * sequences / config.sft.batch)
     return Phase("sft", "training", f"{micro} sequences", held_bytes, beside, work)
+
+
+def sft_sequences(config: Config, load: Load) -> float:
+    """Sequences that SFT trains on, each as often as it comes."""
+    chains = load.train * config.tag.per_question
+    if config.tag.most:
+        chains = min(chains, config.tag.most)
+    return chains * config.sft.epochs
 
 
 def prmu_rollout_phase(shape: Shape, config: Config, load: Load) -> Phase:
@@ -170,11 +176,17 @@ def prmu_phase(shape: Shape, config: Config, load: Load) -> Phase:
     held_bytes += prmu_held(shape, config.reward, trains=True)
     beside = prmu_bytes(job, config.reward, CASE, micro, config.model.checkpointing)
 
-    cases = min(config.reward.pairs, load.train * (CASE - 1)) * config.reward.epochs / 2  # two pairs a case
+    cases = prmu_cases(config, load)
     passes = "ffb" if config.model.checkpointing else "fb"
     work = passes_work(job, cases * (load.question + 3 * config.grpo.completion), load.question, passes,
                    times=2 * cases)
     return Phase("reward", "PRMU's training", f"{micro} chains", held_bytes, beside, work)
+
+
+def prmu_cases(config: Config, load: Load) -> float:
+    """Cases that PRMU is trained on, each as often as it comes."""
+    pairs = min(config.reward.pairs, load.train * (CASE - 1)) * config.reward.epochs
+    return pairs / PAIRS_OF_A_CASE
 
 
 def prmu_scoring_phase(shape: Shape, config: Config, load: Load) -> Phase:
@@ -183,18 +195,24 @@ def prmu_scoring_phase(shape: Shape, config: Config, load: Load) -> Phase:
     job = Job(shape, config.model, load.question + config.reward.tokens, micro, config.grpo.completion)
     held_bytes = weight_bytes(shape, config.model) + adapter_bytes(shape, config.model, 3)
     held_bytes += prmu_held(shape, config.reward, trains=True)
-    cases = config.reward.reported * 4 + config.reward.pairs / 8 * (config.reward.checks + 1)
+    cases = prmu_scored_cases(config)
     work = passes_work(job, cases * (load.question + 3 * config.grpo.completion), load.question, "f",
                    times=2 * cases)
     return Phase("reward", "PRMU's scores", f"{micro} chains", held_bytes,
                  scoring_bytes(job, micro, config.reward), work)
 
 
+def prmu_scored_cases(config: Config) -> float:
+    """Cases of PRMU's report, under four embeddings each, and of its checks on tuning users."""
+    return config.reward.reported * 4 + config.reward.pairs / 8 * (config.reward.checks + 1)
+
+
 def grpo_phases(shape: Shape, config: Config, load: Load) -> list[Phase]:
     """Rollouts, scores and updates of both stages; stage 2 is without PRMU."""
     g, job = config.grpo, grpo_job(shape, config, load)
     checkpointing = g.checkpointing and config.model.checkpointing
-    together, micro = max(1, g.decode_rows // g.group), min(g.micro, g.group)
+    together = max(1, min(g.decode_rows // g.group, g.prompts))  # no more than the prompts of a step
+    micro = min(g.micro, g.group)
     parts = make(job, 0, g.layout, micro, g.logp_chunk, checkpointing, together).parts
     asked = replace(job, prompt=load.question + config.reward.tokens)
     scoring = scoring_bytes(asked, micro, config.reward)

@@ -27,6 +27,7 @@ from typing import BinaryIO
 from ..config import UserError
 from .commands import complain, guard
 from .owner import VARIABLE as OWNER
+from .places import THREADS, cores
 from .processes import LAUNCHED, PEER_LOST
 from .stopping import SIGNALS, handle_signals
 
@@ -79,7 +80,7 @@ def environments(cards: int) -> list[dict[str, str]]:
         port = free.getsockname()[1]
     common |= {"WORLD_SIZE": str(cards), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), LAUNCHED: "1"}
     common.setdefault("PYTHONHASHSEED", "0")  # sets have the same order in all
-    common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cards)))
+    common.setdefault(THREADS, str(max(1, cores() // cards)))
     return [common | {"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(cards)]
 
 

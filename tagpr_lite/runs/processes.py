@@ -69,7 +69,7 @@ def gathered(mine: list[T], to_send: Callable[[T], Any] = lambda thing: thing) -
     return [part[place] for place in range(longest) for part in parts if place < len(part)]
 
 
-def side_by_side(mine: Iterator[list[T]]) -> Iterator[list[T]]:
+def joined(mine: Iterator[list[T]]) -> Iterator[list[T]]:
     """Lists of all processes, joined, one list of each process at a time, until the last has no more."""
     if count() == 1:
         yield from mine

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from .files import is_alive
 from .owner import VARIABLE
 from .processes import agreed, count
 
@@ -90,8 +91,12 @@ def handle_signals() -> None:
     script is gone: a kill of the script would leave it running."""
     for number in SIGNALS:
         signal.signal(number, end_at_once)
-    if os.environ.get(VARIABLE) and sys.platform == "linux":
+    script = os.environ.get(VARIABLE, "")
+    if script and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGTERM)
+        if script.isdecimal() and not is_alive(int(script)):  # it was killed while this process started
+            print(STOPPED, file=sys.stderr, flush=True)
+            raise SystemExit(128 + signal.SIGTERM)
 
 
 @contextmanager

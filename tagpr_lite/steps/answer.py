@@ -29,7 +29,7 @@ from ..plan.answers import rows_of_samples
 from ..plan.run_plan import planned_models
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
 from ..runs.kept import copies
-from ..runs.processes import part_of, side_by_side
+from ..runs.processes import part_of, joined
 from ..runs.steps import step_key
 from .views import AS_PREPARED, view_of
 
@@ -246,7 +246,7 @@ def written(model, tokenizer, prompts: dict[Hashable, list[int]], room: int, lim
     # Questions are batched by prompt length, so that few padded keys and values are kept. Several processes
     # divide them; each yields the rows of all.
     names = part_of(sorted(prompts, key=lambda name: len(prompts[name])))
-    yield from side_by_side(written_here(model, tokenizer, prompts, names, room, limit, temperature, numbers,
+    yield from joined(written_here(model, tokenizer, prompts, names, room, limit, temperature, numbers,
                                          seed))
 
 

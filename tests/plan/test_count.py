@@ -179,8 +179,9 @@ def test_an_unknown_shape_of_attention_is_refused():
 
 def test_known_shapes_build():
     """Parameter counts of the known models, in millions, as their cards give them."""
-    cards = {"qwen3-0.6b": 596, "qwen3-1.7b": 1721, "qwen3-4b": 4022, "qwen3-8b": 8191, "qwen2.5-1.5b": 1544,
-             "qwen2.5-3b": 3086, "qwen2.5-7b": 7616, "smollm2": 134.5}
+    cards = {"qwen3-0.6b": 596, "qwen3-1.7b": 1721, "qwen3-4b": 4022, "qwen3-8b": 8191, "qwen3-14b": 14768,
+             "qwen3-32b": 32762, "qwen2.5-1.5b": 1544, "qwen2.5-3b": 3086, "qwen2.5-7b": 7616,
+             "smollm2": 134.5}
     assert cards.keys() == SHAPES.keys()
     for name, millions in cards.items():
         model = meta_model(SHAPES[name], Model(bits=32, checkpointing=False), ())

@@ -15,7 +15,7 @@ from tests.helpers.processes import in_processes
 def test_one_process_has_the_whole():
     assert processes.count() == 1 and processes.number() == 0
     assert processes.part_of([1, 2, 3]) == [1, 2, 3] == processes.gathered([1, 2, 3])
-    assert list(processes.side_by_side(iter([[1], [2, 3]]))) == [[1], [2, 3]]
+    assert list(processes.joined(iter([[1], [2, 3]]))) == [[1], [2, 3]]
     assert processes.agreed("x") == "x" and processes.all_of(4) == [4]
 
 
@@ -43,7 +43,7 @@ def share():
     mine = processes.part_of(list(range(7)))
     lists = iter([[processes.number()] * n for n in range(1, processes.number() + 2)])
     return {"mine": mine, "gathered": processes.gathered(mine, to_send=lambda thing: thing * 1),
-            "side by side": list(processes.side_by_side(lists)),
+            "joined": list(processes.joined(lists)),
             "agreed": processes.agreed(f"of {processes.number()}")}
 
 
@@ -52,7 +52,7 @@ def test_three_processes_share():
     assert [each["mine"] for each in found] == [[0, 3, 6], [1, 4], [2, 5]]
     for each in found:
         assert each["gathered"] == list(range(7)) and each["agreed"] == "of 0"
-        assert each["side by side"] == [[0, 1, 2], [1, 1, 2, 2], [2, 2, 2]]
+        assert each["joined"] == [[0, 1, 2], [1, 1, 2, 2], [2, 2, 2]]
 
 
 # ---------------------------------------------------------------- a step

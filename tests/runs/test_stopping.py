@@ -101,6 +101,16 @@ def test_a_step_does_not_outlive_its_script(tmp_path):
     raise AssertionError("the step is still running")
 
 
+def test_a_step_whose_script_was_killed_while_it_started_ends():
+    """Nobody tells it: the kill came before it could ask for that."""
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    code = "from tagpr_lite.runs.stopping import handle_signals; handle_signals(); print('it went on')"
+    step = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env=os.environ | {OWNER: str(gone.pid)})
+    assert (step.returncode, step.stdout) == (143, "") or sys.platform != "linux"
+
+
 IMPORTING = """
 import sys
 from pathlib import Path
