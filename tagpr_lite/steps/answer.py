@@ -29,7 +29,7 @@ from ..plan.answers import rows_of_samples
 from ..plan.run_plan import planned_models
 from ..runs import append_jsonl, read_jsonl, seed_of, write_jsonl
 from ..runs.kept import copies
-from ..runs.processes import part_of, joined
+from ..runs.processes import joined, part_of
 from ..runs.steps import step_key
 from .views import AS_PREPARED, view_of
 
