@@ -37,7 +37,8 @@ def main(words: list[str] | None = None) -> None:
                         default=Path("histories.db"))
     parser.add_argument("--host", default="127.0.0.1", help="the address that is served")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--together", type=int, default=8, help="requests that are decoded at one time")
+    parser.add_argument("--together", type=int, help="requests that are decoded at one time: 8 on a card, 1 on "
+                        "a CPU, where one alone, several tokens a forward, is the fastest")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
     args = parser.parse_args(words)
     guard(lambda: run(args), debug=args.debug)
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     if not is_local and not key:
         raise UserError(f"--host {args.host} is reached by others: put a key into the environment variable "
                         f"{KEY}")
-    if not 1 <= args.together <= 1000:
+    if args.together is not None and not 1 <= args.together <= 1000:
         raise UserError(f"--together {args.together}: from 1 to 1000")
     finished = open_run(args.run, args.stage)
     history = History(args.history)
@@ -60,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
     from .answering.answerer import Answerer
     from .answering.http import application
     from .answering.worker import Worker
-    worker = Worker(Answerer(finished), args.together, waiting=1000)
+    answerer = Answerer(finished)
+    together = args.together or (1 if answerer.model.device.type == "cpu" else 8)
+    worker = Worker(answerer, together, waiting=1000)
     worker.start()
     host, port = listening.getsockname()[:2]
     print(f"{', '.join(sorted(finished.tasks))} by {finished.stage} of {finished.folder}: "

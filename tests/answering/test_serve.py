@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(run, folder):
-    process, address = started(run, folder)
+    process, address = started(run, folder, "--together", "8")
     yield address
     process.terminate()
     process.wait(20)
