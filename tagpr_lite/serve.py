@@ -37,8 +37,8 @@ def main(words: list[str] | None = None) -> None:
                         default=Path("histories.db"))
     parser.add_argument("--host", default="127.0.0.1", help="the address that is served")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--together", type=int, help="requests that are decoded at one time: 8 on a card, 1 on "
-                        "a CPU, where one alone, several tokens a forward, is the fastest")
+    parser.add_argument("--together", type=int, help="requests that are decoded at one time: 8 on a card, 1 "
+                        "on a CPU, where one alone, several tokens a forward, is the fastest")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
     args = parser.parse_args(words)
     guard(lambda: run(args), debug=args.debug)
