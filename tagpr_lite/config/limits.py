@@ -44,6 +44,8 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "grpo.alpha_own": (0, 1000), "grpo.alpha_step": (0, 1000),
     "grpo.gate": (0, 1), "grpo.guard_accuracy": (0, 1), "grpo.guard_agreement": (-1, 1),
     "grpo.overlong": (0, HUGE), "grpo.resample": (0, 1000), "grpo.micro": (1, 4096),
+    "grpo.sampler_timeout": (0.001, HUGE), "grpo.sampler_retries": (0, 1000),
+    "grpo.importance_cap": (1, 1000),
     "grpo.decode_rows": (1, HUGE), "grpo.logp_chunk": (1, HUGE), "grpo.save_every": (1, HUGE),
     "grpo.check_every": (0, HUGE), "grpo.patience": (0, HUGE), "grpo.kept_rollouts": (0, HUGE),
     "evaluate.batch": (1, HUGE), "evaluate.answer_tokens": (1, HUGE),
@@ -52,6 +54,7 @@ NUMBERS: dict[str, tuple[float | None, float | None]] = {
 WHY = {"grpo.group": "the completions of a group are compared with each other",
        "grpo.temperature": "completions that are all equal teach nothing",
        "grpo.completion": "a tagged chain is longer",
+       "grpo.importance_cap": "a weight of 1 is that of a token on which sampler and trainer agree",
        "sft.lr": "weights of such steps are noise", "reward.lr": "weights of such steps are noise",
        "grpo.lr": "weights of such steps are noise", "grpo.explore_lr": "weights of such steps are noise"}
 
@@ -70,6 +73,8 @@ WORDS: dict[str, tuple[Any, ...]] = {
 FORMS: dict[str, tuple[re.Pattern, str]] = {
     "grpo.reward": (re.compile(r"(.+\.py:[^\W\d]\w*)?"), "empty, or FILE.py:FUNCTION such as "
                     "my_terms.py:brevity"),
+    "grpo.sampler": (re.compile(r"(https?://\S+)?"), "empty, or an address such as "
+                     "http://127.0.0.1:8000/v1"),
 }
 # Settings that hold nothing where they are empty.
 NOT_EMPTY = ("lamp.source", "model.name", "model.lora_targets", "evaluate.systems", "results")
@@ -108,9 +113,10 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         words = value if isinstance(value, list) else [value]
         if not all(is_writable(word) for word in words if isinstance(word, str)):
             return f"{key} holds a character that no name and no path can hold"
-    for key in ("tag.url", "tag.label_url"):
+    for key, variable in (("tag.url", "OPENAI_API_KEY"), ("tag.label_url", "OPENAI_API_KEY"),
+                          ("grpo.sampler", "TAGPR_SAMPLER_KEY")):
         if holds_secret(values[key]):
-            return f"{key} holds a password or a key, which would stand in files: put it into OPENAI_API_KEY"
+            return f"{key} holds a password or a key, which would stand in files: put it into {variable}"
     for key in NOT_EMPTY:
         if not values[key]:
             return f"{key} is empty"
@@ -122,6 +128,9 @@ def fault_of(values: Mapping[str, Any]) -> str | None:
         return f"name={short(values['name'])} is no plain name of a folder; results= says where it lies"
     if values["grpo.overlong"] > values["grpo.completion"]:
         return "grpo.overlong is more than grpo.completion"
+    if values["grpo.sampler"] and values["grpo.once"]:
+        return ("grpo.once=true needs prompts that are forwarded here, and with grpo.sampler a server does "
+                "that: set grpo.once=false")
     if values["grpo.trained"] == 1:
         return "grpo.trained=1: the completions that are trained on are compared with each other; 0 is all"
     return None

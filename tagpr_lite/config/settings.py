@@ -291,6 +291,22 @@ class GRPO:
     """Sampling temperature of GRPO's completions; log-probs are of exactly this distribution."""
     completion: int = 128
     """Most tokens of a completion in GRPO (R)."""
+    sampler: str = ""
+    """A server that samples GRPO's completions in the place of the engine here, such as
+    http://127.0.0.1:8000/v1. It must load adapters while it runs, as vLLM does, and be on this machine, since
+    it reads the adapter from the run's folder. Its key is read from the environment variable
+    TAGPR_SAMPLER_KEY. Checks and evaluation stay with the engine here. How to start one:
+    tagpr_lite/README.md. Empty: the engine here samples."""
+    sampler_timeout: float = 300.0
+    """Seconds to wait for one answer of the server that `grpo.sampler` names."""
+    sampler_retries: int = 6
+    """How often a failed request to the server that `grpo.sampler` names is tried again, with growing
+    pauses. After that the stage ends with one line, and goes on from its last step when it is started
+    again."""
+    importance_cap: float = 2.0
+    """Largest weight of a token in GRPO where a server samples. A token's loss is multiplied by the
+    trainer's probability over the server's, or by this if it is less (truncated importance sampling, Yao et
+    al. 2025)."""
     loss: str = "dapo"
     """Objective of GRPO: dapo (token mean), grpo (mean of sequence means), dr_grpo (constant divisor, and
     advantages that are not divided by the standard deviation), gspo or cispo. The default is dapo: a chain's

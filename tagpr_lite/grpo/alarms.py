@@ -21,6 +21,7 @@ EQUAL_GROUPS = 0.6  # share of groups whose rewards are all equal
 LOW_FORMAT = 0.5  # share of the first completions in form
 ENTROPY_LEFT = 0.5  # of the entropy of the first step
 KL_BOUND = 0.5  # nats a token
+SAMPLER_DIFFERS = 0.3  # nats a token between the server that samples and the trainer
 FLAT = 1e-4  # a term's standard deviation within groups
 STEPS_OF_A_TREND = 4  # before a term is called constant, or the reward rising
 REASONING_LEFT = 0.7  # of what the chains had before GRPO
@@ -104,6 +105,15 @@ def far_from_reference(seen: Seen) -> Found:
     return f"the KL to the policy that the stage began with is {kl:.2f} nats a token"
 
 
+def sampler_differs(seen: Seen) -> Found:
+    known = [line["importance"] for line in seen.steps[-WINDOW:] if "importance" in line]
+    difference = mean(step["difference"] for step in known) if known else 0.0
+    if difference <= SAMPLER_DIFFERS:
+        return None
+    return (f"the server's log-probs differ from the trainer's by {difference:.2f} nats a token, and "
+            f"{mean(step['truncated'] for step in known):.0%} of the importance weights are at their cap")
+
+
 def prmu_against_task(seen: Seen) -> Found:
     agreements = [line["agreement"] for line in seen.steps if line.get("agreement") is not None]
     if len(agreements) < WINDOW or mean(agreements[-WINDOW:]) >= 0:
@@ -168,6 +178,9 @@ ALARMS = {
         entropy_collapse, "lower grpo.lr (grpo.explore_lr), raise grpo.clip_high, or end the stage earlier"),
     "far_from_reference": Alarm(
         far_from_reference, "lower grpo.lr or raise grpo.beta"),
+    "sampler_differs": Alarm(
+        sampler_differs, "let the server of grpo.sampler serve the run's own base model; vLLM needs "
+        "--logprobs-mode processed_logprobs"),
     "prmu_against_task": Alarm(
         prmu_against_task, "lower grpo.alpha_prmu, or give PRMU more pairs (reward.pairs, reward.rollouts)"),
     "constant_term": Alarm(

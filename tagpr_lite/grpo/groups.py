@@ -27,8 +27,10 @@ from ..runs.processes import number
 from ..tags.teaching import Teaching
 from . import losses
 from .guard import Guard
+from .importance import Mismatch, figures
 from .midway import beginnings, within
 from .rewards import Terms, terms
+from .served_rollouts import ServedSampler
 from .step_credit import step_advantages
 
 POLICY, REFERENCE = "policy", "ref"  # names of the two adapters
@@ -47,8 +49,11 @@ class Rollout:
     begun_ids: list[int] = field(default_factory=list)
     """[B], the first steps of a chain, which all completions go on from (grpo.midway): the end of
     `prompt_ids`. [] where the completions begin at the prompt."""
-    process: int = field(default_factory=number)
+    process: int = field(default_factory=number, kw_only=True)
     """Which process has sampled it (runs/processes.py)."""
+    mismatch: Mismatch | None = field(default=None, kw_only=True)
+    """Between the server that sampled and the trainer, to be counted by the update; None where the engine
+    here has sampled."""
 
     @property
     def chains(self) -> list[list[int]]:
@@ -110,6 +115,8 @@ class Stage:
     own_weight: float = 0.0
     score_own: ScoreOwn | None = None
     """Who gives the own term; None where there is none."""
+    sampler: ServedSampler | None = None
+    """The server that samples; None: the engine here does."""
 
     @property
     def trusted_prmu_weight(self) -> float:
@@ -123,9 +130,9 @@ def rollout_limit(g: GRPO, folder: Path | None = None) -> BatchLimit:
 
 
 def roll_out(config: Config, name: str, model, tokenizer, questions: list[Question], index: int,
-             together: BatchLimit) -> list[Rollout]:
+             together: BatchLimit, sampler: ServedSampler | None = None) -> list[Rollout]:
     """G samples a question, decoded `together` questions at a time; a row's seed is its own, whatever it is
-    decoded with."""
+    decoded with. sampler: the server that samples in the engine's place."""
     g = config.grpo
     reason = config.sft.thinks
     prompts = [build(question, tokenizer, config.prompt, with_profile=True, reason=reason)[0]
@@ -134,15 +141,22 @@ def roll_out(config: Config, name: str, model, tokenizer, questions: list[Questi
     prompts = [prompt + first_steps for prompt, first_steps in zip(prompts, begun, strict=True)]
     seeds = [[seed_of(config.seed, name, index, question.id, n) for n in range(g.group)]
              for question in questions]
-    forward = (lambda ids: prompt_for_training(g, model, ids)) if g.once else None
+    ends = end_tokens(model, tokenizer)
+    if sampler is not None:
+        parts = [(slice(None), sampler.sample(model, prompts, seeds, ends), None)]
+    else:
+        forward = (lambda ids: prompt_for_training(g, model, ids)) if g.once else None
+        parts = sample_parts(model, prompts, g.group, g.completion, ends, together=together,
+                             temperature=g.temperature, seeds=seeds, forward=forward)
     rollouts: list[Rollout] = []
-    for part, rows, shared_prompts in sample_parts(model, prompts, g.group, g.completion,
-                                                   end_tokens(model, tokenizer), together=together,
-                                                   temperature=g.temperature, seeds=seeds, forward=forward):
+    for part, rows, shared_prompts in parts:
         samples = [[within(s, g.completion - len(first_steps)) for s in row]
                    for row, first_steps in zip(rows, begun[part], strict=True)]
         rollouts += map(Rollout, questions[part], prompts[part], samples,
                         shared_prompts or [None] * len(rows), begun[part])
+    if sampler is not None:
+        for rollout in rollouts:
+            rollout.mismatch = Mismatch(g.importance_cap)
     return rollouts
 
 
@@ -195,7 +209,8 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
         of_steps = stage.step_weight * step_advantages(tokenizer, rollout.question, chains, teaching,
                                                        g.std_floor)[:, len(rollout.begun_ids):]
     group = Group(rollout.question, rollout.prompt_ids, rollout.samples, rollout.shared_prompt,
-                  rollout.begun_ids, rollout.process, completion_terms, rewards, advantages, of_steps)
+                  rollout.begun_ids, completion_terms, rewards, advantages, of_steps,
+                  process=rollout.process, mismatch=rollout.mismatch)
     if not group.has_signal:
         group.shared_prompt = None  # it will not be trained on: its memory is wanted
     return group
@@ -203,7 +218,8 @@ def score_group(g: GRPO, stage: Stage, rollout: Rollout, tokenizer, teaching: Te
 
 def summary(groups: list[Group]) -> dict:
     """The step's means, and the task term task by task: what the report plots. spread: of each term, the mean
-    over groups of its standard deviation within the group."""
+    over groups of its standard deviation within the group. After the update, which counts the mismatch of
+    sampler and trainer."""
     all_terms = [t for group in groups for t in group.terms]
     samples = [s for group in groups for s in group.samples]
 
@@ -227,4 +243,5 @@ def summary(groups: list[Group]) -> dict:
         "zero_variance": mean([not group.has_signal for group in groups]),
         "by_task": {task: mean([t.task * t.format for group in by_task[task] for t in group.terms])
                     for task in sorted(by_task)},
+        **figures([group.mismatch for group in groups]),
     }

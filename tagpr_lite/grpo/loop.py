@@ -13,6 +13,8 @@ stage leaves to later steps; what looks wrong on the way is said aloud (alarms.p
 
 Groups without differences are counted and skipped, or replaced within a bound. Old log-probs come from
 sampling, and one update is made of each batch, so the ratio is 1 up to rounding and the clip is a guard.
+Where a server samples (grpo.sampler), the old log-probs are the trainer's, and each token has an importance
+weight (served_rollouts.py, importance.py). The checks are answered by the engine here all the same.
 Stage 2 is stage 1 with the weights of the tag, PRMU and own terms at 0, from stage 1's adapter.
 """
 from __future__ import annotations
@@ -54,6 +56,7 @@ from .alarms import Alarms
 from .groups import POLICY, Group, Stage, roll_out, rollout_limit, score_group, summary
 from .guard import Guard, mean_correlation
 from .held_out import HeldOut
+from .served_rollouts import SamplerFault, served_sampler
 from .update import check_layout, completion_limit, optimizer_step
 
 WARM_UP_STEPS = 3  # AdamW's first moments are wild
@@ -87,13 +90,18 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     bar = progress(stage.steps, stage.name, "step")
     bar.update(done)
     first = done
-    with finishing_steps() as stop:
+    with served_sampler(config.grpo, folder / stage.name, POLICY) as stage.sampler, finishing_steps() as stop:
         while done < stage.steps and not held_out.is_stalled:
             started = time.time()
             for param_group in optimizer.param_groups:
                 param_group["lr"] = lr * min(1.0, (done + 1) / WARM_UP_STEPS)
-            groups = collect_groups(config, stage, model, tokenizer, questions, teaching, done, decoded,
-                                    together)
+            try:
+                groups = collect_groups(config, stage, model, tokenizer, questions, teaching, done, decoded,
+                                        together)
+            except SamplerFault:  # the steps that are done outlive the server
+                save_training_state(state_file, done, params, optimizer, best=held_out.params,
+                                    micro=together.size)
+                raise
             if done == first and config.grpo.self_check:
                 check_layout(config.grpo, model, params, groups[0])
             stats = optimizer_step(config.grpo, model, groups, optimizer, params, together)
@@ -176,7 +184,7 @@ def collect_groups(config: Config, stage: Stage, model, tokenizer, questions: li
     for resampling in range(config.grpo.resample + 1):
         name = stage.name if resampling == 0 else f"{stage.name} again {resampling}"
         asked = next_questions(questions, config.seed, name, index, missing)
-        rollouts = roll_out(config, name, model, tokenizer, part_of(asked), index, decoded)
+        rollouts = roll_out(config, name, model, tokenizer, part_of(asked), index, decoded, stage.sampler)
         scored = [score_group(config.grpo, stage, rollout, tokenizer, teaching, together)
                   for rollout in rollouts]
         # A prompt's tensors stay where they were made.

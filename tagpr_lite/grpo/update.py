@@ -22,6 +22,7 @@ from ..engine.update import MicroBatch, group_gradient
 from ..runs.processes import all_of, count, number
 from . import losses
 from .groups import REFERENCE, Group
+from .importance import weigh
 
 CHECKED_PROMPT = 512  # tokens of a prompt that the self-check looks at
 CHECKED_COMPLETION = 64  # and of a completion
@@ -115,23 +116,27 @@ def policy_gradient(g: GRPO, model, group: Group, weights: Tensor, micro: int) -
     """Adds the group's gradient of the GRPO objective; weights [G] of its completions' tokens. Returns sums
     over tokens."""
     device = base_of(model).device
+    if group.mismatch is not None:
+        group.mismatch.begin()
 
     def loss(batch: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """sum over tokens of weight * (surrogate + beta * KL), for m completions of R tokens."""
+        """sum over tokens of weight * (importance * surrogate + beta * KL), for m completions of R tokens."""
         samples = group.samples[batch.rows]
-        old_logps = torch.zeros(batch.mask.shape, device=device)  # [m, R], from sampling
-        old_logps[batch.mask] = torch.tensor([logp for s in samples for logp in s.logps], device=device)
+        sampler_logps = torch.zeros(batch.mask.shape, device=device)  # [m, R]
+        sampler_logps[batch.mask] = torch.tensor([logp for s in samples for logp in s.logps], device=device)
+        # The old log-probs are the sampler's, or the trainer's where a server has sampled: [m, R] each.
+        old_logps, importance = weigh(group.mismatch, batch.logps, sampler_logps, batch.mask)
         advantages = group.advantages[batch.rows].to(device)[:, None].expand(batch.mask.shape)  # [m, R]
         if group.step_advantages is not None:
             advantages = advantages + group.step_advantages[batch.rows, :batch.mask.shape[1]].to(device)
         token_weight = weights[batch.rows].to(device)  # [m]
-        surrogate = losses.policy_loss(g.loss, batch.logps, old_logps, advantages, batch.mask, g.clip_low,
-                                       g.clip_high)
+        surrogate = importance * losses.policy_loss(g.loss, batch.logps, old_logps, advantages, batch.mask,
+                                                    g.clip_low, g.clip_high)
         kl = torch.zeros_like(batch.logps)
         if batch.reference_logps is not None:
             kl = losses.kl_to_reference(batch.logps, batch.reference_logps)
         total = ((surrogate + g.beta * kl) * batch.mask * token_weight[:, None]).sum()
-        drift = (batch.logps - old_logps).abs() * batch.mask  # sampler against trainer: rounding, or a fault
+        drift = (batch.logps - sampler_logps).abs() * batch.mask  # against the trainer: rounding, or a fault
         reported = {"loss": total, "kl": (kl * batch.mask).sum(), "entropy": batch.entropy.sum(),
                     "drift": drift.sum(), "tokens": batch.mask.sum()}
         return total, {name: value.detach() for name, value in reported.items()}

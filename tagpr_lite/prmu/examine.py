@@ -24,6 +24,7 @@ from ..lamp.sampling import group_by
 from ..lamp.scorer import item_reward
 from ..lamp.tasks import Question
 from ..runs import seed_of
+from ..runs.processes import gathered, part_of
 from ..tags.schema import in_form, render
 from ..tags.teachers.cues import Cues
 from .model import PRMU
@@ -80,19 +81,30 @@ def score_margins(prmu: PRMU, pairs: list[Pair], seed: int, tick: Callable[[], N
     of the same task."""
     rng = random.Random(seed_of(seed, "shuffle"))
     position_of = {id(pair): position for position, pair in enumerate(pairs)}
-    margins: Margins = {condition: [0.0] * len(pairs) for condition in conditions}
+    with_others = []  # [(case, a question of another user)]
     for case in cases(pairs):
         question = case[0].question
         other_questions = [pair.question for pair in pairs if pair.question.task == question.task
                            and pair.question.user != question.user]
-        other_question = rng.choice(other_questions) if other_questions else None
+        with_others.append((case, rng.choice(other_questions) if other_questions else None))
+
+    # Several processes divide the cases. Of each: [(condition, position of the pair, margin)].
+    found: list[list[tuple[str, int, float]]] = []
+    for case, other_question in part_of(with_others):
+        question, of_case = case[0].question, []
         completions = encode_case(prmu, case)  # the chosen chain, then the rejected ones
         for condition in conditions:
             user = _user_under(condition, prmu, question, other_question)
             chosen, *rejected = prmu.rate(question, completions, user).tolist()
             for pair, score in zip(case, rejected, strict=True):
-                margins[condition][position_of[id(pair)]] = chosen - score
+                of_case.append((condition, position_of[id(pair)], chosen - score))
+        found.append(of_case)
         tick()
+
+    margins: Margins = {condition: [0.0] * len(pairs) for condition in conditions}
+    for of_case in gathered(found):
+        for condition, position, margin in of_case:
+            margins[condition][position] = margin
     return margins
 
 

@@ -28,12 +28,11 @@ from .answer import (
     completions_of,
     draw_of,
     draws_of,
-    load_scorer,
     read_by,
     reasons,
-    scores_of,
 )
 from .faithful import faithful_rows
+from .prmu_scores import load_scorer, scores_of
 from .views import OF_OTHERS
 
 FAITHFUL = "faithful.json"  # {system: rows of faithful.py}

@@ -41,6 +41,8 @@ def test_a_healthy_run_raises_none():
     ("low_format", steps(format=[0.4, 0.9, 0.9, 0.9, 0.9, 0.9])),
     ("entropy_collapse", steps(entropy=[0.29])),
     ("far_from_reference", steps(kl=[0.6, 0.6, 0.6])),
+    ("sampler_differs", steps(importance=[{"difference": 0.5, "truncated": 0.2}, {"difference": 0.2,
+                                                                                  "truncated": 0.1}])),
     ("prmu_against_task", steps(agreement=[-0.1, None, -0.3, 0.1])),
     ("constant_term", steps(spread=[{"task": 0.2, "tag": 0.0, "prmu": 0.1}] * 4))])
 def test_what_a_step_shows(name, lines):

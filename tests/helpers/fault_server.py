@@ -81,8 +81,7 @@ class Server:
         said = self.special(body)
         if said is not None:
             return self.send(http, *said)
-        text = self.answer(body["messages"][-1]["content"], body.get("seed"))
-        whole = json.dumps(completion({"content": text}))
+        whole = self.whole(http.path, body)
         if fault == "garbage":
             return self.send(http, 200, "{\"choices\": [", {})
         if fault == "html":
@@ -92,6 +91,11 @@ class Server:
         with self.lock:
             self.paid[hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()] += 1
         self.send(http, 200, whole)
+
+    def whole(self, path: str, body: dict) -> str:
+        """The content of an answer as usual."""
+        text = self.answer(body["messages"][-1]["content"], body.get("seed"))
+        return json.dumps(completion({"content": text}))
 
     def send(self, http, status: int, content, headers=None) -> None:
         data = (content if isinstance(content, str) else json.dumps(content)).encode()

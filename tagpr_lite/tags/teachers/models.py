@@ -9,30 +9,23 @@ nowhere.
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
-from urllib.parse import urlsplit
 
 from ...config import Model, Tag, UserError
 from ...lamp.chat import as_text, completion_text, undated
 from .chat import Account, Reply, Request
 from .ledger import MANY
 from .replies import NO_ROOM, Failure, joined, read, safe
+from .wire import Wire, pause_before
 
 KEYS = ("TAGPR_API_KEY", "OPENAI_API_KEY")  # environment variables, the first that is set
 GOES_ON = "what came is kept, the same command goes on"
 ROOM_FIELDS = ("max_tokens", "max_completion_tokens")  # of a request's body: most tokens of an answer
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two turns of a request: 0.5, 1, 2, ...
-LONGEST_ASKED = 60.0  # a server that asks for a longer pause than this is asked at our own pace
-LEAST_KEY = 8  # a shorter key is none, and may stand in any text
-NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol",
-            "LocalProtocolError"}
-"""Errors of the client's transport before the request has left, so that nothing is billed."""
 TOO_LONG = re.compile(r"context.?(?:length|window|size)|too (?:long|large|many tokens)|reduce the length",
                       re.I)
 
@@ -44,16 +37,8 @@ class Remote:
     a value of None removes a field."""
 
     def __init__(self, url: str, model: str, settings: Tag):
-        from openai import OpenAI
-        self.key = api_key()
-        address = urlsplit(url)
-        self.endpoint = safe(f"{model} at {address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}")
-        if address.scheme not in ("http", "https") or not address.netloc:
-            raise UserError(f"tag.url={safe(url)}: an address begins with http:// or https://")
-        try:
-            self.client = OpenAI(base_url=url, api_key=self.key, timeout=settings.timeout, max_retries=0)
-        except ValueError as error:
-            raise UserError(f"tag.url={safe(url)}: {safe(error)}") from None
+        self.wire = Wire(url, "tag.url", KEYS, settings.timeout)
+        self.endpoint = f"{safe(model)} at {self.wire.address}"
         self.model, self.settings = model, settings
         self.identity = {"url": url, "model": model, "extra": settings.extra}
         self.next_start = 0.0  # time.monotonic() before which no turn may start
@@ -146,26 +131,11 @@ class Remote:
 
     def _turn(self, request: Request) -> Reply | Failure:
         """What one request over the wire brings."""
-        import openai
         messages = [{"role": role, "content": text.encode(errors="replace").decode()}
                     for role, text in request.messages]
+        body = {"model": self.model, "messages": messages, **self.body(request)}
         try:
-            raw = self.client.chat.completions.with_raw_response.create(
-                model=self.model, messages=messages, extra_body=self.body(request))
-            response = raw.http_response
-        except openai.APIStatusError as error:
-            response = error.response
-        except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            words = safe(f"{type(cause).__name__}: {cause}")
-            if type(cause).__name__ in NOT_SENT:
-                return Failure(words, "unreachable")
-            return Failure(words, "passing", may_be_billed=True)
-        content = response.content
-        if len(self.key) >= LEAST_KEY:  # a server may repeat the key that it does not like
-            content = content.replace(self.key.encode(), b"***")
-        try:
-            return read(response.status_code, response.headers, content, self.worst(request))
+            return read(*self.wire.post("/chat/completions", body), self.worst(request))
         except Failure as failure:
             return failure
 
@@ -207,23 +177,6 @@ class Remote:
                 self.next_start = start + 60 / self.settings.per_minute
             self.stopped.wait(max(0.0, start - time.monotonic()))
         return not self.stopped.is_set()
-
-
-def api_key() -> str:
-    """The key of the environment; `none` where there is none, since local servers want no key."""
-    for name in KEYS:
-        key = os.environ.get(name, "").strip()
-        if key:
-            if not (key.isascii() and key.isprintable()):
-                raise UserError(f"{name} holds characters that cannot stand in a key")
-            return key
-    return "none"
-
-
-def pause_before(turn: int, asked: float | None) -> float:
-    """Seconds before the turn after this one: what the server asks for, or twice as long each time."""
-    own = min(LONGEST_PAUSE, FIRST_PAUSE * 2**turn)
-    return own if asked is None or asked > LONGEST_ASKED else asked
 
 
 # ---------------------------------------------------------------- a model of our own

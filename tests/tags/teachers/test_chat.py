@@ -7,7 +7,7 @@ from fault_server import Server
 from small_memory import small_memory
 
 from tagpr_lite.config import Tag, UserError
-from tagpr_lite.tags.teachers import models
+from tagpr_lite.tags.teachers import wire
 from tagpr_lite.tags.teachers.chat import Answers, Reply, Request
 from tagpr_lite.tags.teachers.ledger import FEW, Ledger
 from tagpr_lite.tags.teachers.models import Local, Remote
@@ -20,7 +20,7 @@ def request(n, room=50):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """The pauses between turns begin at half a second; here they need not."""
-    monkeypatch.setattr(models, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.02)
 
 
 @pytest.fixture

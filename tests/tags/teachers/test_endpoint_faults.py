@@ -12,7 +12,7 @@ from fault_server import Server, completion, only
 
 from tagpr_lite.config import Model, Tag, UserError
 from tagpr_lite.engine import model as engine
-from tagpr_lite.tags.teachers import models
+from tagpr_lite.tags.teachers import wire
 from tagpr_lite.tags.teachers.chat import Answers, Request
 from tagpr_lite.tags.teachers.ledger import FEW, MANY, Ledger
 from tagpr_lite.tags.teachers.models import Local, Remote
@@ -35,7 +35,7 @@ def requests(count):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(models, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
