@@ -229,7 +229,8 @@ def test_killed_anywhere_it_ends_with_the_same_results(run, monkeypatch, after):
         real(path, rows)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(answer, "append_jsonl", append)
+        for module in (answer, prmu_scores):
+            patch.setattr(module, "append_jsonl", append)
         step.main(run(*words, more=more))
     step.main(run(*words, more=more))
     assert results(run("sft").folder) == want
