@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from .answering.history import History, items_of_file, label_of
+from .answering.history import History, item_number, items_of_file, label_of
 from .answering.run import STAGES, FinishedRun, open_run, question_of
 from .answering.terminal import ChainView, has_colour
 from .config import UserError
@@ -170,9 +170,9 @@ class Session:
             for item in self.items():
                 print(f"{item.id:>4s}  {one_line(item.label, 30):10s}  {one_line(item.text, 90)}")
         elif name == "/fix" and number.isdecimal():
-            self.history.correct(YOU, self.task, int(number), label)
+            self.history.correct(YOU, self.task, item_number(number), label)
         elif name == "/forget" and number.isdecimal():
-            self.history.remove(YOU, self.task, int(number))
+            self.history.remove(YOU, self.task, item_number(number))
         else:
             print(HELP)
 

@@ -24,6 +24,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS items (
     number INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, task TEXT NOT NULL,
     text TEXT NOT NULL, label TEXT NOT NULL, date TEXT NOT NULL)"""
 WAIT = 10.0  # seconds that another program's write is waited for
+MOST_DIGITS = 18  # of an item's number: SQLite's numbers have 64 bits
 
 
 def items_of_file(path: Path, task: Task) -> tuple[Item, ...]:
@@ -88,6 +89,13 @@ class History:
     def _require(self, found: int, number: int) -> None:
         if not found:
             raise UserError(f"there is no item {number}")
+
+
+def item_number(digits: str) -> int:
+    """The number of an item, as a person or a request writes it. UserError: no item can have it."""
+    if len(digits.lstrip("0")) > MOST_DIGITS:
+        raise UserError(f"there is no item {one_line(digits, 40)}")
+    return int(digits[-MOST_DIGITS:])
 
 
 def label_of(task: Task, text: str) -> str:

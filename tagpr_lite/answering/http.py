@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request as Http
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from ..config import UserError
 from ..lamp.tasks import Item, Question, Task
 from ..runs import one_line
-from .history import History
+from .history import History, item_number
 from .protocol import Answer, Asked, ProtocolError, asked, checked, models, text_of, user_of, word
 from .run import question_of
 from .stream import ChainReader, TextStream
@@ -34,6 +35,14 @@ HEADERS = {"Content-Security-Policy": "default-src 'none'; script-src 'unsafe-in
            "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
+class Digits(StringConvertor):
+    """The number of an item in an address. Starlette's own `int` fails on one of thousands of digits."""
+    regex = "[0-9]+"
+
+
+register_url_convertor("digits", Digits())
+
+
 def application(worker: Worker, history: History, key: str, only_local: bool) -> Starlette:
     """The server. key: what a request must bring, "" for none. only_local: whether this machine alone is
     served: then a request must name it by one of its own names, so that no page of another site can reach it
@@ -42,8 +51,8 @@ def application(worker: Worker, history: History, key: str, only_local: bool) ->
     routes = [Route(path, server.answered(work), methods=[method]) for method, path, work in (
         ("POST", "/v1/chat/completions", server.chat), ("GET", "/v1/models", server.models),
         ("GET", "/v1/history", server.items), ("POST", "/v1/history", server.add),
-        ("PATCH", "/v1/history/{number:int}", server.correct),
-        ("DELETE", "/v1/history/{number:int}", server.remove))]
+        ("PATCH", "/v1/history/{number:digits}", server.correct),
+        ("DELETE", "/v1/history/{number:digits}", server.remove))]
     app = Starlette(routes=[*routes, Route("/", server.page)], exception_handlers={
         404: lambda *_: failed(ProtocolError(404, "there is nothing at this address")),
         405: lambda *_: failed(ProtocolError(405, "this address takes another method"))})
@@ -131,13 +140,14 @@ class Server:
     async def correct(self, http: Http) -> Response:
         body = self.of_json(await self.body(http))
         user, task = self.owner(body)
-        number = http.path_params["number"]
+        number = item_number(http.path_params["number"])
         await asyncio.to_thread(self.history.correct, user, task, number, word(body, "label"))
         return JSONResponse({"corrected": True})
 
     async def remove(self, http: Http) -> Response:
         user, task = self.owner(dict(http.query_params))
-        await asyncio.to_thread(self.history.remove, user, task, http.path_params["number"])
+        number = item_number(http.path_params["number"])
+        await asyncio.to_thread(self.history.remove, user, task, number)
         return JSONResponse({"removed": True})
 
     def owner(self, body: dict) -> tuple[str, Task]:

@@ -139,6 +139,14 @@ def test_a_folder_that_is_no_run_or_was_damaged_is_one_line(run, tmp_path, capsy
     assert code == 2 and "is no folder of a run" in err
 
 
+@pytest.mark.parametrize("number", ["9" * 18, "9" * 23, "9" * 5000])
+def test_a_number_that_no_item_has_is_said(run, tmp_path, capsys, number):
+    words = ["--run", run, "--task", 3, "--history", tmp_path / "m.db", "--interactive"]
+    code, out, err = said(words, capsys, f"/forget {number}\n/fix {number} 3\n")
+    assert code == 0 and not err and out.count("error: there is no item 999999") == 2
+    assert max(map(len, out.splitlines())) < 120
+
+
 # ---------------------------------------------------------------- the terminal
 
 def shown(text, colour=False):

@@ -185,41 +185,6 @@ def test_clients_that_hang_up_cost_no_other_its_answer(address, client):
     assert create().choices[0].message == create().choices[0].message
 
 
-@pytest.mark.parametrize("body, status, says", [
-    (b"", 400, "no JSON"), (b"[", 400, "no JSON"), (b"[1]", 400, "object"), (b"{}", 400, "'model'"),
-    (b"[" * 100_000, 400, "no JSON"),
-    ({"model": "LaMP_3"}, 400, "'messages'"),
-    ({"model": "gpt", "messages": message("x")}, 404, "no model 'gpt'"),
-    ({"model": "LaMP_3", "messages": [{"role": "system", "content": "x"}]}, 400, "role 'user'"),
-    ({"model": "LaMP_3", "messages": message("x") * 2}, 400, "single questions"),
-    ({"model": "LaMP_3", "messages": message(" ")}, 400, "should be a text"),
-    ({"model": "LaMP_3", "messages": message([{"type": "image_url"}])}, 400, "should be a text"),
-    ({"model": "LaMP_3", "messages": message("x"), "user": "a\nb"}, 400, "'user'"),
-    ({"model": "LaMP_3", "messages": message("x"), "n": 2}, 400, "n is not supported"),
-    ({"model": "LaMP_3", "messages": message("x"), "temperature": 0.7}, 400, "temperature is not supported"),
-    ({"model": "LaMP_3", "messages": message("x"), "max_tokens": 0}, 400, "max_tokens"),
-    ({"model": "LaMP_3", "messages": message("word " * 9000)}, 400, "tokens"),
-    (b'{"model": "LaMP_3", "messages": "' + b"x" * 1_100_000 + b'"}', 413, "bytes")])
-def test_bad_requests_get_the_protocols_errors(address, body, status, says):
-    got, answer = post(address, body)
-    error = answer["error"]
-    assert got == status and says in error["message"] and set(error) == {"message", "type", "param", "code"}
-    assert error["type"] == "invalid_request_error"
-
-
-@pytest.mark.parametrize("path", ["/v2", "/v1/history/x", "/../etc/passwd", "/v1/chat/completions/"])
-def test_there_is_nothing_elsewhere(address, path):
-    assert post(address, {}, path)[0] == 404
-
-
-def test_bad_histories_get_the_protocols_errors(address):
-    good = {"user": "eve", "model": "LaMP_3", "text": "x", "label": "4"}
-    for change, status in (({"label": "9"}, 400), ({"label": ""}, 400), ({"text": None}, 400),
-                           ({"model": "LaMP_9"}, 404), ({"user": "a\0"}, 400)):
-        assert post(address, good | change, "/v1/history")[0] == status
-    assert post(address, b"[]", "/v1/history")[0] == 400
-
-
 # ---------------------------------------------------------------- who is served
 
 def test_a_page_of_another_site_cannot_use_a_name_that_leads_here(address):
