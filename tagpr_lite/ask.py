@@ -142,6 +142,8 @@ class Session:
         if self.history is None:
             raise UserError("--interactive keeps what you say: give --history mine.db")
         print(HELP)
+        if hasattr(sys.stdin, "reconfigure"):  # bytes that are no UTF-8 become "?", as on the command line
+            sys.stdin.reconfigure(errors="surrogateescape")
         while (text := read_line("\nask> ")) is not None:
             try:
                 if text == "/quit":

@@ -17,7 +17,7 @@ from ..config import UserError
 from ..lamp.own import history_items
 from ..lamp.tasks import Item, Task
 from ..lamp.values import as_label
-from ..runs import one_line, read_jsonl
+from ..runs import one_line, read_jsonl, whole_characters
 
 APPLICATION = 0x54616750  # "TagP": says whose file it is
 TABLE = """CREATE TABLE IF NOT EXISTS items (
@@ -69,7 +69,8 @@ class History:
 
     def add(self, user: str, task: Task, items: list[Item] | tuple[Item, ...]) -> None:
         """Adds items behind the others. UserError: a label is no answer to the task."""
-        rows = [(user, task.name, item.text, label_of(task, item.label), item.date) for item in items]
+        rows = [(user, task.name, whole_characters(item.text), label_of(task, item.label), item.date)
+                for item in items]
         with self._open() as db:
             db.executemany("INSERT INTO items (user, task, text, label, date) VALUES (?, ?, ?, ?, ?)", rows)
 
@@ -100,7 +101,8 @@ def item_number(digits: str) -> int:
 
 def label_of(task: Task, text: str) -> str:
     """A person's answer in the form of the task's labels. UserError: it is none."""
-    label = as_label(text.strip(), task.labels) if task.labels else text.strip()
+    text = whole_characters(text).strip()
+    label = as_label(text, task.labels) if task.labels else text
     if not label or (task.labels and label not in task.labels):
         known = f"; they are {', '.join(task.labels)}" if task.labels else ""
         raise UserError(f"{one_line(text, 60)!r} is no answer to {task.name}{known}")

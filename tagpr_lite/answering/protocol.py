@@ -101,7 +101,7 @@ def text_of(messages: Any) -> str:
         content = "".join(parts) if parts and all(isinstance(part, str) for part in parts) else None
     if not isinstance(content, str) or not content.strip():
         raise ProtocolError(400, "the message's content should be a text", "messages")
-    return content.encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+    return content
 
 
 # ---------------------------------------------------------------- answers

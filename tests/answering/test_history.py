@@ -64,6 +64,13 @@ def test_what_is_no_answer_is_refused_in_one_line(tmp_path, label):
     assert label_of(RATING, " 4 ") == "4" and label_of(FREE, " Two words ") == "Two words"
 
 
+def test_halves_of_surrogate_pairs_become_question_marks(tmp_path):
+    history = History(tmp_path / "mine.db")
+    history.add("you", FREE, [Item("", "a \ud800", "\ud83d title")])
+    history.correct("you", FREE, 1, "\udcff title")
+    assert shown(history.items("you", FREE)) == [("a ?", "? title", "")]
+
+
 def other_program(path):
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE items (x)")

@@ -54,6 +54,15 @@ def test_bad_histories_get_the_protocols_errors(address):
     assert post(address, b"[]", "/v1/history")[0] == 400
 
 
+def test_half_a_character_in_a_history_is_a_question_mark(address):
+    """The text's and the label's; a label of the task holds none."""
+    item = {"user": "zoe", "model": "LaMP_3", "text": "half \ud800 a pair", "label": "4"}
+    assert post(address, item, "/v1/history")[0] == 201
+    assert post(address, item | {"label": "\ud800 x"}, "/v1/history")[0] == 400
+    (kept,) = send(address, "GET", "/v1/history?user=zoe&model=LaMP_3")[1]["data"]
+    assert kept["text"] == "half ? a pair"
+
+
 @pytest.mark.parametrize("number", ["9" * 18, "9" * 23, "9" * 5000])
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 def test_a_number_that_no_item_has_is_the_protocols_error(address, method, number):
