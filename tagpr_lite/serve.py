@@ -18,7 +18,7 @@ import os
 import socket
 from pathlib import Path
 
-from .answering.history import History
+from .answering.history import History, require_place
 from .answering.run import STAGES, open_run
 from .config import UserError
 from .runs import guard, keep_memory
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     if not 1 <= args.together <= 1000:
         raise UserError(f"--together {args.together}: from 1 to 1000")
     finished = open_run(args.run, args.stage)
+    require_place(args.history, "histories.db")
     history = History(args.history)
     listening = bound(args.host, args.port)  # before the model is loaded: a port in use is said at once
 

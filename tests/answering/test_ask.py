@@ -127,11 +127,17 @@ def test_a_correction_is_known_to_the_next_question(run, tmp_path, capsys, monke
     (["--task", "3", "--stage", "explore", "x"], "no adapter of"),
     (["--task", "3", "--interactive"], "give --history"),
     (["--task", "3", "--history", "missing.jsonl", "x"], "missing.jsonl"),
+    (["--task", "3", "--history", "nosuch.json", "x"], "mine.jsonl or mine.db"),
+    (["--task", "3", "--history", "nosuch.json", "--interactive"], "mine.jsonl or mine.db"),
+    (["--task", "3", "--history", "none/m.db", "--interactive"], "there is no folder none"),
+    (["--task", "3", "--history", "nosuch.db", "x"], "there is no history nosuch.db"),
+    (["--task", "3", "--history", "new.db", "--interactive", "word " * 3000], "prompt.max_tokens"),
     (["--task", "3", "word " * 3000], "prompt.max_tokens")])
 def test_bad_words_are_one_line(run, tmp_path, capsys, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     code, _, err = said(["--run", run, *words], capsys)
     assert code == 2 and says in err and err.count("\n") == 1 and err.startswith("error: ")
+    assert not list(tmp_path.iterdir())  # what was refused leaves nothing behind
 
 
 def test_a_folder_that_is_no_run_or_was_damaged_is_one_line(run, tmp_path, capsys):
