@@ -13,12 +13,12 @@ which is read from the environment.
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import socket
 from pathlib import Path
 
 from .answering.history import History, require_place
+from .answering.local import is_loopback
 from .answering.run import STAGES, open_run
 from .config import UserError
 from .runs import guard, keep_memory
@@ -45,6 +45,11 @@ def main(words: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     key = os.environ.get(KEY, "")
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the key in {KEY} has characters that not every client can send: choose one of "
+                        "letters and digits without accents")
+    if not args.host:
+        raise UserError("--host is empty: name an address of this machine, such as 127.0.0.1")
     is_local = is_loopback(args.host)
     if not is_local and not key:
         raise UserError(f"--host {args.host} is reached by others: put a key into the environment variable "
@@ -72,13 +77,6 @@ def run(args: argparse.Namespace) -> None:
         server.run(sockets=[listening])
     finally:
         worker.stop()
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def bound(host: str, port: int) -> socket.socket:

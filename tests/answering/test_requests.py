@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 
+from tagpr_lite.answering.local import names_this_machine
 from tests.answering.test_serve import address, folder, message, post  # noqa: F401
 
 
@@ -31,6 +32,14 @@ def send(address, method, path, body=None):
     ({"model": "LaMP_3", "messages": message("x"), "user": "a\nb"}, 400, "'user'"),
     ({"model": "LaMP_3", "messages": message("x"), "n": 2}, 400, "n is not supported"),
     ({"model": "LaMP_3", "messages": message("x"), "temperature": 0.7}, 400, "temperature is not supported"),
+    ({"model": "LaMP_3", "messages": message("x"), "temperature": 0.7}, 400, "leave the field out"),
+    ({"model": "LaMP_3", "messages": message("x"), "logit_bias": {"5": 9}}, 400, "logit_bias is not"),
+    ({"model": "LaMP_3", "messages": message("x"), "stream": "yes"}, 400, "stream should be"),
+    ({"model": "LaMP_3", "messages": message("x"), "stream": 1}, 400, "stream should be"),
+    ({"model": "LaMP_3", "messages": message("x"), "user": 0}, 400, "'user'"),
+    ({"model": "LaMP_3", "messages": message("x"), "user": {}}, 400, "'user'"),
+    ({"model": "LaMP_3", "messages": message("x"), "max_completion_tokens": None, "max_tokens": 0}, 400,
+     "max_tokens"),
     ({"model": "LaMP_3", "messages": message("x"), "max_tokens": 0}, 400, "max_tokens"),
     ({"model": "LaMP_3", "messages": message("word " * 9000)}, 400, "tokens"),
     (b'{"model": "LaMP_3", "messages": "' + b"x" * 1_100_000 + b'"}', 413, "bytes")])
@@ -52,6 +61,24 @@ def test_bad_histories_get_the_protocols_errors(address):
                            ({"model": "LaMP_9"}, 404), ({"user": "a\0"}, 400)):
         assert post(address, good | change, "/v1/history")[0] == status
     assert post(address, b"[]", "/v1/history")[0] == 400
+
+
+def test_an_item_comes_back_with_its_number_and_a_label_may_be_a_number(address):
+    status, item = post(address, {"user": "kim", "model": "LaMP_3", "text": "x", "label": 5}, "/v1/history")
+    assert status == 201 and item["label"] == "5" and item["text"] == "x"
+    assert send(address, "DELETE", f"/v1/history/{item['number']}?user=kim&model=LaMP_3")[0] == 200
+
+
+def test_a_model_has_an_address(address):
+    assert send(address, "GET", "/v1/models/LaMP_3")[1]["id"] == "LaMP_3"
+    assert send(address, "GET", "/v1/models/LaMP_9")[0] == 404
+
+
+@pytest.mark.parametrize("host, known", [
+    ("LOCALHOST:1", True), ("127.0.0.2", True), ("[::1]:80", True), ("[::1]", True),
+    ("evil.example:8000", False), ("127.0.0.1.evil.example", False), ("", False), (":80", False)])
+def test_every_name_of_this_machine_alone_is_answered(host, known):
+    assert names_this_machine(host) is known
 
 
 def test_half_a_character_in_a_history_is_a_question_mark(address):

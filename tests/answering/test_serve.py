@@ -123,7 +123,8 @@ def test_a_stream_is_the_same_answer_in_pieces(client):
 def test_a_history_is_its_users_own_and_the_next_answer_knows_it(client, address, folder, expected):
     for text, label in (("It broke at once", "1"), ("Sturdy", "5")):
         body = {"user": "ann", "model": "LaMP_3", "text": text, "label": label}
-        assert post(address, body, "/v1/history") == (201, {"added": True})
+        status, added = post(address, body, "/v1/history")
+        assert status == 201 and added["added"] is True
     items = History(folder / "histories.db").items("ann", TASKS["LaMP_3"])
     assert [(item.text, item.label) for item in items] == [("It broke at once", "1"), ("Sturdy", "5")]
     with_profile, without = expected(TEXT, items), expected(TEXT)
@@ -213,6 +214,7 @@ def test_a_key_is_needed_where_one_is_set(run, tmp_path):
 @pytest.mark.parametrize("words, says", [
     (["--host", "0.0.0.0"], "TAGPR_KEY"), (["--port", "99999"], "--port"),
     (["--together", "0"], "--together"), (["--host", "203.0.113.7"], "TAGPR_KEY"),
+    (["--host", ""], "--host is empty"), (["--history", "x.json"], "histories.db"),
     (["--stage", "explore"], "no adapter of")])
 def test_what_cannot_be_served_is_one_line(run, tmp_path, monkeypatch, capsys, words, says):
     monkeypatch.delenv("TAGPR_KEY", raising=False)
@@ -221,6 +223,13 @@ def test_what_cannot_be_served_is_one_line(run, tmp_path, monkeypatch, capsys, w
         serve.main(["--run", str(run), *words])
     err = capsys.readouterr().err
     assert stop.value.code == 2 and says in err and err.count("\n") == 1
+
+
+def test_a_key_that_no_request_can_bring_is_refused(run, monkeypatch, capsys):
+    monkeypatch.setenv("TAGPR_KEY", "s\u00e9same")
+    with pytest.raises(SystemExit):
+        serve.main(["--run", str(run)])
+    assert "TAGPR_KEY" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(run, tmp_path, monkeypatch, capsys):
