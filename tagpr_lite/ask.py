@@ -10,6 +10,12 @@ and the next answer knows it, without training.
 """
 from __future__ import annotations
 
+from .runs.commands import begin_command
+from .runs.stopping import STOPPED_SIMPLY
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command(STOPPED_SIMPLY)
+
 import argparse
 import sys
 import time
@@ -21,7 +27,7 @@ from .answering.run import STAGES, FinishedRun, open_run, question_of
 from .answering.terminal import ChainView, has_colour
 from .config import UserError
 from .lamp.tasks import Question, Task
-from .runs import guard, keep_memory
+from .runs import guard
 
 
 def main(words: list[str] | None = None) -> None:
@@ -125,5 +131,4 @@ def show(text: str) -> None:
 
 
 if __name__ == "__main__":
-    keep_memory()
     main()

@@ -12,6 +12,12 @@ which is read from the environment.
 """
 from __future__ import annotations
 
+from .runs.commands import begin_command
+from .runs.stopping import STOPPED_SIMPLY
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command(STOPPED_SIMPLY)
+
 import argparse
 import os
 import socket
@@ -21,7 +27,7 @@ from .answering.history import History, require_place
 from .answering.local import is_loopback
 from .answering.run import STAGES, open_run
 from .config import UserError
-from .runs import guard, keep_memory
+from .runs import guard
 
 KEY = "TAGPR_KEY"
 """The environment variable with the key; a word of the command would be seen by every user of the machine."""
@@ -96,5 +102,4 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
-    keep_memory()
     main()

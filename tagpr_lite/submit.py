@@ -16,6 +16,11 @@ text. How many they were is printed.
 """
 from __future__ import annotations
 
+from .runs.commands import begin_command
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command()
+
 import argparse
 import hashlib
 import json
@@ -33,11 +38,10 @@ from .lamp.retrieve import Embed
 from .lamp.rows import to_row
 from .lamp.tasks import OFFICIAL, Question, Task
 from .plan.run_plan import planned_models
-from .runs import append_jsonl, guard, keep_memory, progress, read_jsonl, whole_file, write_jsonl
+from .runs import append_jsonl, guard, progress, read_jsonl, whole_file, write_jsonl
 from .runs.files import as_json
 from .runs.owner import own, release
 from .runs.steps import refuse_unfinished, step_key
-from .runs.stopping import handle_signals
 from .steps.answer import draw_of, header_of, read_by, written
 from .steps.step1_prepare import with_retrieved
 
@@ -194,7 +198,6 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--stage", help="sft, guided or explore; the last one that is there")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
     args = parser.parse_args(words)
-    handle_signals()
     guard(lambda: submit(args.run, args.questions, args.to, args.stage), debug=args.debug)
 
 
@@ -238,5 +241,4 @@ def refuse_target(to: Path) -> None:
 
 
 if __name__ == "__main__":
-    keep_memory()
     main()

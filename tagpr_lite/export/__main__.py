@@ -11,6 +11,12 @@ programs load it. It answers --check dev questions of the run, and its tokens ar
 """
 from __future__ import annotations
 
+from ..runs.commands import begin_command
+from ..runs.stopping import STOPPED_SIMPLY
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command(STOPPED_SIMPLY)
+
 import argparse
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +25,7 @@ from ..answering.answerer import Answerer
 from ..answering.run import FinishedRun, open_run, tell_of_other_base
 from ..config import UserError
 from ..engine.location import find
-from ..runs import guard, keep_memory, whole_folder, write_text
+from ..runs import guard, whole_folder, write_text
 from ..runs.steps import refuse_unfinished
 from . import agreement, card, weights
 
@@ -107,5 +113,4 @@ def write(run: FinishedRun, merge: str, folder: Path, count: int) -> card.Facts:
 
 
 if __name__ == "__main__":
-    keep_memory()
     main()
