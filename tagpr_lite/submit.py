@@ -124,7 +124,12 @@ def answer_task(run: FinishedRun, questions: list[Question], to: Path, load: Loa
 def answers(answerer: Any, questions: list[Question]) -> Iterator[list[dict]]:
     """Rows {"id", "completions"} of what the model writes, batch after batch."""
     from .engine.rollout import prompt_limit
-    prompts = {question.id: answerer.prompt(question)[0] for question in questions}
+    built = {question.id: answerer.prompt(question) for question in questions}
+    prompts = {name: ids for name, (ids, _) in built.items()}
+    long = sum(report.over_budget for _, report in built.values())
+    if long:  # every id wants an answer; step 7 answers such dev questions too
+        print(f"  {questions[0].task.name}: {long:,} of {len(questions):,} prompts are longer than "
+              f"prompt.max_tokens; they are answered whole, as step 7 does", flush=True)
     limit = prompt_limit("evaluate.batch", answerer.run.config.evaluate.batch)
     return written(answerer.model, answerer.tokenizer, prompts, answerer.room, limit)
 
