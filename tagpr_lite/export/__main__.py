@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within th
     begin_command(STOPPED_SIMPLY)
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def export(folder: Path, stage: str | None, to: Path, merge: str, count: int) ->
     with whole_folder(to) as beside:
         facts = write(run, merge, beside, count)
         write_text(beside / "README.md", card.render(run, facts))
+        weights.share(beside)
     print(f"{run.stage} of {run.folder} is in {to}: {KINDS[merge]}")
     print(f"  {facts.compared}")
 
@@ -78,6 +80,9 @@ def refuse_target(to: Path) -> None:
     """UserError: something is there already."""
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to} exists and is not an empty folder; choose another --to")
+    above = next(folder for folder in to.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"{to} cannot be made: {above} cannot be written to; choose another --to")
 
 
 def with_model(run: FinishedRun, **changes) -> FinishedRun:
