@@ -10,22 +10,24 @@ and the next answer knows it, without training.
 """
 from __future__ import annotations
 
+from .runs.commands import begin_command
+from .runs.stopping import STOPPED_SIMPLY
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command(STOPPED_SIMPLY)
+
 import argparse
 import sys
 import time
 from pathlib import Path
 
-from .answering.history import History, items_of_file, label_of
+from .answering.conversation import Conversation
+from .answering.own_history import YOU, OwnHistory
 from .answering.run import STAGES, FinishedRun, open_run, question_of
 from .answering.terminal import ChainView, has_colour
 from .config import UserError
-from .lamp.tasks import Item, Question, Task
-from .runs import guard, keep_memory, one_line
-
-YOU = "you"
-HELP = """an answer is yours when you press Enter; write another one to correct it, or - to leave it out
-/history        your items    /fix 3 ANSWER   corrects item 3
-/forget 3       removes it    /quit           ends"""
+from .lamp.tasks import Question, Task
+from .runs import guard
 
 
 def main(words: list[str] | None = None) -> None:
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     if args.text is not None:
         session.ask(args.text)
     if args.interactive:
-        session.go_on()
+        Conversation(session.history, session.ask).go_on()
 
 
 class Session:
@@ -61,27 +63,8 @@ class Session:
 
     def __init__(self, finished: FinishedRun, task: Task, args: argparse.Namespace):
         self.finished, self.task, self.args = finished, task, args
-        self.history = self._open_history()
+        self.history = OwnHistory(args.history, task, grows=args.interactive)
         self._answerer = None
-
-    def _open_history(self) -> History | None:
-        """The file that grows: the one that was given, or, for a JSONL file, one beside it that begins with
-        its items. None: the history is read only, or there is none."""
-        path = self.args.history
-        if path is None or (path.suffix == ".jsonl" and not self.args.interactive):
-            return None
-        if path.suffix != ".jsonl":
-            return History(path)
-        items = items_of_file(path, self.task)
-        history = History(path.with_suffix(".db"))
-        if not history.items(YOU, self.task):
-            history.add(YOU, self.task, items)
-        return history
-
-    def items(self) -> tuple[Item, ...]:
-        if self.history is not None:
-            return self.history.items(YOU, self.task)
-        return items_of_file(self.args.history, self.task) if self.args.history else ()
 
     @property
     def answerer(self):
@@ -93,7 +76,8 @@ class Session:
 
     def question(self, text: str) -> Question:
         config = self.finished.config
-        return question_of(self.task, text, self.items(), config.lamp, config.seed, self.answerer.embed, YOU)
+        return question_of(self.task, text, self.history.items(), config.lamp, config.seed,
+                           self.answerer.embed, YOU)
 
     # ------------------------------------------------------------ one question
 
@@ -111,7 +95,10 @@ class Session:
         if self.args.prmu:
             own, generic = self.answerer.liking(question, written)
             print(f"\nPRMU: {own:.3f} under you, {generic:.3f} under the generic user")
-        return self.task.parse_answer(written)
+        answer = self.task.parse_answer(written)
+        if answer is None:
+            print("no answer could be read")
+        return answer
 
     def _write(self, question: Question, with_profile: bool) -> str:
         """Shows what the model writes, as it writes it."""
@@ -131,50 +118,9 @@ class Session:
         (sample,) = self.answerer.write([prompt], listen)
         view.end()
         if not sample.ended:
-            print("(cut off: grpo.completion tokens are written)")
+            print(f"(cut off: an answer may have {self.answerer.room} tokens)")
         print(f"{len(sample.ids)} tokens in {time.time() - started:.1f} s")
         return self.answerer.text(sample)
-
-    # ------------------------------------------------------------ again and again
-
-    def go_on(self) -> None:
-        """Reads lines until there are no more."""
-        if self.history is None:
-            raise UserError("--interactive keeps what you say: give --history mine.db")
-        print(HELP)
-        while (text := read_line("\nask> ")) is not None:
-            try:
-                if text == "/quit":
-                    return
-                if text.startswith("/"):
-                    self.command(text)
-                elif text:
-                    self.learn(text, self.ask(text))
-            except UserError as error:  # one question is wrong, not all
-                print(f"error: {one_line(error)}")
-
-    def learn(self, text: str, answer: str | None) -> None:
-        """Asks whether the answer is right, and adds what the person says."""
-        reply = read_line(f"is it yours? [Enter: {answer or 'no answer'}] ")
-        if reply is None or reply == "-" or not (reply or answer):
-            return
-        label = label_of(self.task, reply or answer)
-        self.history.add(YOU, self.task, [Item("", text, label)])
-        print(f"item {self.items()[-1].id}: {label}")
-
-    def command(self, line: str) -> None:
-        """/history, /fix NUMBER ANSWER, /forget NUMBER."""
-        name, _, rest = line.partition(" ")
-        number, _, label = rest.strip().partition(" ")
-        if name == "/history":
-            for item in self.items():
-                print(f"{item.id:>4s}  {one_line(item.label, 30):10s}  {one_line(item.text, 90)}")
-        elif name == "/fix" and number.isdecimal():
-            self.history.correct(YOU, self.task, int(number), label)
-        elif name == "/forget" and number.isdecimal():
-            self.history.remove(YOU, self.task, int(number))
-        else:
-            print(HELP)
 
 
 def show(text: str) -> None:
@@ -184,13 +130,5 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
-def read_line(prompt: str) -> str | None:
-    """A line that the person writes, without blanks at its ends; None at the end of the input."""
-    show(prompt)
-    line = sys.stdin.readline()
-    return line.strip() if line else None
-
-
 if __name__ == "__main__":
-    keep_memory()
     main()

@@ -12,16 +12,22 @@ which is read from the environment.
 """
 from __future__ import annotations
 
+from .runs.commands import begin_command
+from .runs.stopping import STOPPED_SIMPLY
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command(STOPPED_SIMPLY)
+
 import argparse
-import ipaddress
 import os
 import socket
 from pathlib import Path
 
-from .answering.history import History
+from .answering.history import History, require_place
+from .answering.local import is_loopback
 from .answering.run import STAGES, open_run
 from .config import UserError
-from .runs import guard, keep_memory
+from .runs import guard
 
 KEY = "TAGPR_KEY"
 """The environment variable with the key; a word of the command would be seen by every user of the machine."""
@@ -46,6 +52,11 @@ def main(words: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     key = os.environ.get(KEY, "")
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the key in {KEY} has characters that not every client can send: choose one of "
+                        "letters and digits without accents")
+    if not args.host:
+        raise UserError("--host is empty: name an address of this machine, such as 127.0.0.1")
     is_local = is_loopback(args.host)
     if not is_local and not key:
         raise UserError(f"--host {args.host} is reached by others: put a key into the environment variable "
@@ -53,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     if args.together is not None and not 1 <= args.together <= 1000:
         raise UserError(f"--together {args.together}: from 1 to 1000")
     finished = open_run(args.run, args.stage)
+    require_place(args.history, "histories.db")
     history = History(args.history)
     listening = bound(args.host, args.port)  # before the model is loaded: a port in use is said at once
 
@@ -76,13 +88,6 @@ def run(args: argparse.Namespace) -> None:
         worker.stop()
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def bound(host: str, port: int) -> socket.socket:
     """A socket at the address. UserError: it is taken, or is none of this machine's."""
     if not 0 <= port <= 65535:
@@ -100,5 +105,4 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
-    keep_memory()
     main()

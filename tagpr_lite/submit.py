@@ -16,6 +16,11 @@ text. How many they were is printed.
 """
 from __future__ import annotations
 
+from .runs.commands import begin_command
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command()
+
 import argparse
 import hashlib
 import json
@@ -33,11 +38,10 @@ from .lamp.retrieve import Embed
 from .lamp.rows import to_row
 from .lamp.tasks import OFFICIAL, Question, Task
 from .plan.run_plan import planned_models
-from .runs import append_jsonl, guard, keep_memory, progress, read_jsonl, whole_file, write_jsonl
+from .runs import append_jsonl, guard, progress, read_jsonl, whole_file, write_jsonl
 from .runs.files import as_json
 from .runs.owner import own, release
 from .runs.steps import refuse_unfinished, step_key
-from .runs.stopping import handle_signals
 from .steps.answer import draw_of, header_of, read_by, written
 from .steps.step1_prepare import with_retrieved
 
@@ -120,7 +124,12 @@ def answer_task(run: FinishedRun, questions: list[Question], to: Path, load: Loa
 def answers(answerer: Any, questions: list[Question]) -> Iterator[list[dict]]:
     """Rows {"id", "completions"} of what the model writes, batch after batch."""
     from .engine.rollout import prompt_limit
-    prompts = {question.id: answerer.prompt(question)[0] for question in questions}
+    built = {question.id: answerer.prompt(question) for question in questions}
+    prompts = {name: ids for name, (ids, _) in built.items()}
+    long = sum(report.over_budget for _, report in built.values())
+    if long:  # every id wants an answer; step 7 answers such dev questions too
+        print(f"  {questions[0].task.name}: {long:,} of {len(questions):,} prompts are longer than "
+              f"prompt.max_tokens; they are answered whole, as step 7 does", flush=True)
     limit = prompt_limit("evaluate.batch", answerer.run.config.evaluate.batch)
     return written(answerer.model, answerer.tokenizer, prompts, answerer.room, limit)
 
@@ -194,7 +203,6 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--stage", help="sft, guided or explore; the last one that is there")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of bad input")
     args = parser.parse_args(words)
-    handle_signals()
     guard(lambda: submit(args.run, args.questions, args.to, args.stage), debug=args.debug)
 
 
@@ -238,5 +246,4 @@ def refuse_target(to: Path) -> None:
 
 
 if __name__ == "__main__":
-    keep_memory()
     main()

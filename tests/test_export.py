@@ -56,6 +56,21 @@ def run(tmp_path_factory):
     return folder
 
 
+def test_exported_files_can_be_read_by_whom_other_new_files_can(exports, tmp_path):
+    (tmp_path / "new").touch()
+    expected = (tmp_path / "new").stat().st_mode
+    for folder, *_ in exports.values():
+        assert {path.stat().st_mode for path in folder.iterdir()} == {expected}
+
+
+def test_a_place_that_cannot_be_written_is_named(run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        exported(run, tmp_path / "file" / "to")
+    err = capsys.readouterr().err
+    assert f"cannot be made: {tmp_path / 'file'} cannot be written to" in err and err.count("\n") == 1
+
+
 def exported(run, to, *words):
     command.main(["--run", str(run), "--to", str(to), *words])
     return (to / "README.md").read_text()

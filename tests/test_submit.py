@@ -67,6 +67,17 @@ def test_the_answers_are_those_of_step_7(run, submitted):
     assert len(set(wanted.values())) > 1
 
 
+def test_prompts_that_are_too_long_are_answered_and_counted(run, capsys, monkeypatch):
+    answerer = command.load_answerer(open_run(run))
+    monkeypatch.setattr(command, "written", lambda model, tokenizer, prompts, *_: iter([[*prompts]]))
+    questions = read_questions(run, "dev")[:3]
+    long = replace(questions[0], input=questions[0].input + " word" * 3000)
+    assert list(command.answers(answerer, questions)) == [[question.id for question in questions]]
+    assert capsys.readouterr().out == ""
+    assert len(next(command.answers(answerer, [long, *questions[1:]]))) == 3
+    assert "1 of 3 prompts are longer than prompt.max_tokens" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_has_the_official_shape_and_the_official_reader_takes_it(questions, submitted, name):
     ids = [row["id"] for row in read_json(questions / name / "test_questions.json")]

@@ -9,21 +9,23 @@ whole.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import UserError
 from ..lamp.own import history_items
 from ..lamp.tasks import Item, Task
 from ..lamp.values import as_label
-from ..runs import one_line, read_jsonl
+from ..runs import one_line, read_jsonl, whole_characters
 
 APPLICATION = 0x54616750  # "TagP": says whose file it is
 TABLE = """CREATE TABLE IF NOT EXISTS items (
     number INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, task TEXT NOT NULL,
     text TEXT NOT NULL, label TEXT NOT NULL, date TEXT NOT NULL)"""
 WAIT = 10.0  # seconds that another program's write is waited for
+MOST_DIGITS = 18  # of an item's number: SQLite's numbers have 64 bits
 
 
 def items_of_file(path: Path, task: Task) -> tuple[Item, ...]:
@@ -32,12 +34,19 @@ def items_of_file(path: Path, task: Task) -> tuple[Item, ...]:
     return history_items(str(path), task, read_jsonl(path))
 
 
+def require_place(path: Path, names: str) -> None:
+    """UserError: a history cannot be kept at the path. names: what it might be called instead."""
+    if path.suffix != ".db":
+        raise UserError(f"--history {path}: a history is a file such as {names}")
+    if not path.parent.is_dir():
+        raise UserError(f"--history {path}: there is no folder {path.parent}")
+
+
 class History:
     """The file of a path, made where there is none. UserError: it is no such file, or cannot be used."""
 
     def __init__(self, path: Path):
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as db:
             (owner,), (tables,) = (db.execute(query).fetchone() for query in
                                    ("PRAGMA application_id", "SELECT count(*) FROM sqlite_master"))
@@ -66,18 +75,25 @@ class History:
         with self._open() as db:
             return [user for (user,) in db.execute("SELECT DISTINCT user FROM items ORDER BY user")]
 
-    def add(self, user: str, task: Task, items: list[Item] | tuple[Item, ...]) -> None:
-        """Adds items behind the others. UserError: a label is no answer to the task."""
-        rows = [(user, task.name, item.text, label_of(task, item.label), item.date) for item in items]
+    def add(self, user: str, task: Task, items: Sequence[Item]) -> list[Item]:
+        """Adds items behind the others; returns them as they are kept. UserError: a label is no answer to
+        the task."""
+        kept = [replace(item, text=whole_characters(item.text), label=label_of(task, item.label))
+                for item in items]
         with self._open() as db:
-            db.executemany("INSERT INTO items (user, task, text, label, date) VALUES (?, ?, ?, ?, ?)", rows)
+            numbers = [db.execute("INSERT INTO items (user, task, text, label, date) VALUES (?, ?, ?, ?, ?)",
+                                  (user, task.name, item.text, item.label, item.date)).lastrowid
+                       for item in kept]
+        return [replace(item, id=str(number)) for item, number in zip(kept, numbers)]
 
-    def correct(self, user: str, task: Task, number: int, label: str) -> None:
-        """Gives an item another label."""
+    def correct(self, user: str, task: Task, number: int, label: str) -> str:
+        """Gives an item another label; returns the label as it is kept."""
+        label = label_of(task, label)
         with self._open() as db:
             changed = db.execute("UPDATE items SET label = ? WHERE number = ? AND user = ? AND task = ?",
-                                 (label_of(task, label), number, user, task.name)).rowcount
+                                 (label, number, user, task.name)).rowcount
         self._require(changed, number)
+        return label
 
     def remove(self, user: str, task: Task, number: int) -> None:
         with self._open() as db:
@@ -90,9 +106,17 @@ class History:
             raise UserError(f"there is no item {number}")
 
 
+def item_number(digits: str) -> int:
+    """The number of an item, as a person or a request writes it. UserError: no item can have it."""
+    if len(digits.lstrip("0")) > MOST_DIGITS:
+        raise UserError(f"there is no item {one_line(digits, 40)}")
+    return int(digits[-MOST_DIGITS:])
+
+
 def label_of(task: Task, text: str) -> str:
     """A person's answer in the form of the task's labels. UserError: it is none."""
-    label = as_label(text.strip(), task.labels) if task.labels else text.strip()
+    text = whole_characters(text).strip()
+    label = as_label(text, task.labels) if task.labels else text
     if not label or (task.labels and label not in task.labels):
         known = f"; they are {', '.join(task.labels)}" if task.labels else ""
         raise UserError(f"{one_line(text, 60)!r} is no answer to {task.name}{known}")

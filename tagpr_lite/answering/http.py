@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request as Http
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -18,20 +19,39 @@ from starlette.routing import Route
 from ..config import UserError
 from ..lamp.tasks import Item, Question, Task
 from ..runs import one_line
-from .history import History
-from .protocol import Answer, Asked, ProtocolError, asked, checked, models, text_of, user_of, word
+from .history import History, item_number
+from .local import names_this_machine
+from .protocol import (
+    Answer,
+    Asked,
+    ProtocolError,
+    asked,
+    checked,
+    label_in,
+    models,
+    text_of,
+    user_of,
+    word,
+)
 from .run import question_of
 from .stream import ChainReader, TextStream
 from .worker import Request, Worker
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_BYTES = 1_000_000  # of a request's body
-LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 LOOK_EVERY = 0.5  # seconds between two looks whether the client is still there
 HEADERS = {"Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src "
                                       "'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action "
                                       "'none'; frame-ancestors 'none'",
            "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+class Digits(StringConvertor):
+    """The number of an item in an address. Starlette's own `int` fails on one of thousands of digits."""
+    regex = "[0-9]+"
+
+
+register_url_convertor("digits", Digits())
 
 
 def application(worker: Worker, history: History, key: str, only_local: bool) -> Starlette:
@@ -41,9 +61,10 @@ def application(worker: Worker, history: History, key: str, only_local: bool) ->
     server = Server(worker, history, key, only_local)
     routes = [Route(path, server.answered(work), methods=[method]) for method, path, work in (
         ("POST", "/v1/chat/completions", server.chat), ("GET", "/v1/models", server.models),
+        ("GET", "/v1/models/{name}", server.model),
         ("GET", "/v1/history", server.items), ("POST", "/v1/history", server.add),
-        ("PATCH", "/v1/history/{number:int}", server.correct),
-        ("DELETE", "/v1/history/{number:int}", server.remove))]
+        ("PATCH", "/v1/history/{number:digits}", server.correct),
+        ("DELETE", "/v1/history/{number:digits}", server.remove))]
     app = Starlette(routes=[*routes, Route("/", server.page)], exception_handlers={
         404: lambda *_: failed(ProtocolError(404, "there is nothing at this address")),
         405: lambda *_: failed(ProtocolError(405, "this address takes another method"))})
@@ -81,11 +102,10 @@ class Server:
         """ProtocolError: the request does not bring the key, calls this machine by another name, or comes
         from a page of another site, which a browser would send from here."""
         host = http.headers.get("host", "")
-        name = host.rpartition(":")[0] or host
-        if self.only_local and name not in LOCAL_NAMES:
+        if self.only_local and not names_this_machine(host):
             raise ProtocolError(403, "this server answers to 127.0.0.1 and localhost alone")
         origin = http.headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
             raise ProtocolError(403, "a page of another site asks")
         given = http.headers.get("authorization", "").removeprefix("Bearer ")
         if self.key and not hmac.compare_digest(given.encode(), self.key.encode()):
@@ -113,31 +133,33 @@ class Server:
     async def models(self, http: Http) -> Response:
         return JSONResponse(models(self.run.tasks, self.run.folder.name))
 
+    async def model(self, http: Http) -> Response:
+        task = self.task(http.path_params["name"])
+        return JSONResponse(models({task.name: task}, self.run.folder.name)["data"][0])
+
     async def items(self, http: Http) -> Response:
         user, task = self.owner(dict(http.query_params))
         found = await asyncio.to_thread(self.history.items, user, task)
-        return JSONResponse({"object": "list", "data": [
-            {"number": int(item.id), "text": item.text, "label": item.label, "date": item.date}
-            for item in found]})
+        return JSONResponse({"object": "list", "data": [shown(item) for item in found]})
 
     async def add(self, http: Http) -> Response:
         body = self.of_json(await self.body(http))
         user, task = self.owner(body)
         text = text_of([{"role": "user", "content": body.get("text")}])
-        item = Item("", text, word(body, "label"))
-        await asyncio.to_thread(self.history.add, user, task, [item])
-        return JSONResponse({"added": True}, 201)
+        (item,) = await asyncio.to_thread(self.history.add, user, task, [Item("", text, label_in(body))])
+        return JSONResponse({"added": True, **shown(item)}, 201)
 
     async def correct(self, http: Http) -> Response:
         body = self.of_json(await self.body(http))
         user, task = self.owner(body)
-        number = http.path_params["number"]
-        await asyncio.to_thread(self.history.correct, user, task, number, word(body, "label"))
+        number = item_number(http.path_params["number"])
+        await asyncio.to_thread(self.history.correct, user, task, number, label_in(body))
         return JSONResponse({"corrected": True})
 
     async def remove(self, http: Http) -> Response:
         user, task = self.owner(dict(http.query_params))
-        await asyncio.to_thread(self.history.remove, user, task, http.path_params["number"])
+        number = item_number(http.path_params["number"])
+        await asyncio.to_thread(self.history.remove, user, task, number)
         return JSONResponse({"removed": True})
 
     def owner(self, body: dict) -> tuple[str, Task]:
@@ -266,6 +288,11 @@ class Writing:
 
     def checked(self) -> dict:
         return checked(self.steps, self.question, self.content)
+
+
+def shown(item: Item) -> dict:
+    """An item of a history as the protocol has it."""
+    return {"number": int(item.id), "text": item.text, "label": item.label, "date": item.date}
 
 
 def event(body: dict) -> str:

@@ -22,7 +22,8 @@ ANYBODY = "anybody"
 WITHOUT_EFFECT = {"n": (None, 1), "tools": (None, []), "functions": (None, []), "logprobs": (None, False),
                   "response_format": (None, {"type": "text"}), "temperature": (None, 0, 1),
                   "top_p": (None, 1), "stop": (None, []), "presence_penalty": (None, 0),
-                  "frequency_penalty": (None, 0)}
+                  "frequency_penalty": (None, 0), "logit_bias": (None, {}), "top_logprobs": (None, 0),
+                  "modalities": (None, ["text"]), "audio": (None,), "prediction": (None,)}
 """Fields that change nothing with these values; with another one a request is refused."""
 
 
@@ -60,14 +61,20 @@ def asked(content: bytes) -> Asked:
         raise ProtocolError(400, "the body should be an object")
     for name, harmless in WITHOUT_EFFECT.items():
         if body.get(name) not in harmless:
-            raise ProtocolError(400, f"{name} is not supported: answers are greedy, one text each", name)
+            raise ProtocolError(400, f"{name} is not supported with this value: answers are greedy, one text "
+                                     "each; leave the field out", name)
     options = body.get("stream_options")
     with_usage = isinstance(options, dict) and options.get("include_usage") is True
-    room = body.get("max_completion_tokens", body.get("max_tokens"))
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise ProtocolError(400, "stream should be true or false", "stream")
+    room = body.get("max_completion_tokens")
+    if room is None:
+        room = body.get("max_tokens")
     if room is not None and (type(room) is not int or room < 1):
         raise ProtocolError(400, "max_tokens should be a whole number above 0", "max_tokens")
     return Asked(word(body, "model"), text_of(body.get("messages")), user_of(body),
-                 body.get("stream") is True, with_usage, room)
+                 stream is True, with_usage, room)
 
 
 def word(body: dict, name: str) -> str:
@@ -77,9 +84,17 @@ def word(body: dict, name: str) -> str:
     return value
 
 
+def label_in(body: dict) -> str:
+    """An answer: a text, or a number, as in a JSONL history."""
+    label = body.get("label")
+    return str(label) if type(label) is int else word(body, "label")
+
+
 def user_of(body: dict) -> str:
     """The name under which a person's history is kept."""
-    user = body.get("user") or ANYBODY
+    user = body.get("user")
+    if user is None or user == "":
+        return ANYBODY
     if not isinstance(user, str) or len(user) > MOST_LETTERS or not user.isprintable():
         raise ProtocolError(400, f"'user' should be a name of at most {MOST_LETTERS} printable characters",
                             "user")
@@ -101,7 +116,7 @@ def text_of(messages: Any) -> str:
         content = "".join(parts) if parts and all(isinstance(part, str) for part in parts) else None
     if not isinstance(content, str) or not content.strip():
         raise ProtocolError(400, "the message's content should be a text", "messages")
-    return content.encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+    return content
 
 
 # ---------------------------------------------------------------- answers

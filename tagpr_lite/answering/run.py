@@ -11,7 +11,7 @@ from ..lamp.retrieve import Embed, retrieve
 from ..lamp.rows import read_tasks
 from ..lamp.tasks import Item, Question, Task, find_task
 from ..plan.run_plan import follow, read_plan
-from ..runs import read_config, read_json
+from ..runs import read_config, read_json, whole_characters
 from ..runs.manifests import refuse_changed
 
 STAGES = ("explore", "guided", "sft")
@@ -80,6 +80,7 @@ def question_of(task: Task, text: str, items: tuple[Item, ...], lamp: Lamp, seed
 
     text: a review, an article ..., or the whole input as the task's files have it.
     """
+    text = whole_characters(text)
     if not text.strip():
         raise UserError("the question is empty")
     input = text if text.startswith(task.prefix) else task.ask(text)

@@ -11,7 +11,14 @@ programs load it. It answers --check dev questions of the run, and its tokens ar
 """
 from __future__ import annotations
 
+from ..runs.commands import begin_command
+from ..runs.stopping import STOPPED_SIMPLY
+
+if __name__ == "__main__":  # before the imports that are slow: Ctrl-C within them is one line
+    begin_command(STOPPED_SIMPLY)
+
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +26,7 @@ from ..answering.answerer import Answerer
 from ..answering.run import FinishedRun, open_run, tell_of_other_base
 from ..config import UserError
 from ..engine.location import find
-from ..runs import guard, keep_memory, whole_folder, write_text
+from ..runs import guard, whole_folder, write_text
 from ..runs.steps import refuse_unfinished
 from . import agreement, card, weights
 
@@ -64,6 +71,7 @@ def export(folder: Path, stage: str | None, to: Path, merge: str, count: int) ->
     with whole_folder(to) as beside:
         facts = write(run, merge, beside, count)
         write_text(beside / "README.md", card.render(run, facts))
+        weights.share(beside)
     print(f"{run.stage} of {run.folder} is in {to}: {KINDS[merge]}")
     print(f"  {facts.compared}")
 
@@ -72,6 +80,9 @@ def refuse_target(to: Path) -> None:
     """UserError: something is there already."""
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to} exists and is not an empty folder; choose another --to")
+    above = next(folder for folder in to.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"{to} cannot be made: {above} cannot be written to; choose another --to")
 
 
 def with_model(run: FinishedRun, **changes) -> FinishedRun:
@@ -107,5 +118,4 @@ def write(run: FinishedRun, merge: str, folder: Path, count: int) -> card.Facts:
 
 
 if __name__ == "__main__":
-    keep_memory()
     main()

@@ -56,6 +56,8 @@ def probe_of(answerer: Answerer, count: int) -> Probe:
     """The prompts of `count` dev questions, the tasks taking turns; fewer where the run has fewer."""
     by_task = group_by(read_questions(answerer.run.folder, "dev"), lambda question: question.task.name)
     questions = round_robin(by_task.values())[:count]
+    if len(questions) < count:
+        print(f"--check {count}: the run has {len(questions)} dev questions; all are compared", flush=True)
     return Probe([answerer.prompt(question)[0] for question in questions], answerer.room, answerer.ends)
 
 

@@ -5,6 +5,7 @@ it dequantises to, which no file of the base holds. The sum is made in fp32 and 
 """
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,15 @@ from ..engine.adapters import require_finite
 from ..engine.fold import with_adapters
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+
+def share(folder: Path) -> None:
+    """Gives the export's files the permissions of any new file: safetensors lets their owner alone read its
+    own."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in filter(Path.is_file, folder.iterdir()):
+        path.chmod(0o666 & ~mask)
 
 
 def write_adapter(adapter: Path, folder: Path) -> None:

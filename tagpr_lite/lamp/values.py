@@ -3,6 +3,7 @@
     4, 4.0        "4"        pandas makes floats of whole numbers where a column has gaps
     null          absent     as if its key were not there
     "4.0"         "4"        where the labels are numbers
+    "\\ud83d"      "?"        half of a character
     nan, [4]      an error that names the value
 
 One place, so that no reader turns null into the word "None" or 4.0 into another answer than 4.
@@ -13,6 +14,8 @@ import math
 import re
 import reprlib
 from typing import Any
+
+from ..runs import whole_characters
 
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 LARGEST_WHOLE_FLOAT = 1e15  # beyond it a float does not hold every whole number
@@ -34,7 +37,7 @@ def as_text(value: Any) -> str:
             raise ValueError(f"{value}, which is no number")
         whole = value.is_integer() and abs(value) < LARGEST_WHOLE_FLOAT
         return str(int(value)) if whole else str(value)
-    return str(value)
+    return whole_characters(str(value))
 
 
 def as_label(text: str, labels: tuple[str, ...]) -> str:

@@ -22,11 +22,12 @@ from .owner import VARIABLE as OWNER
 from .seeds import seed_of
 from .steps import run_step
 from .stopping import finishing_steps
-from .text import duration, one_line, printable
+from .text import duration, one_line, printable, whole_characters
 from .waiting import within
 
 __all__ = ["MALLOC", "OWNER", "accept_changes", "append_jsonl", "as_command", "cache_folder", "cli",
            "digest", "drop_metrics", "duration", "fingerprint", "finishing_steps", "free_bytes", "guard",
            "keep_memory", "log_metrics", "one_line", "printable", "progress", "read_config", "read_json",
            "read_jsonl", "read_metrics", "require_finite_number", "run_step", "save_config", "seed_of",
-           "whole_file", "whole_folder", "within", "write_json", "write_jsonl", "write_text"]
+           "whole_characters", "whole_file", "whole_folder", "within", "write_json", "write_jsonl",
+           "write_text"]

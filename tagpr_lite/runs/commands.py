@@ -41,6 +41,13 @@ def keep_memory() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def begin_command(words: str = STOPPED) -> None:
+    """For `python -m`, before slow imports: memory settings, which start the command again, and signals.
+    words: what is said when one has ended the command."""
+    keep_memory()
+    handle_signals(words)
+
+
 def as_command(words: str) -> str:
     """`python -m WORDS` with the interpreter that runs now, the one that has the packages:
     ".venv/bin/python -m tagpr_lite.config"."""
@@ -97,7 +104,7 @@ def guard(work: Callable[[], None], debug: bool = False) -> None:
         complain(f"error: {one_line(refused, most=2000)}")
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
-        complain(STOPPED)
+        complain(getattr(stopped, "words", STOPPED))
         raise SystemExit(getattr(stopped, "exit_code", 130)) from None
 
 

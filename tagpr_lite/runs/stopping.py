@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from .files import is_alive
@@ -28,15 +29,16 @@ from .processes import agreed, count
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = "stopped; the same command goes on from here"
+STOPPED_SIMPLY = "stopped"  # of a command that has nothing to go on with
 PARENT_DIES = 1  # Linux's PR_SET_PDEATHSIG
 
 
 class Stopped(KeyboardInterrupt):
     """A signal has ended the command; SIGTERM too, so that what cleans up after Ctrl-C does after both."""
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, words: str = STOPPED):
         super().__init__(number)
-        self.exit_code = 128 + number
+        self.exit_code, self.words = 128 + number, words
 
 
 class Stop:
@@ -68,13 +70,13 @@ class Stop:
             raise Stopped(self.asked)
 
 
-def end_at_once(number: int, frame: FrameType | None) -> None:
+def end_at_once(number: int, frame: FrameType | None, words: str = STOPPED) -> None:
     """The handler of a signal outside of trainings. Within an import libraries catch whatever is raised, and
     make another error of it, or none: there the process ends as a kill would end it."""
     if is_importing(frame):
-        print(STOPPED, file=sys.stderr, flush=True)
+        print(words, file=sys.stderr, flush=True)
         os._exit(128 + number)
-    raise Stopped(number)
+    raise Stopped(number, words)
 
 
 def is_importing(frame: FrameType | None) -> bool:
@@ -86,11 +88,12 @@ def is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def handle_signals() -> None:
-    """For commands: SIGINT and SIGTERM raise Stopped. A step that a script has started gets SIGTERM when the
-    script is gone: a kill of the script would leave it running."""
+def handle_signals(words: str = STOPPED) -> None:
+    """For commands: SIGINT and SIGTERM raise Stopped. words: what is then said. A step
+    that a script has started gets SIGTERM when the script is gone: a kill of the script would leave it
+    running."""
     for number in SIGNALS:
-        signal.signal(number, end_at_once)
+        signal.signal(number, partial(end_at_once, words=words))
     script = os.environ.get(VARIABLE, "")
     if script and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGTERM)

@@ -18,6 +18,12 @@ def printable(text: str) -> str:
     return text
 
 
+def whole_characters(text: str) -> str:
+    """The text with "?" for every half of a surrogate pair. JSON can write one ("\\ud83d"), and Python makes
+    one of each byte on a command line that is no UTF-8. No file and no tokenizer takes it."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def is_hidden(character: str) -> bool:
     return unicodedata.category(character) in HIDDEN and character not in KEPT
 

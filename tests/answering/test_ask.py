@@ -8,7 +8,7 @@ import torch
 
 from tagpr_lite import ask
 from tagpr_lite.answering.answerer import MOST_CHAINS, Answerer, chains_of
-from tagpr_lite.answering.history import History
+from tagpr_lite.answering.history import History, items_of_file
 from tagpr_lite.answering.run import open_run, question_of
 from tagpr_lite.answering.terminal import ChainView
 from tagpr_lite.config import UserError
@@ -38,8 +38,8 @@ def _settings(run):
 
 
 def said(words, capsys, lines=""):
-    """(exit code, stdout, stderr) of the command with these words, and these lines typed."""
-    stdin, sys.stdin = sys.stdin, io.StringIO(lines)
+    """(exit code, stdout, stderr) of the command with these words, and these lines, or this stream, typed."""
+    stdin, sys.stdin = sys.stdin, io.StringIO(lines) if isinstance(lines, str) else lines
     try:
         ask.main([str(word) for word in words])
         code = 0
@@ -127,16 +127,46 @@ def test_a_correction_is_known_to_the_next_question(run, tmp_path, capsys, monke
     (["--task", "3", "--stage", "explore", "x"], "no adapter of"),
     (["--task", "3", "--interactive"], "give --history"),
     (["--task", "3", "--history", "missing.jsonl", "x"], "missing.jsonl"),
+    (["--task", "3", "--history", "nosuch.json", "x"], "mine.jsonl or mine.db"),
+    (["--task", "3", "--history", "nosuch.json", "--interactive"], "mine.jsonl or mine.db"),
+    (["--task", "3", "--history", "none/m.db", "--interactive"], "there is no folder none"),
+    (["--task", "3", "--history", "nosuch.db", "x"], "there is no history nosuch.db"),
+    (["--task", "3", "--history", "new.db", "--interactive", "word " * 3000], "prompt.max_tokens"),
     (["--task", "3", "word " * 3000], "prompt.max_tokens")])
 def test_bad_words_are_one_line(run, tmp_path, capsys, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     code, _, err = said(["--run", run, *words], capsys)
     assert code == 2 and says in err and err.count("\n") == 1 and err.startswith("error: ")
+    assert not list(tmp_path.iterdir())  # what was refused leaves nothing behind
 
 
 def test_a_folder_that_is_no_run_or_was_damaged_is_one_line(run, tmp_path, capsys):
     code, _, err = said(["--run", tmp_path, "x"], capsys)
     assert code == 2 and "is no folder of a run" in err
+
+
+def test_bytes_that_are_no_characters_become_question_marks(run, tmp_path, capsys, monkeypatch):
+    """As Python has them of a command line, of a JSON file, and of what is typed."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text(r'{"text": "half \ud800 a pair", "score": 5}')
+    words = ["--run", run, "--task", 3, "--history", path, "bad \udcff byte"]
+    code, out, err = said(words, capsys)
+    assert code == 0 and not err and "history: 1 items" in out
+    assert items_of_file(path, RATING)[0].text == "half ? a pair"
+    monkeypatch.setattr(ask.Session, "ask", lambda self, text: None)
+    typed = io.TextIOWrapper(io.BytesIO(b"bad \xff byte\n4\n/quit\n"), encoding="utf-8")
+    code, out, err = said(["--run", run, "--task", 3, "--history", tmp_path / "m.db", "--interactive"],
+                          capsys, typed)
+    assert code == 0 and not err
+    assert [item.text for item in History(tmp_path / "m.db").items("you", RATING)] == ["bad ? byte"]
+
+
+@pytest.mark.parametrize("number", ["9" * 18, "9" * 23, "9" * 5000])
+def test_a_number_that_no_item_has_is_said(run, tmp_path, capsys, number):
+    words = ["--run", run, "--task", 3, "--history", tmp_path / "m.db", "--interactive"]
+    code, out, err = said(words, capsys, f"/forget {number}\n/fix {number} 3\n")
+    assert code == 0 and not err and out.count("error: there is no item 999999") == 2
+    assert max(map(len, out.splitlines())) < 120
 
 
 # ---------------------------------------------------------------- the terminal

@@ -18,11 +18,11 @@ def shown(items):
 
 
 def test_items_come_back_in_their_order_to_their_user_and_task(tmp_path):
-    history = History(tmp_path / "new" / "mine.db")
+    history = History(tmp_path / "mine.db")
     history.add("you", RATING, [Item("", "old", "4", "2012-01-01"), Item("", "new", "5")])
     history.add("other", RATING, [Item("", "theirs", "1")])
     history.add("you", FREE, [Item("", "abstract", "A title")])
-    again = History(tmp_path / "new" / "mine.db")
+    again = History(tmp_path / "mine.db")
     assert shown(again.items("you", RATING)) == [("old", "4", "2012-01-01"), ("new", "5", "")]
     assert shown(again.items("other", RATING)) == [("theirs", "1", "")]
     assert again.items("nobody", RATING) == () and again.users() == ["other", "you"]
@@ -62,6 +62,13 @@ def test_what_is_no_answer_is_refused_in_one_line(tmp_path, label):
     assert str(error.value).isprintable()
     assert history.items("you", RATING) == ()  # all or none
     assert label_of(RATING, " 4 ") == "4" and label_of(FREE, " Two words ") == "Two words"
+
+
+def test_halves_of_surrogate_pairs_become_question_marks(tmp_path):
+    history = History(tmp_path / "mine.db")
+    history.add("you", FREE, [Item("", "a \ud800", "\ud83d title")])
+    history.correct("you", FREE, 1, "\udcff title")
+    assert shown(history.items("you", FREE)) == [("a ?", "? title", "")]
 
 
 def other_program(path):

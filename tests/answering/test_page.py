@@ -14,16 +14,19 @@ BUTTON = "[...document.querySelectorAll('{where} button')].find(button => button
 WRITTEN = BUTTON.format(where=".reply", word="correct it")
 FORGET = BUTTON.format(where="#items", word="forget")
 ITEMS = "document.querySelectorAll('#items li').length"
+CHOOSE = "(by('user').value = '{user}', by('model').value = '{task}', by('user').onchange(), 0)"
 STEPS = [
     # A person of this width asks about a review that would like to be HTML.
     ["by('model').options.length > 1", "by('user').value = '{user}'"],
     ["true", "(by('model').value = 'LaMP_3', by('user').onchange(), 0)"],
     [f"{ITEMS} === 0", "by('text').value = 'A real bargain, <b>flimsy</b> plastic.'"],
     ["true", "(by('form').requestSubmit(), 0)"],
-    # What is written is corrected to 2 and joins the history.
-    [WRITTEN, f"({WRITTEN}.click(), 0)"],
+    # Another user and task are chosen. What is corrected to 2 joins the history of who has asked.
+    [WRITTEN, CHOOSE.format(user="other", task="LaMP_2")],
+    ["true", f"({WRITTEN}.click(), 0)"],
     ["document.querySelector('.reply form')", "document.querySelector('.reply form select').value = '2'"],
     ["true", "(document.querySelector('.reply form').requestSubmit(), 0)"],
+    [f"!({WRITTEN})", CHOOSE.format(user="{user}", task="LaMP_3")],
     [f"{ITEMS} === 1", "{items: by('items').innerText, said: by('state').innerText, "
      "asked: document.querySelector('.asked').innerText, bold: document.querySelectorAll('#talk b').length, "
      "key: by('key').offsetParent !== null}"],

@@ -111,6 +111,20 @@ def test_a_step_whose_script_was_killed_while_it_started_ends():
     assert (step.returncode, step.stdout) == (143, "") or sys.platform != "linux"
 
 
+@pytest.mark.parametrize("module, says", [("ask", "stopped"), ("serve", "stopped"), ("export", "stopped"),
+                                          ("submit", "stopped; the same command goes on from here")])
+def test_a_signal_within_the_first_imports_of_a_command_is_one_line(tmp_path, module, says):
+    """numpy, which all of them import, is a slow one here."""
+    (tmp_path / "numpy.py").write_text("import time; print('importing', flush=True); time.sleep(30)")
+    process = subprocess.Popen([sys.executable, "-m", f"tagpr_lite.{module}", "--help"], cwd=ROOT, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and err == f"{says}\n"
+
+
 IMPORTING = """
 import sys
 from pathlib import Path

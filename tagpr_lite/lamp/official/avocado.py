@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...config import UserError
-from ...runs import progress, whole_file, write_json
+from ...runs import progress, whole_characters, whole_file, write_json
 from ..tasks import TASKS
 from . import fetch
 from .stream import one_line, stream_entries
@@ -164,7 +164,7 @@ def parse(raw: bytes) -> tuple[str, str]:
         message = message_from_bytes(raw, policy=policy.compat32)
         subject, content, charset = message["subject"], message.get_payload(decode=True), None
     text = decode(content or b"", charset).strip()
-    return _without_lone_surrogates(str(subject or "")), _without_lone_surrogates(text)
+    return whole_characters(str(subject or "")), whole_characters(text)
 
 
 def decode(content: bytes, charset: str | None) -> str:
@@ -175,11 +175,6 @@ def decode(content: bytes, charset: str | None) -> str:
         except (LookupError, ValueError):
             pass
     return content.decode("latin-1")
-
-
-def _without_lone_surrogates(text: str) -> str:
-    """Halves of surrogate pairs become "?": JSON and SQLite take none."""
-    return text.encode("utf-8", "replace").decode()
 
 
 # ---------------------------------------------------------------- the filled files
