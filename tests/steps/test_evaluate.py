@@ -20,7 +20,7 @@ from tagpr_lite.lamp.votes import voted
 from tagpr_lite.prmu.model import ADAPTER, PRMU
 from tagpr_lite.prmu.users import TextEmbeddings, texts_file
 from tagpr_lite.runs import accept_changes, append_jsonl, read_json, read_jsonl
-from tagpr_lite.steps import answer, faithful, step1_prepare, step2_tag
+from tagpr_lite.steps import answer, faithful, prmu_scores, step1_prepare, step2_tag
 from tagpr_lite.steps import step7_evaluate as step
 from tagpr_lite.tags.schema import Chain, Step, render
 
