@@ -94,7 +94,9 @@ class Session:
             self._write(question, with_profile=False)
         if self.args.prmu:
             own, generic = self.answerer.liking(question, written)
-            print(f"\nPRMU: {own:.3f} under you, {generic:.3f} under the generic user")
+            better = "you" if own > generic else "the generic user"
+            print(f"\nPRMU: {own:.3f} under you, {generic:.3f} under the generic user, in logits; the "
+                  f"difference is {own - generic:+.3f}, and so the chain fits {better} better")
         answer = self.task.parse_answer(written)
         if answer is None:
             print("no answer could be read")

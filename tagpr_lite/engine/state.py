@@ -103,7 +103,9 @@ def read_checked(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = stream.metadata() or {}
     except Exception as error:  # safetensors has an error of its own for a file that is cut
         raise ValueError(one_line(error, 100)) from None
-    if metadata.pop(CHECKSUM, None) != checksum(tensors, metadata):
+    if CHECKSUM not in metadata:
+        raise ValueError("it has no checksum: an older version wrote it")
+    if metadata.pop(CHECKSUM) != checksum(tensors, metadata):
         raise ValueError("its checksum is not that of its contents")
     return tensors, metadata
 

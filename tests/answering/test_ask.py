@@ -145,6 +145,18 @@ def test_a_folder_that_is_no_run_or_was_damaged_is_one_line(run, tmp_path, capsy
     assert code == 2 and "is no folder of a run" in err
 
 
+def test_prmu_says_whom_the_chain_fits_better(run, capsys, monkeypatch):
+    for scores, says in (((1.5, 1.0), "+0.500, and so the chain fits you better"),
+                         ((0.0, 0.25), "-0.250, and so the chain fits the generic user better")):
+        monkeypatch.setattr(Answerer, "liking", lambda *_, scores=scores: scores)
+        assert says in said(["--run", run, "--task", 3, "--prmu", "Fine."], capsys)[1]
+
+
+def test_an_answer_that_cannot_be_read_is_said(run, capsys, monkeypatch):
+    monkeypatch.setattr(Answerer, "text", lambda *_: "<think>\nno end")
+    assert "no answer could be read" in said(["--run", run, "--task", 3, "Fine."], capsys)[1]
+
+
 def test_bytes_that_are_no_characters_become_question_marks(run, tmp_path, capsys, monkeypatch):
     """As Python has them of a command line, of a JSON file, and of what is typed."""
     path = tmp_path / "mine.jsonl"

@@ -4,7 +4,9 @@ import signal
 import subprocess
 import sys
 
+import pytest
 import torch
+from safetensors.torch import save_file
 
 from tagpr_lite import runs
 from tagpr_lite.engine.state import read_checked, save_checked
@@ -38,3 +40,9 @@ def test_a_kill_inside_the_library_leaves_no_file_behind(tmp_path):
         save_checked(beside, {"values": torch.zeros(3)})
     assert os.listdir(folder) == ["state.safetensors"]
     assert read_checked(path)[0]["values"].tolist() == [0, 0, 0]
+
+
+def test_a_file_without_a_checksum_is_said_to_be_older(tmp_path):
+    save_file({"x": torch.ones(2)}, tmp_path / "old.safetensors")
+    with pytest.raises(ValueError, match="no checksum: an older version wrote it"):
+        read_checked(tmp_path / "old.safetensors")
