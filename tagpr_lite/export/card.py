@@ -28,6 +28,9 @@ from .weights import ADAPTER_FILES
 
 LICENCES = {"HuggingFaceTB/SmolLM2-135M-Instruct": "Apache-2.0"}
 YAML = (".yaml", ".yml")
+SYSTEMS = ("`base` is the base model without the history, `base_profile` with it. `sft` was trained on "
+           "tagged chains; `guided` and `explore` went on from there by the two stages of GRPO. The mean "
+           "relative change is the mean of what each score gained over `base`, where `base` is not 0.")
 # Settings that matter, by the step that they are of; a stage shows those of the steps before it too.
 SETTINGS = {
     "sft": ("seed", "model.bits", "model.lora_r", "model.lora_alpha", "model.lora_targets", "prompt.style",
@@ -63,12 +66,13 @@ class Facts:
 def render(run: FinishedRun, facts: Facts) -> str:
     """The card."""
     base = public_name(find(run.config.model))
-    parts = [front(run, facts, base), f"# {run.folder.name}, {run.stage}", *about(run, facts, base),
+    title = f"# {base.rpartition('/')[2]} that knows its user: TagPR, run {run.folder.name}, {run.stage}"
+    parts = [front(run, facts, base), title, *about(run, facts, base),
              "## Compared with the run", facts.compared, *compared_over(run, facts),
              "## Data", *data(run),
              "## Settings that matter", settings(run),
              "## Scores", *scores(run, facts),
-             "## Use", prompt_form(run.config, facts.tokenizer),
+             "## Use", prompt_form(run.config, facts.tokenizer), "FOLDER is where this card lies.",
              *recipes(base, facts.merge, run.config, shown_message(run.config), facts.room),
              "## Limits", *limits(base),
              "## Licences", *licences(run.config, base)]
@@ -99,16 +103,22 @@ def about(run: FinishedRun, facts: Facts, base: str) -> list[str]:
 
 def kept_weights(run: FinishedRun) -> str:
     """A sentence where a stage of reinforcement has kept the adapter that it began with."""
+    stage = trained_by(run)
+    if stage == run.stage:
+        return ""
+    return (f"The weights are equal to those of {label(stage)}: a stage keeps the adapter that answers "
+            "held-out users best, and its own steps brought none that did.")
+
+
+def trained_by(run: FinishedRun) -> str:
+    """The first stage whose adapter has these weights: "sft" where `explore` has kept them."""
     def weights(stage: str) -> bytes:
         path = run.folder / stage / "adapter" / ADAPTER_FILES[0]
         return path.read_bytes() if path.is_file() else b""
 
-    before = {"sft": (), "guided": ("sft",), "explore": ("sft", "guided")}[run.stage]
-    same = [stage for stage in before if weights(stage) == weights(run.stage)]
-    if not same:
-        return ""
-    return (f"The weights are equal to those of {label(same[0])}: a stage keeps the adapter that answers "
-            "held-out users best, and its own steps brought none that did.")
+    stages = ["sft", "guided", "explore"]
+    until_this = stages[:stages.index(run.stage) + 1]
+    return next(stage for stage in until_this if stage == run.stage or weights(stage) == weights(run.stage))
 
 
 def compared_over(run: FinishedRun, facts: Facts) -> list[str]:
@@ -134,7 +144,8 @@ def data(run: FinishedRun) -> list[str]:
             + [str(task.get(key, "–")) for key in ("train", "val", "dev", "users")]
             for name, task in sorted(tasks.items())]
     table = grid(["Task", "what", "train", "of held-out users", "dev", "users"], rows)
-    return [source(run), table, "Dev questions were for scoring alone."]
+    return [source(run), table, "Nothing was trained on the held-out users: their answers decided which "
+            "adapter was kept. Dev questions were for scoring alone."]
 
 
 def source(run: FinishedRun) -> str:
@@ -151,12 +162,12 @@ def source(run: FinishedRun) -> str:
 
 
 def settings(run: FinishedRun) -> str:
-    """A table of the settings that the stage depends on most."""
+    """A table of the settings that the weights depend on most."""
     tree = to_dict(run.config)
     names = []
     for step, of_step in SETTINGS.items():
         names += of_step
-        if step == run.stage:
+        if step == trained_by(run):
             break
     return grid(["Setting", "value"], [[f"`{name}`", str(value_of(tree, name))] for name in names])
 
@@ -170,7 +181,7 @@ def scores(run: FinishedRun, facts: Facts) -> list[str]:
     what = f"`{run.stage}` is the adapter over NF4, and not what is here" if other_weights else \
         f"This model is `{run.stage}`"
     return [f"{what}. Dev questions, the answer read out of the text. In brackets: 95% intervals over the "
-            "questions. Bold: the best of a column.",
+            "questions. Bold: the best of a column.", SYSTEMS,
             lenient_table(rows, reference_rows(read_references(run.folder)))]
 
 
