@@ -16,6 +16,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from ..config import UserError
 from .commands import complain, guard
 from .owner import VARIABLE as OWNER
 from .places import THREADS, cores
-from .processes import LAUNCHED, MEETING, PEER_LOST
+from .processes import LAUNCHED, PEER_LOST
 from .stopping import SIGNALS, handle_signals
 
 DIVIDED = ("step3_sft", "step4_reward", "step5_guided", "step6_explore", "step7_evaluate")
@@ -59,9 +60,8 @@ def launch(cards: int, words: list[str]) -> int:
     if words[0].rpartition(".")[2] not in DIVIDED:
         cards = 1
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
         errors = [None, *(stack.enter_context(tempfile.TemporaryFile()) for _ in range(cards - 1))]
-        processes = start(words, environments(cards, os.path.join(folder, "meeting")), errors)
+        processes = start(words, environments(cards), errors)
         try:
             first = watch(processes)
         finally:
@@ -69,14 +69,16 @@ def launch(cards: int, words: list[str]) -> int:
         return told(processes, first, errors)
 
 
-def environments(cards: int, meeting: str) -> list[dict[str, str]]:
-    """[processes]: the variables of each. One process has none of them, and knows nothing of others. meeting:
-    the file by which they find each other."""
+def environments(cards: int) -> list[dict[str, str]]:
+    """[processes]: the variables of each. One process has none of them, and knows nothing of others."""
     common = dict(os.environ)
     common.setdefault(OWNER, str(os.getpid()))  # whom the run's folder belongs to
     if cards == 1:
         return [common]
-    common |= {"WORLD_SIZE": str(cards), MEETING: meeting, LAUNCHED: "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common |= {"WORLD_SIZE": str(cards), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), LAUNCHED: "1"}
     common.setdefault("PYTHONHASHSEED", "0")  # sets have the same order in all
     common.setdefault(THREADS, str(max(1, cores() // cards)))
     return [common | {"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(cards)]

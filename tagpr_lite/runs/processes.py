@@ -13,8 +13,8 @@ the gradients reduced once a step in the place of once a backward, as the two-ph
 Process 0 alone writes into the run's folder. The others work in a copy of it, which is removed at the end
 (`follow`), so that no file has two writers and every file reads the same for all.
 
-The environment says how many there are, WORLD_SIZE, RANK and LOCAL_RANK, and how they find each other:
-MASTER_ADDR and MASTER_PORT, as `accelerate launch` and `torchrun` set them, or the file of runs/launch.py.
+The environment says how many there are: WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as
+`accelerate launch`, `torchrun` and runs/launch.py set them.
 """
 from __future__ import annotations
 
@@ -32,9 +32,6 @@ from .owner import FILE as OWNER_FILE
 T = TypeVar("T")
 LAUNCHED = "TAGPR_LAUNCHED"
 """The environment variable that says that runs/launch.py watches over the processes."""
-MEETING = "TAGPR_MEETING"
-"""The environment variable with the file by which the processes of runs/launch.py find each other. A port
-that was free a moment ago may belong to another command by then; a new file does not."""
 PEER_LOST = 75
 """Exit code of a process whose peer has gone: launch.py tells of the peer."""
 COPIED = (".jsonl",)  # files that lines are appended to; all others are replaced as a whole, and are linked
@@ -121,10 +118,7 @@ def join() -> None:
         torch.cuda.set_device(card())
     with watching_peers():
         # Objects go by the CPU, gradients by where they are.
-        meeting = os.environ.get(MEETING)
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if has_card else "gloo",
-                                       init_method=f"file://{meeting}" if meeting else "env://",
-                                       rank=number(), world_size=count())
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if has_card else "gloo")
 
 
 def follow(config: Config, work: Callable[[Config, Path], None]) -> None:

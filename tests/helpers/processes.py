@@ -2,7 +2,7 @@
 import io
 import multiprocessing
 import os
-import tempfile
+import socket
 
 import torch
 
@@ -15,9 +15,11 @@ LONGEST = 120  # seconds
 
 def in_processes(count, function, *args):
     """[processes]: what function(*args) returns in each of them."""
-    meeting = tempfile.mktemp()  # a name that nothing has
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     ends = [FORK.Pipe(duplex=False) for _ in range(count)]
-    running = [FORK.Process(target=child, args=(count, number, meeting, sender, function, args))
+    running = [FORK.Process(target=child, args=(count, number, port, sender, function, args))
                for number, (_, sender) in enumerate(ends)]
     for process in running:
         process.start()
@@ -33,10 +35,10 @@ def in_processes(count, function, *args):
     return found
 
 
-def child(count, number, meeting, sender, function, args):
+def child(count, number, port, sender, function, args):
     """What runs in process `number`."""
     os.environ |= {"WORLD_SIZE": str(count), "RANK": str(number), "LOCAL_RANK": str(number),
-                   processes.MEETING: meeting}
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     try:
         processes.join()
