@@ -18,6 +18,7 @@ The environment says how many there are: WORLD_SIZE, RANK, LOCAL_RANK, MASTER_AD
 """
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -119,6 +120,8 @@ def join() -> None:
     with watching_peers():
         # Objects go by the CPU, gradients by where they are.
         distributed.init_process_group("cpu:gloo,cuda:nccl" if has_card else "gloo")
+    # Left to the end of Python, gloo's threads abort the process now and then, after all its work is done.
+    atexit.register(distributed.destroy_process_group)
 
 
 def follow(config: Config, work: Callable[[Config, Path], None]) -> None:
