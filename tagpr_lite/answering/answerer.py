@@ -39,11 +39,16 @@ class Answerer:
         self.model = load_adapter(base, run.adapter, ADAPTER).eval()
         self.ends = end_tokens(self.model, self.tokenizer)
         self.cache = PromptCache()
-        self.drafts = Drafts()
-        for chain in chains_of(run.folder):
-            self.drafts.add(self.tokenizer(chain, add_special_tokens=False)["input_ids"])
         self._folding: ExitStack | None = None  # open while the layers are folded
         self._fold()
+
+    @cached_property
+    def drafts(self) -> Drafts:
+        """What completions are drafted from; made for the first question that comes alone."""
+        drafts = Drafts()
+        for chain in chains_of(self.run.folder):
+            drafts.add(self.tokenizer(chain, add_special_tokens=False)["input_ids"])
+        return drafts
 
     @cached_property
     def embed(self) -> Embed | None:

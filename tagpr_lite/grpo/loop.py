@@ -87,6 +87,11 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
     if done == 0 and held_out.is_due(0, stage.steps):
         held_out.check(model, tokenizer, params, 0)
 
+    def save() -> None:
+        """The state after the steps that are done."""
+        require_equal(params, f"{stage.name}, step {done}")
+        save_training_state(state_file, done, params, optimizer, best=held_out.params, micro=together.size)
+
     bar = progress(stage.steps, stage.name, "step")
     bar.update(done)
     first = done
@@ -99,8 +104,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
                 groups = collect_groups(config, stage, model, tokenizer, questions, teaching, done, decoded,
                                         together)
             except SamplerFault:  # the steps that are done outlive the server
-                save_training_state(state_file, done, params, optimizer, best=held_out.params,
-                                    micro=together.size)
+                save()
                 raise
             if done == first and config.grpo.self_check:
                 check_layout(config.grpo, model, params, groups[0])
@@ -124,9 +128,7 @@ def train(config: Config, folder: Path, stage: Stage, model, tokenizer, question
             alarms.look(done)
             stop.agree()
             if done % config.grpo.save_every == 0 or stop.asked:
-                require_equal(params, f"{stage.name}, step {done}")
-                save_training_state(state_file, done, params, optimizer, best=held_out.params,
-                                    micro=together.size)
+                save()
             stop.now()
     bar.close()
     if held_out.is_stalled:

@@ -29,11 +29,12 @@ from .commands import complain, guard
 from .owner import VARIABLE as OWNER
 from .places import THREADS, cores
 from .processes import LAUNCHED, PEER_LOST
+from .side_by_side import SIGNAL_NAMES, signal_and_wait
 from .stopping import SIGNALS, handle_signals
 
 DIVIDED = ("step3_sft", "step4_reward", "step5_guided", "step6_explore", "step7_evaluate")
 """The steps whose work several processes divide."""
-GRACE = 5.0  # seconds for a process that is asked to end, before it is killed
+PATIENCE = 5.0  # seconds for a process that is asked to end, before it is killed
 COMPANY = 2.0  # seconds in which the others end too, when one has ended badly
 MISSED = 20.0  # seconds in which the process ends that another one misses
 LOOK = 0.05  # seconds between two looks at the processes
@@ -65,7 +66,8 @@ def launch(cards: int, words: list[str]) -> int:
         try:
             first = watch(processes)
         finally:
-            end(processes)
+            signal_and_wait(processes, signal.SIGTERM, PATIENCE)
+            signal_and_wait(processes, signal.SIGKILL, PATIENCE)
         return told(processes, first, errors)
 
 
@@ -119,20 +121,6 @@ def watch(processes: list[subprocess.Popen]) -> int:
         time.sleep(LOOK)
 
 
-def end(processes: list[subprocess.Popen]) -> None:
-    """Ends the processes that are left, by a kill where they do not end by themselves."""
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    deadline = time.monotonic() + GRACE
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def told(processes: list[subprocess.Popen], first: int, errors: list[BinaryIO | None]) -> int:
     """The exit code of the process that ended badly first, if any, after a line that says what it was, unless
     it has said so itself."""
@@ -142,7 +130,7 @@ def told(processes: list[subprocess.Popen], first: int, errors: list[BinaryIO | 
         return 2
     if code < 0:
         complain(f"error: process {first} of {len(processes)} was ended by signal {-code} "
-                 f"({signal.Signals(-code).name}); the same command goes on from here")
+                 f"({SIGNAL_NAMES.get(-code, 'no name')}); the same command goes on from here")
         return 2
     if first > 0 and code != 0:
         errors[first].seek(0)

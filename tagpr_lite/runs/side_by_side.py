@@ -141,11 +141,12 @@ class Team:
     def end(self) -> None:
         """Ends the processes that still run, with a line of each. A second signal ends the patience."""
         busy = [worker for worker in self.workers if worker.is_busy()]
+        processes = [worker.process for worker in busy]
         try:
-            signal_and_wait(busy, signal.SIGTERM, PATIENCE)
+            signal_and_wait(processes, signal.SIGTERM, PATIENCE)
         finally:
-            signal_and_wait(busy, signal.SIGTERM, LAST_PATIENCE)
-            signal_and_wait(busy, signal.SIGKILL, LAST_PATIENCE)
+            signal_and_wait(processes, signal.SIGTERM, LAST_PATIENCE)
+            signal_and_wait(processes, signal.SIGKILL, LAST_PATIENCE)
         if self.lines:  # a process that writes to the terminal itself has said so itself
             for worker in self.workers:
                 where = f"in step {worker.step}" if worker in busy else "between two steps"
@@ -216,10 +217,10 @@ class Worker:
         return f"step {self.step} ended with exit code {code}{last}"
 
 
-def signal_and_wait(workers: list[Worker], number: int, seconds: float) -> None:
+def signal_and_wait(processes: list[subprocess.Popen], number: int, seconds: float) -> None:
     """Sends a signal to the processes that still run, and waits until they end, `seconds` at most. SIGKILL
-    goes to what they have started too."""
-    running = [worker.process for worker in workers if worker.process.poll() is None]
+    goes to what they have started too: each has a session of its own."""
+    running = [process for process in processes if process.poll() is None]
     for process in running:
         with suppress(ProcessLookupError):
             if number == signal.SIGKILL:

@@ -4,6 +4,7 @@ import weakref
 from dataclasses import replace
 
 import pytest
+import tiny_policy
 import torch
 from small_memory import small_memory
 
@@ -43,16 +44,7 @@ TEACHING = Teaching()
 
 def policy(conf, folder, shaken=True):
     """A policy with a live adapter, and `ref` as its frozen copy."""
-    model, tokenizer = engine.load(conf.model)
-    model = engine.add_adapter(model, conf.model, rollouts.POLICY)
-    if shaken:
-        for p in engine.adapter_parameters(model, rollouts.POLICY).values():
-            g = torch.Generator(p.device).manual_seed(p.numel())
-            torch.nn.init.normal_(p, std=0.2, generator=g)
-    engine.save_adapter(model, rollouts.POLICY, folder / "sft" / "adapter")
-    model = engine.load_adapter(model, folder / "sft" / "adapter", rollouts.REFERENCE)
-    model.set_adapter(rollouts.POLICY)
-    return model, tokenizer
+    return tiny_policy.policy(conf.model, folder, shaken)
 
 
 def held_out(conf, folder, stage, questions=()):

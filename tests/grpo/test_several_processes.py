@@ -8,7 +8,7 @@ from tagpr_lite.grpo import losses
 from tagpr_lite.grpo.groups import Group
 from tagpr_lite.grpo.update import completion_limit, optimizer_step
 from tests.engine.test_prefix import build
-from tests.helpers.processes import in_processes
+from tests.helpers.processes import apart, in_processes
 
 SETTINGS = {"beta": 0.0, "micro": 3, "group": 4}
 
@@ -49,12 +49,6 @@ def trained(steps, groups_of_step, optimizer):
     reports = [optimizer_step(g, model, groups_of_step(step), optimizer, params, together)
                for step in range(steps)]
     return {name: p.detach() for name, p in params.items()}, reports
-
-
-def apart(one, other):
-    """The largest difference of two sets of parameters, as a share of the largest number in them."""
-    scale = max(float(p.abs().max()) for p in one.values())
-    return max(float((one[name] - other[name]).abs().max()) for name in one) / scale
 
 
 def untrained():

@@ -35,6 +35,12 @@ def in_processes(count, function, *args):
     return found
 
 
+def apart(one, other):
+    """The largest difference of two adapters, as a share of the largest number in the first."""
+    scale = max(float(p.abs().max()) for p in one.values())
+    return max(float((one[name] - other[name]).abs().max()) for name in one) / scale
+
+
 def child(count, number, port, sender, function, args):
     """What runs in process `number`."""
     os.environ |= {"WORLD_SIZE": str(count), "RANK": str(number), "LOCAL_RANK": str(number),

@@ -9,11 +9,12 @@ from tagpr_lite.lamp import mini
 from tagpr_lite.lamp.retrieve import retrieve
 
 
-def policy(settings, folder):
-    """(model, tokenizer): the adapter `policy` with values far from 0, and `ref` as its frozen copy."""
+def policy(settings, folder, shaken=True):
+    """(model, tokenizer): the adapter `policy`, with values far from 0 where it is shaken, and `ref` as its
+    frozen copy."""
     model, tokenizer = engine.load(settings)
     model = engine.add_adapter(model, settings, POLICY)
-    for param in engine.adapter_parameters(model, POLICY).values():
+    for param in engine.adapter_parameters(model, POLICY).values() if shaken else ():
         seeded = torch.Generator(param.device).manual_seed(param.numel())
         torch.nn.init.normal_(param, std=0.2, generator=seeded)
     engine.save_adapter(model, POLICY, folder / "sft" / "adapter")

@@ -13,7 +13,7 @@ from tagpr_lite.prmu.train import chain_limit, optimizer_step, planned_batches, 
 from tagpr_lite.prmu.users import TextEmbeddings
 from tagpr_lite.runs import processes, read_metrics
 from tagpr_lite.steps import step3_sft
-from tests.helpers.processes import in_processes
+from tests.helpers.processes import apart, in_processes
 from tests.prmu.conftest import questions  # noqa: F401
 from tests.steps.test_sft import copies, random_rows, shaken
 
@@ -40,12 +40,6 @@ def trained(results, cut=None, saved_every=25):
     finally:
         step3_sft.SAVE_EVERY = 25
     return copies(model), [row["loss"] for row in read_metrics(conf.folder, "sft")]
-
-
-def apart(one, other):
-    """The largest difference of two adapters, as a share of the largest number in them."""
-    return max(float((one[name] - other[name]).abs().max()) for name in one) / max(
-        float(p.abs().max()) for p in one.values())
 
 
 def test_sft_ends_at_the_same_adapter(tmp_path):
